@@ -1,0 +1,28 @@
+"""Errors that speak to the person at the terminal.
+
+Every :class:`UserError` is printed by the command line as one line and ends it with exit
+code 2; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """What was asked cannot be done; the message says why and what to do instead."""
+
+
+def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
+    """Return the error for a name that is not one of ``valid``, with the nearest guess.
+
+    ``kind`` is the noun the user knows ("method", "partition"); ``where`` says in which file
+    or option the name stood.
+    """
+    names = sorted(valid)
+    guess = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    place = f" in {where}" if where else ""
+    hint = f"; did you mean '{guess[0]}'?" if guess else ""
+    listed = ", ".join(names) if names else "none"
+    return UserError(f"unknown {kind} '{name}'{place}{hint} (valid: {listed})")

@@ -1,0 +1,32 @@
+"""Shared fixtures. Real images and reference numbers are found through BENCH_FIXTURES."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# Small machines spend their time on thread synchronisation otherwise, and bit-exact tests need
+# a fixed count.
+torch.set_num_threads(1)
+
+
+def fixtures_root() -> Path | None:
+    """Return the folder of shared fixtures, or None where there is none."""
+    root = os.environ.get("BENCH_FIXTURES")
+    return Path(root) if root else None
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The shared fixtures; skips where BENCH_FIXTURES is unset, fails in CI."""
+    root = fixtures_root()
+    if root is None or not root.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail("BENCH_FIXTURES must point at the shared fixtures in CI")
+        pytest.skip("BENCH_FIXTURES is not set")
+    return root
