@@ -1,0 +1,124 @@
+"""Wide residual networks of Zagoruyko and Komodakis 2016 (arXiv:1605.07146), for CIFAR.
+
+Pre-activation blocks: a block's batch norm and ReLU come before its convolutions, so a stage's
+map is raw and its pre-activation is what the next stage's first batch norm makes of it.
+
+That batch norm is applied a second time to give the pre-activation, as in the networks behind
+the published tables. In train mode it therefore updates its running statistics twice a step
+(two steps of momentum towards the same batch statistics). It is a property of the network,
+whichever features a method uses; a network without it evaluates differently after training.
+Dropout, which the published recipes set to zero, is left out.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.models import model
+from benchmark.models.features import Features, Model
+from benchmark.models.layers import batch_norms, conv1x1, conv3x3, global_average, init_convolutions
+
+
+class PreactBlock(nn.Module):
+    """BN-ReLU-conv twice. Where the width changes the shortcut starts after the first ReLU."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = conv3x3(in_channels, channels, stride)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv2 = conv3x3(channels, channels)
+        # The checkpoints' name.
+        self.convShortcut = (
+            None if in_channels == channels else conv1x1(in_channels, channels, stride)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, in, H, W] to the raw sum [B, channels, H / stride, W / stride]."""
+        active = F.relu(self.bn1(x))
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        shortcut: Tensor = x if self.convShortcut is None else self.convShortcut(active)
+        return out + shortcut
+
+
+class Stage(nn.Module):
+    """Blocks of one width under the checkpoints' name ``layer``."""
+
+    def __init__(self, num_blocks: int, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        blocks = [PreactBlock(in_channels, channels, stride)]
+        blocks += [PreactBlock(channels, channels, 1) for _ in range(num_blocks - 1)]
+        self.layer = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the blocks."""
+        out: Tensor = self.layer(x)
+        return out
+
+
+class WideResNet(Model):
+    """WRN-``depth``-``width``: stem of 16 channels, three stages of 16, 32 and 64 times width."""
+
+    def __init__(self, depth: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        assert (depth - 4) % 6 == 0, "a wide ResNet has 6n + 4 layers"
+        num_blocks = (depth - 4) // 6
+        self.conv1 = conv3x3(3, 16)
+        self.block1 = Stage(num_blocks, 16, 16 * width, stride=1)
+        self.block2 = Stage(num_blocks, 16 * width, 32 * width, stride=2)
+        self.block3 = Stage(num_blocks, 32 * width, 64 * width, stride=2)
+        self.bn1 = nn.BatchNorm2d(64 * width)
+        self.fc = nn.Linear(64 * width, num_classes)
+        init_convolutions(self)
+        nn.init.zeros_(self.fc.bias)
+
+    def features(self, images: Tensor) -> Features:
+        """Run the network on [B, 3, H, W]; stages are raw (signed), the stem's preact is itself."""
+        stem = self.conv1(images)  # [B, 16, H, W]
+        stage1 = self.block1(stem)
+        stage2 = self.block2(stage1)  # [B, 32 * width, H / 2, W / 2]
+        stage3 = self.block3(stage2)  # [B, 64 * width, H / 4, W / 4]
+        pooled = global_average(F.relu(self.bn1(stage3)))
+        # Each of the three has run once above: this is the second update of its statistics.
+        again = self.batch_norms_before_relu()
+        preacts = tuple(bn(x) for bn, x in zip(again, (stage1, stage2, stage3), strict=True))
+        return Features(
+            logits=self.fc(pooled),
+            pooled=pooled,
+            stages=(stem, stage1, stage2, stage3),
+            preacts=(stem, *preacts),
+        )
+
+    @property
+    def head(self) -> nn.Linear:
+        """The classifier."""
+        return self.fc
+
+    def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
+        """Return the batch norm that follows each stage: the next stage's first, then the last."""
+        return batch_norms(self.block2.layer[0].bn1, self.block3.layer[0].bn1, self.bn1)
+
+
+@model()
+def wrn_16_1(num_classes: int) -> WideResNet:
+    """WRN-16-1, 0.18 M parameters."""
+    return WideResNet(16, 1, num_classes)
+
+
+@model()
+def wrn_16_2(num_classes: int) -> WideResNet:
+    """WRN-16-2, 0.70 M parameters."""
+    return WideResNet(16, 2, num_classes)
+
+
+@model()
+def wrn_40_1(num_classes: int) -> WideResNet:
+    """WRN-40-1, 0.57 M parameters."""
+    return WideResNet(40, 1, num_classes)
+
+
+@model()
+def wrn_40_2(num_classes: int) -> WideResNet:
+    """WRN-40-2, 2.26 M parameters."""
+    return WideResNet(40, 2, num_classes)
