@@ -38,17 +38,44 @@ class ReportProtocol(Strict):
     note: str | None = None
 
 
+class MethodUse(Strict):
+    """A method in a row, with the options that differ from its defaults."""
+
+    name: str
+    options: Options = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        # In the file: `kd`, or `{kd: {temperature: 2}}`.
+        if isinstance(data, str):
+            return {"name": data}
+        if isinstance(data, dict) and len(data) == 1 and "name" not in data:
+            ((name, options),) = data.items()
+            return {"name": name, "options": options or {}}
+        return data
+
+
+class DistilledTeacher(Strict):
+    """A teacher that is itself a student (a teacher assistant): of whom, by which methods."""
+
+    teacher: str
+    methods: tuple[MethodUse, ...]
+
+
 class TeacherPolicy(Strict):
     """Where teachers come from and which seeds share one.
 
     ``registry``: the public checkpoint where its file is there, else trained with seed 0;
     ``train``: always trained. ``fixed``: one teacher for all student seeds; ``same``: each
-    student seed has a teacher of its own seed. ``recipe`` overrides fields for its training.
+    student seed has a teacher of its own seed. ``recipe`` overrides fields for its training;
+    ``distilled`` names teachers that are trained by another teacher.
     """
 
     from_: Literal["registry", "train"] = Field("registry", alias="from")
     seed: Literal["fixed", "same"] = "fixed"
     recipe: dict[str, Any] = {}
+    distilled: dict[str, DistilledTeacher] = {}
 
 
 class Column(Strict):
@@ -65,24 +92,6 @@ class Column(Strict):
     def _default_name(cls, data: Any) -> Any:
         if isinstance(data, dict) and "teacher" in data and "student" in data:
             return {"name": f"{data['teacher']}-{data['student']}", **data}
-        return data
-
-
-class MethodUse(Strict):
-    """A method in a row, with the options that differ from its defaults."""
-
-    name: str
-    options: Options = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_forms(cls, data: Any) -> Any:
-        # In the file: `kd`, or `{kd: {temperature: 2}}`.
-        if isinstance(data, str):
-            return {"name": data}
-        if isinstance(data, dict) and len(data) == 1 and "name" not in data:
-            ((name, options),) = data.items()
-            return {"name": name, "options": options or {}}
         return data
 
 
