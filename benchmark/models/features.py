@@ -13,12 +13,18 @@ class Features(NamedTuple):
     logits [B, K]; pooled [B, D], the classifier's input; stages: the stem first, then after
     each stage, [B, C, H, W] (or [B, N, C] for transformers); preacts: the same before their
     last activation (equal to the stage where there is no activation to precede).
+
+    last_map [B, D, H, W]: the map whose mean over space is ``pooled``. It is the last stage in
+    most networks, what follows its last batch norm in wide ResNets, and comes after a further
+    convolution in MobileNetV2 and ShuffleNetV2; None where the classifier's input is no such
+    mean (transformers). CAT-KD and SimKD read it.
     """
 
     logits: Tensor
     pooled: Tensor
     stages: tuple[Tensor, ...]
     preacts: tuple[Tensor, ...]
+    last_map: Tensor | None = None
 
 
 class Model(nn.Module):
