@@ -110,8 +110,11 @@ class MobileNetV2(Model):
             x = group(x)
             if i in STAGE_ENDS:
                 stages.append(x)
-        pooled = global_average(self.conv2(x))  # [B, 1280]
-        return Features(self.classifier(pooled), pooled, tuple(stages), tuple(stages))
+        last_map = self.conv2(x)  # [B, 1280, H / 16, W / 16]
+        pooled = global_average(last_map)
+        return Features(
+            self.classifier(pooled), pooled, tuple(stages), tuple(stages), last_map=last_map
+        )
 
     @property
     def head(self) -> nn.Linear:

@@ -113,6 +113,7 @@ class FourStageResNet(Model):
             pooled=pooled,
             stages=(stem, stage1, stage2, stage3, stage4),
             preacts=(stem, before1, before2, before3, before4),
+            last_map=stage4,
         )
 
     @property

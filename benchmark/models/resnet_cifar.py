@@ -75,6 +75,7 @@ class CifarResNet(Model):
             pooled=pooled,
             stages=(stem, stage1, stage2, stage3),
             preacts=(stem, before1, before2, before3),
+            last_map=stage3,
         )
 
     @property

@@ -84,6 +84,7 @@ class ShuffleNetV1(Model):
             pooled=pooled,
             stages=(stem, stage1, stage2, stage3),
             preacts=(stem, before1, before2, before3),
+            last_map=stage3,
         )
 
     @property
@@ -178,12 +179,14 @@ class ShuffleNetV2(Model):
         stage1, before1 = _run_v2(self.layer1, stem)  # [B, 116, H / 2, W / 2]
         stage2, before2 = _run_v2(self.layer2, stage1)
         stage3, before3 = _run_v2(self.layer3, stage2)  # [B, 464, H / 8, W / 8]
-        pooled = global_average(F.relu(self.bn2(self.conv2(stage3))))  # [B, 1024]
+        last_map = F.relu(self.bn2(self.conv2(stage3)))  # [B, 1024, H / 8, W / 8]
+        pooled = global_average(last_map)
         return Features(
             logits=self.linear(pooled),
             pooled=pooled,
             stages=(stem, stage1, stage2, stage3),
             preacts=(stem, before1, before2, before3),
+            last_map=last_map,
         )
 
     @property

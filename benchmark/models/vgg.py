@@ -46,7 +46,7 @@ class VGG(Model):
             stages.append(x)
             preacts.append(before if i > 0 else x)
         pooled = global_average(x)
-        return Features(self.classifier(pooled), pooled, tuple(stages), tuple(preacts))
+        return Features(self.classifier(pooled), pooled, tuple(stages), tuple(preacts), last_map=x)
 
     @property
     def head(self) -> nn.Linear:

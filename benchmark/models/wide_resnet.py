@@ -79,7 +79,8 @@ class WideResNet(Model):
         stage1 = self.block1(stem)
         stage2 = self.block2(stage1)  # [B, 32 * width, H / 2, W / 2]
         stage3 = self.block3(stage2)  # [B, 64 * width, H / 4, W / 4]
-        pooled = global_average(F.relu(self.bn1(stage3)))
+        last_map = F.relu(self.bn1(stage3))
+        pooled = global_average(last_map)
         # Each of the three has run once above: this is the second update of its statistics.
         again = self.batch_norms_before_relu()
         preacts = tuple(bn(x) for bn, x in zip(again, (stage1, stage2, stage3), strict=True))
@@ -88,6 +89,7 @@ class WideResNet(Model):
             pooled=pooled,
             stages=(stem, stage1, stage2, stage3),
             preacts=(stem, *preacts),
+            last_map=last_map,
         )
 
     @property
