@@ -1,0 +1,52 @@
+"""Feature maps of two networks side by side: which belong together, and at what size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.errors import UserError
+from benchmark.methods.base import Probe
+
+Item = TypeVar("Item")
+
+
+def stage_pairs(
+    student: Sequence[Item], teacher: Sequence[Item], align: Literal["start", "end"] = "end"
+) -> list[tuple[Item, Item]]:
+    """Pair the stages of two networks; where their numbers differ the surplus has no partner.
+
+    Every CIFAR-100 pair of the published tables has equal numbers. Otherwise ``end`` pairs
+    the deepest stages with each other, as OFD does; ``start`` pairs the first ones, as an
+    unguarded zip does.
+    """
+    count = min(len(student), len(teacher))
+    if align == "end":
+        student, teacher = student[len(student) - count :], teacher[len(teacher) - count :]
+    return list(zip(student, teacher, strict=False))
+
+
+def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Average-pool the larger of two maps [B, C, H, W] to the size of the smaller.
+
+    Channels may differ. The larger one is judged by height, as in the reference codes.
+    """
+    if student.shape[2] > teacher.shape[2]:
+        student = F.adaptive_avg_pool2d(student, (teacher.shape[2], teacher.shape[3]))
+    elif student.shape[2] < teacher.shape[2]:
+        teacher = F.adaptive_avg_pool2d(teacher, (student.shape[2], student.shape[3]))
+    return student, teacher
+
+
+def need_maps(method: str, *probes: Probe) -> None:
+    """Raise UserError where a network has no convolutional feature maps (token sequences)."""
+    for probe in probes:
+        for stage in probe.features.stages:
+            if stage.dim() != 4:
+                raise UserError(
+                    f"{method} needs feature maps [B, C, H, W], but a stage of {probe.name} has "
+                    f"shape {tuple(stage.shape)}; choose a method on logits or pooled features"
+                )
