@@ -47,7 +47,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Slot:
-    """One (row, column) of a table with its cells; none for a published-only row."""
+    """One (row, column) of a table with its cells; none where nothing is to be trained."""
 
     row: Row
     column: Column
@@ -112,11 +112,11 @@ class _Builder:
             if not accepts(only, values):
                 continue
             slot = Slot(row, column, teacher, student, tuple(self._variants(row, column)))
-            if slot.variants or row.reference:
+            if slot.variants or row.reference or column.name in row.not_run:
                 yield slot
 
     def _variants(self, row: Row, column: Column) -> Iterator[Variant]:
-        if row.reference:
+        if row.reference or column.name in row.not_run:
             return
         for assignment in self._assignments(row):
             runs = tuple(self._run(row, column, seed, assignment) for seed in self._seeds(row))

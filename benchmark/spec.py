@@ -119,7 +119,8 @@ class Row(Strict):
     ``per_column`` holds options by column and method; ``recipe`` overrides training fields;
     ``ce_weight`` and ``predict`` settle what composed methods disagree on; ``grid`` lists
     values by ``method.option`` and ``select`` says how one is chosen. ``sources`` names where
-    an option's value comes from. A ``reference`` row is published only and never trained.
+    an option's value comes from. A ``reference`` row is published only and never trained;
+    ``not_run`` names columns for which the row does not exist, each with the reason.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Row(Strict):
     student: str | None = None
     info: dict[str, str] = {}
     reference: bool = False
+    not_run: dict[str, str] = {}
     grid: dict[str, tuple[Any, ...]] = {}
     select: Select | None = None
     assumed: tuple[Assumed, ...] = ()
@@ -295,7 +297,7 @@ class Table(Strict):
                 for name in expectation.columns or ():
                     _known("column", name, columns, "claims")
         for item in self.rows:
-            named = [*item.per_column, *item.recipe_per_column]
+            named = [*item.per_column, *item.recipe_per_column, *item.not_run]
             named += [c for a in item.assumed for c in a.columns or ()]
             for column in named:
                 _known("column", column, columns, f"row '{item.name}'")
