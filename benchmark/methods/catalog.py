@@ -107,7 +107,7 @@ def _read(path: Path, plugin: bool) -> MethodInfo:
 @cache
 def _builtin() -> dict[str, MethodInfo]:
     """Every file of this package that holds a class Options is a method."""
-    files = [p for p in sorted(_HERE.glob("*.py")) if "class Options(" in p.read_text("utf-8")]
+    files = [p for p in sorted(_HERE.glob("*.py")) if "\nclass Options(" in p.read_text("utf-8")]
     return {path.stem: _read(path, plugin=False) for path in files}
 
 
