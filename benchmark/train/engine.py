@@ -1,0 +1,181 @@
+"""The only training loop: a pack of runs over one stream of images and one teacher.
+
+Runs of a pack may stand at different positions (one was killed earlier, one starts with a
+first stage): the loop begins at the earliest and each run joins when its position is reached,
+so the numbers of a run do not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.data.batches import Batch, Batches
+from benchmark.models.features import Features
+from benchmark.train.evaluate import Accuracy, evaluate
+from benchmark.train.network import Network
+from benchmark.train.trainee import Trainee
+
+
+class Interrupted(Exception):  # noqa: N818 - a request to stop is no error
+    """Somebody asked the pack to stop; its state is to be saved and continued later."""
+
+
+class Listener(Protocol):
+    """What the loop tells the outside. Nothing said here can change a number."""
+
+    def tick(self, trainees: Sequence[Trainee]) -> Sequence[Trainee]:
+        """After every step and every batch of an evaluation; returns runs to let go of.
+
+        Raises Interrupted to stop all of them.
+        """
+
+    def epoch_done(self, trainee: Trainee, record: dict[str, Any]) -> None:
+        """After a run closed an epoch."""
+
+    def finished(self, trainee: Trainee) -> None:
+        """After a run's last epoch, or when it diverged."""
+
+    def failed(self, trainee: Trainee, error: Exception) -> None:
+        """After a run raised an error; the others go on without it."""
+
+
+@dataclass
+class Timing:
+    """Where an epoch's seconds went, for the whole pack."""
+
+    seconds: float = 0.0
+    data_wait: float = 0.0
+    images: int = 0
+
+
+class Engine:
+    """Trains a pack."""
+
+    def __init__(
+        self,
+        trainees: Sequence[Trainee],
+        batches: Batches,
+        teacher: Network | None,
+        listener: Listener,
+    ) -> None:
+        self.active = [trainee for trainee in trainees if not trainee.finished]
+        self.batches = batches
+        self.teacher = teacher
+        self.listener = listener
+        if teacher is not None:
+            teacher.model.eval()
+
+    def train(self) -> None:
+        """Train every run to its end. Raises Interrupted when the listener asks to stop."""
+        while self.active:
+            self._train_epoch(min(trainee.epoch for trainee in self.active))
+
+    def _train_epoch(self, epoch: int) -> None:
+        timing = Timing()
+        start = min(t.step for t in self.active if t.epoch == epoch)
+        began = time.perf_counter()
+        for number, batch in self._timed(epoch, start, timing):
+            joined = [t for t in self.active if t.position == (epoch, number)]
+            if joined:
+                self._step(joined, batch)
+                timing.images += len(batch.labels)
+            self._tick()
+        closing = [t for t in self.active if t.epoch == epoch]
+        self._close(closing, timing, began)
+
+    def _timed(self, epoch: int, start: int, timing: Timing) -> Iterator[tuple[int, Batch]]:
+        if start >= self.batches.steps_per_epoch:
+            return
+        source = self.batches.epoch(epoch, start)
+        number = start
+        while True:
+            asked = time.perf_counter()
+            batch = next(source, None)
+            timing.data_wait += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield number, batch
+            number += 1
+
+    def _step(self, trainees: list[Trainee], batch: Batch) -> None:
+        batch = batch._replace(images=_resized(batch.images, trainees[0].recipe.input_size))
+        features: Features | None = None
+        if self.teacher is not None and any(t.needs_teacher for t in trainees):
+            with torch.no_grad():
+                features = self.teacher.features(batch.images)
+        for trainee in trainees:
+            self._guarded(trainee, lambda t: t.train_step(batch, features))
+            if trainee.diverged_at is not None:
+                self._leave(trainee, {})
+
+    def _close(self, trainees: list[Trainee], timing: Timing, began: float) -> None:
+        due = [t for t in trainees if t.evaluates()]
+        tests, validations = self._evaluate(due)
+        timing.seconds = time.perf_counter() - began
+        extra = {
+            "seconds": round(timing.seconds, 4),
+            "data_wait": round(timing.data_wait, 4),
+            "images_per_second": round(timing.images / max(timing.seconds, 1e-9), 1),
+            "packed": len(trainees),
+        }
+        for trainee in trainees:
+            test, validation = tests.get(id(trainee)), validations.get(id(trainee))
+            if trainee in self.active:
+                record = trainee.end_epoch(test, validation)
+                self.listener.epoch_done(trainee, record | extra)
+                if trainee.finished:
+                    self._leave(trainee, None)
+
+    def _tick(self) -> None:
+        dropped = [id(trainee) for trainee in self.listener.tick(self.active)]
+        if dropped:
+            self.active = [t for t in self.active if id(t) not in dropped]
+
+    def _evaluate(self, trainees: list[Trainee]) -> tuple[dict[int, Accuracy], dict[int, Accuracy]]:
+        if not trainees:
+            return {}, {}
+        for trainee in trainees:
+            trainee.eval()
+        size = trainees[0].recipe.eval_batch
+        return (
+            self._accuracies(trainees, self.batches.test(size)),
+            self._accuracies(trainees, self.batches.validation(size)),
+        )
+
+    def _accuracies(self, trainees: list[Trainee], batches: Iterator[Batch]) -> dict[int, Accuracy]:
+        input_size = trainees[0].recipe.input_size
+        resized = (b._replace(images=_resized(b.images, input_size)) for b in batches)
+        predictors = [trainee.predict for trainee in trainees]
+        found = evaluate(predictors, resized, self._tick)
+        return {id(t): a for t, a in zip(trainees, found, strict=False)}
+
+    def _leave(self, trainee: Trainee, record: dict[str, Any] | None) -> None:
+        """Take a run out of the pack: it is done, or it diverged in the middle of an epoch."""
+        if record is not None:
+            record = trainee.end_epoch(None, None)
+            self.listener.epoch_done(trainee, record)
+        self.active = [t for t in self.active if t is not trainee]
+        self._guarded(trainee, self.listener.finished)
+
+    def _guarded(self, trainee: Trainee, action: Callable[[Trainee], None]) -> None:
+        # One run's error (a decomposition that does not converge, say) is not its neighbours'.
+        try:
+            action(trainee)
+        except (Interrupted, MemoryError, OSError):
+            raise
+        except Exception as error:
+            self.active = [t for t in self.active if t is not trainee]
+            self.listener.failed(trainee, error)
+
+
+def _resized(images: Tensor, size: int | None) -> Tensor:
+    if size is None or images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)

@@ -1,0 +1,126 @@
+"""One run's objective: cross-entropy on the labels plus the methods' terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.errors import UserError
+from benchmark.methods.base import Method, Step
+from benchmark.models.features import Features
+
+AnyMethod = Method[Any]
+
+
+class Objective:
+    """Sums the terms of one row of methods and applies the one gradient rule it may have."""
+
+    def __init__(
+        self,
+        methods: Sequence[AnyMethod],
+        names: Sequence[str],
+        ce_weight: float | None,
+        predict: str | None,
+    ) -> None:
+        self.methods = list(methods)
+        self.names = _unique(names)
+        weights = {method.ce_weight for method in methods}
+        if ce_weight is None and len(weights) > 1:
+            raise UserError("the methods disagree on the cross-entropy's weight; set ce_weight")
+        self.ce_weight = ce_weight if ce_weight is not None else (weights or {1.0}).pop()
+        self._predicting = self._choose_prediction(names, predict)
+        ruled = [i for i, method in enumerate(methods) if method.has_gradient_rule]
+        if len(ruled) > 1:
+            both = " and ".join(names[i] for i in ruled)
+            raise UserError(f"{both} each replace the optimiser step; a row can have one of them")
+        self._ruled = ruled[0] if ruled else None
+
+    def _choose_prediction(self, names: Sequence[str], predict: str | None) -> AnyMethod | None:
+        own = [
+            (name, method)
+            for name, method in zip(names, self.methods, strict=True)
+            if type(method).predict is not Method.predict
+        ]
+        chosen = [m for name, m in own if predict in (None, name)]
+        if len(chosen) > 1:
+            raise UserError(
+                f"{' and '.join(n for n, _ in own)} each bring their own prediction; choose one"
+            )
+        return chosen[0] if chosen else None
+
+    def predict(self, student: Features) -> Tensor:
+        """Return the logits [B, K] that are trained on the labels and evaluated."""
+        return self._predicting.predict(student) if self._predicting else student.logits
+
+    def terms(
+        self, step: Step, private: Features | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the weighted terms by name (``ce`` first), and the predicted logits.
+
+        A method's single term bears the method's name, named ones ``method.name``. Methods
+        with a private teacher see ``private`` as the teacher's features.
+        """
+        logits = self.predict(step.student)
+        found: dict[str, Tensor] = {}
+        if self.ce_weight != 0:
+            found["ce"] = self.ce_weight * F.cross_entropy(logits, step.labels)
+        for name, method in zip(self.names, self.methods, strict=True):
+            seen = step._replace(teacher=private) if method.private_teacher else step
+            loss = method.loss(seen)
+            parts = {"": loss} if isinstance(loss, Tensor) else loss
+            found.update({f"{name}.{k}" if k else name: v for k, v in parts.items()})
+        return found, logits
+
+    def step(
+        self,
+        terms: dict[str, Tensor],
+        parameters: Sequence[nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float | None,
+    ) -> None:
+        """Compute gradients and step the optimiser, by the row's gradient rule if it has one."""
+        if self._ruled is None:
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(_total(terms.values()))
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, clip_norm)
+            optimizer.step()
+            return
+        name = self.names[self._ruled]
+        own = [v for k, v in terms.items() if k == name or k.startswith(f"{name}.")]
+        rest = [v for k, v in terms.items() if not (k == name or k.startswith(f"{name}."))]
+        optimizer.zero_grad(set_to_none=True)
+        rest_grads = _gradients(rest, parameters, retain_graph=bool(own))
+        own_grads = _gradients(own, parameters, retain_graph=False)
+        self.methods[self._ruled].update(optimizer, parameters, rest_grads, own_grads)
+
+
+def _total(terms: Any) -> Tensor:
+    total, *others = terms
+    for other in others:
+        total = total + other
+    assert isinstance(total, Tensor)
+    return total
+
+
+def _gradients(
+    terms: list[Tensor], parameters: Sequence[nn.Parameter], retain_graph: bool
+) -> list[Tensor | None]:
+    if not terms:
+        return [None] * len(parameters)
+    return list(
+        torch.autograd.grad(
+            _total(terms), list(parameters), retain_graph=retain_graph, allow_unused=True
+        )
+    )
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    return [
+        name if names.count(name) == 1 else f"{name}{names[:i].count(name) + 1}"
+        for i, name in enumerate(names)
+    ]

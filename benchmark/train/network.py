@@ -1,0 +1,51 @@
+"""A network together with the precision and memory format that its recipe fixes."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor
+
+from benchmark.models.features import Features, Model
+from benchmark.recipe import Recipe
+
+
+class Network:
+    """Runs a model as its recipe says: device, autocast, memory format."""
+
+    def __init__(self, name: str, model: Model, recipe: Recipe) -> None:
+        self.name = name
+        precision, self.channels_last = recipe.settings(name)
+        self._autocast = precision == "bf16"
+        self._device = recipe.device
+        self.model = model.to(self._device)
+        if self.channels_last:
+            # mypy: torch's stub of Module.to leaves memory_format out.
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which this network and its losses are computed."""
+        if not self._autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device, dtype=torch.bfloat16)
+
+    def layout(self, images: Tensor) -> Tensor:
+        """Return the images in this network's memory format (the same tensor where it is)."""
+        wanted = torch.channels_last if self.channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=wanted)
+
+    def features(self, images: Tensor) -> Features:
+        """Return the features of images [B, C, H, W]."""
+        with self.autocast():
+            return self.model.features(self.layout(images))
+
+
+def probe_features(network: Network, shape: tuple[int, int, int]) -> Features:
+    """Return the features of two blank images, in eval mode, leaving the model as it was."""
+    training = network.model.training
+    network.model.eval()
+    with torch.no_grad():
+        features = network.features(torch.zeros(2, *shape, device=network._device))
+    network.model.train(training)
+    return features

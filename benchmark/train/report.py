@@ -1,0 +1,119 @@
+"""What a training process says while it works: a live display for people, lines for logs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from benchmark.train.trainee import Trainee
+
+
+class Reporter(Protocol):
+    """Receives what happens; nothing it does can change a number."""
+
+    def started(self, label: str, trainees: Sequence[Trainee]) -> None:
+        """A pack begins or continues."""
+
+    def epoch(self, trainee: Trainee, record: dict[str, Any]) -> None:
+        """A run closed an epoch."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line."""
+
+    def close(self) -> None:
+        """The pack ended."""
+
+
+class Lines:
+    """Plain lines on standard error: evaluated epochs, and otherwise one a minute at most."""
+
+    def __init__(self, every: float = 60.0) -> None:
+        self._every = every
+        self._spoke: dict[str, float] = {}
+
+    def started(self, label: str, trainees: Sequence[Trainee]) -> None:
+        self.say(f"{label}: {len(trainees)} run{'s' * (len(trainees) != 1)}")
+
+    def epoch(self, trainee: Trainee, record: dict[str, Any]) -> None:
+        key, now = trainee.run.key, time.monotonic()
+        last = record["epoch"] == trainee.recipe.epochs
+        if last or now - self._spoke.get(key, -1e9) >= self._every:
+            self._spoke[key] = now
+            self.say(f"{key}: {describe(trainee, record)}")
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        return
+
+
+class Live:
+    """A progress bar a run, with the time that is left."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[said]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def started(self, label: str, trainees: Sequence[Trainee]) -> None:
+        self._progress.start()
+        for trainee in trainees:
+            name = trainee.run.slug
+            self._tasks[trainee.run.key] = self._progress.add_task(
+                f"{name} seed {trainee.run.seed}",
+                total=trainee.recipe.epochs,
+                completed=max(0, trainee.epoch - 1),
+                said="",
+            )
+
+    def epoch(self, trainee: Trainee, record: dict[str, Any]) -> None:
+        self._progress.update(
+            self._tasks[trainee.run.key],
+            completed=max(0, record["epoch"]),
+            said=describe(trainee, record, bar=True),
+        )
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def describe(trainee: Trainee, record: dict[str, Any], bar: bool = False) -> str:
+    """Return one epoch as words."""
+    parts = [] if bar else [f"epoch {record['epoch']}/{trainee.recipe.epochs}"]
+    if record.get("diverged"):
+        parts.append("DIVERGED")
+    if record.get("test_top1") is not None:
+        parts.append(f"test {record['test_top1']:.2f} %")
+    if record.get("train_top1") is not None:
+        parts.append(f"train {record['train_top1']:.2f} %")
+    if not bar and record.get("images_per_second"):
+        parts.append(f"{record['images_per_second']:.0f} images/s")
+    return ", ".join(parts)
+
+
+def default_reporter() -> Reporter:
+    """Return the live display on a terminal, lines elsewhere."""
+    return Live() if sys.stderr.isatty() else Lines()

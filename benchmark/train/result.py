@@ -1,0 +1,76 @@
+"""A run's result: every protocol's accuracy, and where it comes from. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.runs import SCHEMA, Run
+from benchmark.train.trainee import LAST, Evaluation
+
+
+def summarise(
+    run: Run,
+    history: Sequence[Evaluation],
+    diverged_at: int | None,
+    records: Sequence[dict[str, Any]],
+    starts: Sequence[dict[str, Any]],
+    extra: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the content of result.json.
+
+    ``history``: the evaluated epochs; ``records``: all epochs as recorded; ``starts``: one
+    provenance entry for every start of the run. A diverged run has no accuracies.
+    """
+    seconds = sum(record.get("seconds", 0.0) for record in records)
+    packed = sum(r.get("seconds", 0.0) / max(1, r.get("packed", 1)) for r in records)
+    return {
+        "schema": SCHEMA,
+        "key": run.key,
+        "cell": run.cell_key,
+        "seed": run.seed,
+        "diverged": diverged_at is not None,
+        "diverged_at": diverged_at,
+        "epochs": history[-1].epoch if history else len(records),
+        "metrics": {} if diverged_at is not None else _metrics(history),
+        "val_top1": _validation(history),
+        "seconds": round(seconds, 3),
+        "own_seconds": round(packed, 3),
+        "images_per_second": _median([r.get("images_per_second") for r in records]),
+        "restarts": len(starts) - 1,
+        "provenance": starts[-1] if starts else {},
+        **extra,
+    }
+
+
+def _metrics(history: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
+    if not history:
+        return {}
+    return {metric: _protocols(history, metric) for metric in ("top1", "top5")}
+
+
+def _protocols(history: Sequence[Evaluation], metric: str) -> dict[str, Any]:
+    """Return the accuracy by protocol; the last five are the last five evaluations."""
+    values = [float(getattr(item, metric)) for item in history]
+    last = values[-LAST:]
+    best = max(range(len(values)), key=lambda i: values[i])
+    return {
+        "last": values[-1],
+        "best": values[best],
+        "best_epoch": history[best].epoch,
+        "median_of_last_5": statistics.median(last),
+        "mean_of_last_5": statistics.fmean(last),
+        "last_5": last,
+    }
+
+
+def _validation(history: Sequence[Evaluation]) -> float | None:
+    """The held-out accuracy after the last epoch, None without held-out images."""
+    value = history[-1].val_top1 if history else None
+    return None if value is None or value != value else value
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value]
+    return statistics.median(known) if known else None

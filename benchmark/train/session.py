@@ -1,0 +1,139 @@
+"""One run's place on disk while it trains: its lease, its records, its checkpoints, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import traceback
+from typing import Any
+
+from safetensors.torch import save
+
+from benchmark.files import read_json, replacing, write_json
+from benchmark.lease import Lease
+from benchmark.rundir import RunDir
+from benchmark.runs import SCHEMA
+from benchmark.train import state
+from benchmark.train.provenance import provenance
+from benchmark.train.result import summarise
+from benchmark.train.trainee import Trainee
+
+METHOD_PREFIX = "method."
+
+
+class Session:
+    """Holds a run's lease and writes everything that the run leaves behind."""
+
+    def __init__(self, rundir: RunDir, lease: Lease) -> None:
+        self.rundir = rundir
+        self.lease = lease
+        self.starts = self._note_start()
+        self._pending: list[str] = []
+
+    def _note_start(self) -> list[dict[str, Any]]:
+        path = self.rundir.provenance
+        starts = read_json(path, SCHEMA)["starts"] if path.exists() else []
+        starts.append(provenance())
+        write_json(path, {"schema": SCHEMA, "starts": starts})
+        return list(starts)
+
+    def resume(self, trainee: Trainee) -> bool:
+        """Load the newest checkpoint into the trainee; tell whether there was one.
+
+        The records are cut back to where the checkpoint was taken.
+        """
+        saved = state.load(self.rundir)
+        if saved is not None:
+            trainee.load_state(saved)
+        size = int(saved["records_bytes"]) if saved else 0
+        if self.rundir.records.exists() and self.rundir.records.stat().st_size > size:
+            os.truncate(self.rundir.records, size)
+        return saved is not None
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Note an epoch; it reaches the disk with :meth:`flush`."""
+        self._pending.append(json.dumps(record, allow_nan=False) + "\n")
+
+    def flush(self) -> None:
+        """Append the noted epochs to the records. On an OSError they stay noted."""
+        if not self._pending:
+            return
+        path = self.rundir.records
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write("".join(self._pending))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)
+            raise
+        self._pending.clear()
+
+    def checkpoint(self, trainee: Trainee, keep: bool = False) -> None:
+        """Write a checkpoint; with ``keep`` also a copy that stays."""
+        self.lease.check()
+        content = self._content(trainee)
+        state.save(self.rundir, content)
+        if keep:
+            state.save_copy(self.rundir.drop_checkpoint(trainee.epoch - 1), content)
+
+    def _content(self, trainee: Trainee) -> dict[str, Any]:
+        self.flush()
+        size = 0
+        if self.rundir.records.exists():
+            with self.rundir.records.open("rb") as file:
+                os.fsync(file.fileno())
+                size = os.fstat(file.fileno()).st_size
+        return trainee.state() | {"records_bytes": size}
+
+    def finish(self, trainee: Trainee, extra: dict[str, Any]) -> dict[str, Any]:
+        """Write the trained network, then the result, last. An existing result is left alone."""
+        self.lease.check()
+        self.flush()
+        tensors = dict(trainee.student.model.state_dict())
+        for name, value in trainee.methods.state_dict().items():
+            tensors[METHOD_PREFIX + name] = value
+        content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+        with replacing(self.rundir.weights) as file:
+            file.write(content)
+        result = summarise(
+            trainee.run,
+            trainee.history,
+            trainee.diverged_at,
+            self.rundir.read_records(),
+            self.starts,
+            extra,
+        )
+        self.write_result(result)
+        return result
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write result.json once, and clear away why an earlier attempt failed."""
+        if not self.rundir.result.exists():
+            write_json(self.rundir.result, result)
+        self.rundir.failure.unlink(missing_ok=True)
+        self.lease.release()
+
+    def fail(self, error: BaseException) -> None:
+        """Say why this attempt ended, with the number of attempts that ended alike."""
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        count = 1
+        with contextlib.suppress(ValueError):
+            before = read_json(self.rundir.failure, SCHEMA)
+            count += before["count"] if before["reason"] == reason else 0
+        text = "".join(traceback.format_exception(error))
+        with contextlib.suppress(OSError):
+            write_json(
+                self.rundir.failure,
+                {
+                    "schema": SCHEMA,
+                    "reason": reason,
+                    "kind": type(error).__name__,
+                    "count": count,
+                    "time": time.time(),
+                    "traceback": text[-20_000:],
+                },
+            )
+        self.lease.release()

@@ -1,0 +1,101 @@
+"""Checkpoints on disk: tensors and plain values only, written so that none is ever lost."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.errors import UserError
+from benchmark.files import replacing
+from benchmark.rundir import RunDir
+from benchmark.runs import SCHEMA
+
+
+class CheckpointError(UserError):
+    """A checkpoint could not be written or read; the message names the file."""
+
+
+def save(rundir: RunDir, state: dict[str, Any]) -> None:
+    """Write a checkpoint; the previous one stays until the new one is verified.
+
+    Raises CheckpointError (a full disk, say) with the old checkpoint still in place.
+    """
+    path, previous = rundir.checkpoint, rundir.previous_checkpoint
+    fresh = path.with_name("next.pt")
+    _write(fresh, state)
+    if path.exists():
+        os.replace(path, previous)
+    os.replace(fresh, path)
+
+
+def save_copy(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint to keep, apart from the newest one."""
+    _write(path, state)
+
+
+def load(rundir: RunDir) -> dict[str, Any] | None:
+    """Return the newest readable checkpoint, or None where the run never wrote one.
+
+    A torn newest file falls back to the previous one. Raises CheckpointError where files are
+    there and none is readable, or they belong to another run.
+    """
+    problems = []
+    for path in (rundir.checkpoint, rundir.previous_checkpoint):
+        if not path.exists():
+            continue
+        try:
+            state = read(path)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if state.get("key") != rundir.key:
+            raise CheckpointError(f"{path} belongs to run {state.get('key')}, not {rundir.key}")
+        return state
+    if problems:
+        raise CheckpointError(f"{'; '.join(problems)}; move the run directory away to start anew")
+    return None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read one checkpoint file without executing anything in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise CheckpointError(f"{path} is damaged ({broken})")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch.load raises many kinds for broken or foreign files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is no readable checkpoint ({reason[:120]})") from error
+    if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
+        raise CheckpointError(f"{path} is not a checkpoint of this project")
+    if not SCHEMA - 1 <= state["schema"] <= SCHEMA:
+        raise CheckpointError(f"{path} has schema {state['schema']}, this version reads {SCHEMA}")
+    return state
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    try:
+        with replacing(path) as file:
+            file.write(buffer.getbuffer())
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise CheckpointError(f"{path} was not written correctly ({broken})")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"cannot write the checkpoint {path}: {error.strerror or error};"
+            " the previous checkpoint is still there"
+        ) from error

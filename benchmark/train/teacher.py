@@ -1,0 +1,94 @@
+"""Load the teacher of a pack: a public checkpoint, or the network that a run of ours left."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from benchmark.errors import UserError
+from benchmark.models import build_model
+from benchmark.models.checkpoint import load_into, load_state
+from benchmark.recipe import Recipe
+from benchmark.rundir import RunDir
+from benchmark.runs import Run, TeacherRef
+from benchmark.teachers import checkpoint_digest, checkpoint_file, registered
+from benchmark.train.network import Network
+from benchmark.train.rng import seeded
+from benchmark.train.session import METHOD_PREFIX
+
+
+class TeacherMissingError(UserError):
+    """The teacher is not there (yet); the message says why."""
+
+
+class LoadedTeacher(NamedTuple):
+    """A teacher ready to teach, and the sha256 of the file that it came from."""
+
+    network: Network
+    digest: str
+
+
+def load_teacher(run: Run, num_classes: int, root: Path) -> LoadedTeacher:
+    """Load the teacher that ``run`` declares. Raises TeacherMissingError or UserError."""
+    assert run.teacher is not None
+    if run.teacher.source == "registry":
+        state, digest, source = _public(run.dataset.name, run.teacher.model, run.teacher.key)
+    else:
+        state, digest, source = _trained(run.teacher, root)
+    return LoadedTeacher(
+        _network(run.teacher.model, num_classes, state, source, run.recipe), digest
+    )
+
+
+def load_public(run: Run, num_classes: int) -> LoadedTeacher:
+    """Load the public checkpoint that an evaluation run is about."""
+    assert run.weights is not None
+    state, digest, source = _public(run.dataset.name, run.model, run.weights)
+    return LoadedTeacher(_network(run.model, num_classes, state, source, run.recipe), digest)
+
+
+def _network(
+    name: str, num_classes: int, state: dict[str, Tensor], source: str, recipe: Recipe
+) -> Network:
+    with seeded(0, "teacher"):  # its initial weights are overwritten
+        model = build_model(name, num_classes)
+    load_into(model, state, source)
+    model.requires_grad_(False)
+    model.eval()
+    return Network(name, model, recipe)
+
+
+def _public(dataset: str, model: str, digest: str) -> tuple[dict[str, Tensor], str, str]:
+    teacher = registered(dataset, model)
+    path = checkpoint_file(teacher) if teacher else None
+    if teacher is None or path is None:
+        raise TeacherMissingError(
+            f"the public checkpoint of {model} on {dataset} is not on this machine;"
+            " run `bench teachers fetch` or point BENCH_TEACHERS at it"
+        )
+    found = checkpoint_digest(teacher)
+    if found != digest:
+        raise UserError(f"{path} changed since the runs were planned; submit them again")
+    return load_state(path), digest, str(path)
+
+
+def _trained(teacher: TeacherRef, root: Path) -> tuple[dict[str, Tensor], str, str]:
+    rundir = RunDir(root, teacher.key)
+    state = rundir.state()
+    if state != "done":
+        raise TeacherMissingError(
+            f"the teacher {teacher.key} is not there (it is {state}); train it first:"
+            f" bench submit --only teacher={teacher.model} trains it with its students"
+        )
+    try:
+        content = rundir.weights.read_bytes()
+        tensors = load_safetensors(content)
+    except Exception as error:  # safetensors raises its own kinds for broken files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{rundir.weights} cannot be read ({reason})") from error
+    own = {k: v for k, v in tensors.items() if not k.startswith(METHOD_PREFIX)}
+    return own, hashlib.sha256(content).hexdigest(), str(rundir.weights)
