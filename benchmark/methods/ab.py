@@ -1,0 +1,86 @@
+"""Activation boundaries (AB): pretrain the student to fire where the teacher's neurons fire.
+
+Heo et al. 2019, "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden
+Neurons" (arXiv:1811.03233), equation 5: a squared hinge on pre-activations around the
+teacher's sign, with margin 1, on all stages but the stem, deeper stages twice the weight of the
+one before. A first stage trains the student's body and its connectors with this loss alone; the
+main stage is plain cross-entropy.
+
+As in Tian et al. 2020 (CRD), which published the numbers: 30 epochs at the recipe's learning
+rate, the loss divided by the batch and scaled by 3/1000, connectors only where shapes differ.
+Two differences from their code: it leaves a wide ResNet's final batch norm out of the first
+stage (untrained, in eval mode), here all but the classifier takes part; and it stops where the
+networks differ in their number of stages, here the deepest are paired. MobileNetV2's stages end
+without an activation, so they are their own pre-activations, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from benchmark.methods._connectors import ConvReg
+from benchmark.methods._first_stage import body_parameters
+from benchmark.methods._maps import need_maps, stage_pairs
+from benchmark.methods._precision import full_precision
+from benchmark.methods.base import Method, Setup, Step
+from benchmark.methods.options import MethodOptions
+from benchmark.models.features import Model
+
+SCALE = 3.0 / 1000.0
+
+
+@full_precision
+def ab_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], margin: float = 1.0) -> Tensor:
+    """Return the weighted sum over stages; pre-activations [B, C, H, W] of equal shapes."""
+    terms = []
+    for depth, (s, t) in enumerate(zip(student, teacher, strict=True), start=1):
+        below = torch.where(t > 0, margin - s, s + margin).clamp(min=0)
+        terms.append(2.0 ** (depth - len(student)) * below.square().sum())
+    return torch.stack(terms).sum() * (SCALE / len(student[0]))
+
+
+class Options(MethodOptions):
+    """Options of activation boundaries."""
+
+    margin: float = Field(1.0, ge=0, description="distance to keep from the boundary")
+    prepare_epochs: int = Field(30, ge=0, description="epochs of the first stage")
+
+
+class AB(Method[Options]):
+    """A first stage on activation boundaries; nothing afterwards."""
+
+    def __init__(self, setup: Setup, options: Options) -> None:
+        super().__init__(setup, options)
+        student, teacher = setup.student, setup.need_teacher()
+        need_maps("ab", student, teacher)
+        self.connectors = nn.ModuleList(
+            nn.Identity() if s.shape == t.shape else ConvReg(s.shape, t.shape, relu=False)
+            for s, t in stage_pairs(student.features.preacts[1:], teacher.features.preacts[1:])
+        )
+
+    def loss(self, step: Step) -> Tensor:
+        """Return zero: the main stage learns from the labels alone."""
+        return step.student.logits.new_zeros(())
+
+    @property
+    def prepare_epochs(self) -> int:
+        """Epochs of the first stage."""
+        return self.options.prepare_epochs
+
+    def prepare_parameters(self, student: Model) -> Sequence[nn.Parameter]:
+        """Return the connectors' parameters and the student's, its classifier excepted."""
+        return [*self.connectors.parameters(), *body_parameters(student)]
+
+    def prepare_loss(self, step: Step) -> Tensor:
+        """Return the boundary loss."""
+        pairs = stage_pairs(step.student.preacts[1:], step.need_teacher().preacts[1:])
+        connected = [c(s) for c, (s, _) in zip(self.connectors, pairs, strict=True)]
+        return ab_loss(connected, [t for _, t in pairs], self.options.margin)
+
+    def prepared(self) -> None:
+        """Fix the connectors, which have no use in the main stage."""
+        self.connectors.requires_grad_(False)
