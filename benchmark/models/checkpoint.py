@@ -1,0 +1,133 @@
+"""Weights from files that others made, read without running what they hold.
+
+Public teacher checkpoints are pickles, ``{"model": state_dict, ...}``, many in torch's format
+from before 1.6 and from before batch norms counted their batches. A pickle can run any code, so
+files are read by torch's restricted unpickler alone: tensors, plain containers, and the inert
+values that training scripts put beside the weights (command-line namespaces, numpy scalars).
+Anything else in a file is an error that names it. Every error is one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+
+# Where files keep the state_dict; a file may also be a state_dict itself.
+_CONTAINERS = ("model", "state_dict")
+_COUNTER = "num_batches_tracked"
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Return the state_dict that a file holds, on the CPU, without DataParallel's ``module.``.
+
+    Reads safetensors (by the suffix) and torch's two formats. Raises UserError for a file that
+    is missing, truncated, foreign, holds other objects than weights, or holds no state_dict.
+    """
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist")
+    try:
+        content = _read(path)
+    # Whatever a hostile or damaged file makes the reader raise, the file is what is wrong.
+    except Exception as error:
+        raise UserError(f"checkpoint {path} {_reason(error)}") from error
+    return _state_dict(content, path)
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy ``state`` into ``model``; every key and shape must fit, or nothing is copied.
+
+    Missing counters of batch norms (``num_batches_tracked``) count as 0. ``source`` names the
+    file in errors. Raises UserError for keys, shapes (a class count that does not fit is named)
+    or number kinds that differ, and for values that are not finite.
+    """
+    expected: dict[str, Tensor] = model.state_dict(keep_vars=True)
+    missing = [k for k in expected if k not in state and k.rpartition(".")[2] != _COUNTER]
+    unknown = [k for k in state if k not in expected]
+    if missing or unknown:
+        parts = [f"lacks {_some(missing)}"] if missing else []
+        parts += [f"holds unknown {_some(unknown)}"] if unknown else []
+        raise UserError(f"checkpoint {source} does not fit the model: it {' and '.join(parts)}")
+    for key, tensor in state.items():
+        _check(key, tensor, expected[key], model, source)
+    complete = {k: state.get(k, torch.zeros_like(v)) for k, v in expected.items()}
+    model.load_state_dict(complete)
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    dtypes = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8")]
+    inert = [argparse.Namespace, np.dtype, *dtypes, type(np.float64(0)), *_numpy_scalar()]
+    with torch.serialization.safe_globals(inert), warnings.catch_warnings():
+        # Other pickle protocols than torch's own are read as well, with a warning.
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _numpy_scalar() -> list[Any]:
+    """Return the constructor of pickled numpy scalars under both of its published names."""
+    scalar = np.float64(0).__reduce__()[0]
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")
+    return [(scalar, f"{module}.scalar") for module in modules]
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        inner = next((content[k] for k in _CONTAINERS if isinstance(content.get(k), Mapping)), None)
+        content = content if inner is None else inner
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"checkpoint {path} holds no state_dict (looked under 'model')")
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UserError(
+                f"checkpoint {path} holds no state_dict: its entry {key!r:.80} is a "
+                f"{type(value).__name__}, not a tensor"
+            )
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            raise UserError(f"checkpoint {path}: tensor {key!r:.80} is not a plain dense tensor")
+    prefix = "module." if all(key.startswith("module.") for key in content) else ""
+    return {key.removeprefix(prefix): value.detach() for key, value in content.items()}
+
+
+def _check(key: str, tensor: Tensor, expected: Tensor, model: nn.Module, source: str) -> None:
+    if tensor.shape != expected.shape:
+        given, wanted = list(tensor.shape), list(expected.shape)
+        head = getattr(model, "head", None)
+        is_head = head is not None and any(expected is p for p in head.parameters())
+        if is_head and given and given[1:] == wanted[1:]:
+            raise UserError(
+                f"checkpoint {source} is for {given[0]} classes, the model for {wanted[0]}"
+            )
+        raise UserError(
+            f"checkpoint {source} does not fit the model: {key} has shape {given}, not {wanted}"
+        )
+    if tensor.is_floating_point() != expected.is_floating_point():
+        raise UserError(f"checkpoint {source}: {key} is {tensor.dtype}, not {expected.dtype}")
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        raise UserError(f"checkpoint {source}: {key} holds values that are not finite")
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(f"{key:.80}" for key in keys[:3]) + more
+
+
+def _reason(error: Exception) -> str:
+    """Say in one short line why a file was not read; names the object where one was refused."""
+    text = " ".join(str(error).split())
+    if "GLOBAL " in text:
+        name = text.split("GLOBAL ", 1)[1].split(" ")[0]
+        return f"holds {name}, which is no weight; files with such objects are not opened"
+    said = ": ".join(filter(None, (type(error).__name__, text.split(". ")[0][:120])))
+    return f"cannot be read: it is truncated, damaged or no checkpoint ({said})"

@@ -1,0 +1,115 @@
+"""ImageNet networks from torchvision and timm, with their features.
+
+Both libraries are imported when a network of theirs is built, not before: they cost seconds.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.models import model
+from benchmark.models.features import Features, Model
+from benchmark.models.layers import batch_norms, global_average
+from benchmark.models.torchvision_shim import make_torchvision_importable
+
+
+class TorchvisionResNet(Model):
+    """A torchvision ResNet: its parts, keys and initialisation, with features.
+
+    The blocks' own forward ends in a ReLU in place, which leaves no map from before it; blocks
+    are therefore run from their parts.
+    """
+
+    def __init__(self, name: str, num_classes: int) -> None:
+        super().__init__()
+        make_torchvision_importable()
+        import torchvision.models
+
+        network = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+        self.conv1: nn.Conv2d = network.conv1
+        self.bn1: nn.BatchNorm2d = network.bn1
+        self.layer1: nn.Sequential = network.layer1
+        self.layer2: nn.Sequential = network.layer2
+        self.layer3: nn.Sequential = network.layer3
+        self.layer4: nn.Sequential = network.layer4
+        self.fc: nn.Linear = network.fc
+
+    def features(self, images: Tensor) -> Features:
+        """Run the network on [B, 3, H, W].
+
+        The stem's map is taken before the max-pooling ([B, 64, H / 2, W / 2]) and stands in
+        preacts[0] after its ReLU, as in the published ImageNet tables.
+        """
+        stem = F.relu(self.bn1(self.conv1(images)))
+        stages = [stem]
+        preacts = [stem]
+        x = F.max_pool2d(stem, 3, 2, padding=1)
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in layer:
+                before = _before_last_relu(block, x)
+                x = F.relu(before)
+            stages.append(x)
+            preacts.append(before)
+        pooled = global_average(x)
+        return Features(self.fc(pooled), pooled, tuple(stages), tuple(preacts), last_map=x)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The classifier."""
+        return self.fc
+
+    def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
+        """Return the last batch norm of stages 2 to 4: the published ones name no first."""
+        blocks = (layer[-1] for layer in (self.layer2, self.layer3, self.layer4))
+        return batch_norms(*(getattr(b, "bn3", None) or b.bn2 for b in blocks))
+
+
+def _before_last_relu(block: nn.Module, x: Tensor) -> Tensor:
+    """Run a BasicBlock or a Bottleneck of torchvision up to the sum with its shortcut."""
+    parts = dict(block.named_children())
+    out: Tensor = parts["bn1"](parts["conv1"](x))
+    out = parts["bn2"](parts["conv2"](F.relu(out)))
+    if "conv3" in parts:
+        out = parts["bn3"](parts["conv3"](F.relu(out)))
+    return out + (parts["downsample"](x) if "downsample" in parts else x)
+
+
+def timm_model(name: str, num_classes: int) -> Model:
+    """Build the network ``name`` of timm with timm's own initialisation.
+
+    Raises UserError for networks whose features or head cannot be told apart.
+    """
+    from benchmark.models.timm_networks import build
+
+    return build(name, num_classes)
+
+
+@model()
+def tv_resnet18(num_classes: int) -> TorchvisionResNet:
+    """torchvision's ResNet-18."""
+    return TorchvisionResNet("resnet18", num_classes)
+
+
+@model()
+def tv_resnet34(num_classes: int) -> TorchvisionResNet:
+    """torchvision's ResNet-34."""
+    return TorchvisionResNet("resnet34", num_classes)
+
+
+@model()
+def tv_resnet50(num_classes: int) -> TorchvisionResNet:
+    """torchvision's ResNet-50."""
+    return TorchvisionResNet("resnet50", num_classes)
+
+
+@model()
+def tv_resnet101(num_classes: int) -> TorchvisionResNet:
+    """torchvision's ResNet-101."""
+    return TorchvisionResNet("resnet101", num_classes)
+
+
+@model()
+def tv_resnet152(num_classes: int) -> TorchvisionResNet:
+    """torchvision's ResNet-152."""
+    return TorchvisionResNet("resnet152", num_classes)

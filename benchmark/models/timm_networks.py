@@ -1,0 +1,204 @@
+"""Networks of timm as :class:`Model`: features, one linear head, timm's own state_dict keys.
+
+Three kinds, since timm's networks share no features of the form that distillation needs:
+
+- its ResNets (ResNeXt, SE and the like): stem and four stages with pre-activations;
+- its plain vision transformers (ViT, DeiT): tokens [B, N, C] after the embedding and after each
+  quarter of the blocks, class and distillation tokens included;
+- any other network with ``forward_intermediates`` (RegNet, EfficientNet, ConvNeXt, Swin ...):
+  the maps that timm lists, which start with the stem in most families but not in all, and no
+  pre-activations (``preacts`` are the stages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.models.features import Features, Model
+from benchmark.models.layers import batch_norms
+from benchmark.models.torchvision_shim import make_torchvision_importable
+
+# Families whose head is the mean over the last map and a linear layer, nothing between.
+_MEAN_HEADS = ("RegNet", "EfficientNet")
+
+
+def build(name: str, num_classes: int) -> Model:
+    """Build timm's network ``name`` without downloaded weights.
+
+    Raises UserError where it has no linear head or lists no intermediate maps.
+    """
+    make_torchvision_importable()
+    import timm
+    from timm.models.resnet import ResNet
+    from timm.models.vision_transformer import VisionTransformer
+
+    network = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    if isinstance(network, ResNet):
+        return TimmResNet(name, network)
+    if isinstance(network, VisionTransformer):
+        return TimmTransformer(name, network)
+    return TimmModel(name, network)
+
+
+class TimmModel(Model):
+    """Any network of timm; state_dict keys are those of the network itself."""
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        super().__init__()
+        self.name = name
+        # timm's networks are typed nn.Module alone, their methods are not in it.
+        self.network: Any = network
+        self.register_state_dict_post_hook(_hide_network)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_restore_network)  # type: ignore[no-untyped-call]
+        if not hasattr(network, "forward_intermediates"):
+            raise UserError(f"model 'timm:{name}' has no forward_intermediates, so no features")
+        self._check_head()
+
+    def _check_head(self) -> None:
+        if not isinstance(self.network.get_classifier(), nn.Linear):
+            raise UserError(f"model 'timm:{self.name}' does not end in one linear layer")
+
+    def features(self, images: Tensor) -> Features:
+        """Run the network on [B, 3, H, W]."""
+        last, stages = self.network.forward_intermediates(images)
+        pooled = self.network.forward_head(last, pre_logits=True)
+        mean_head = type(self.network).__name__ in _MEAN_HEADS
+        return Features(
+            logits=self.head(pooled),
+            pooled=pooled,
+            stages=tuple(stages),
+            preacts=tuple(stages),
+            last_map=last if mean_head else None,
+        )
+
+    @property
+    def head(self) -> nn.Linear:
+        """The classifier."""
+        linear: nn.Linear = self.network.get_classifier()
+        return linear
+
+    def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
+        """Raise UserError: which of timm's layers end before a ReLU is known for ResNets only."""
+        raise UserError(
+            f"model 'timm:{self.name}' does not say which batch norms end before its ReLUs; "
+            "methods that read them need a CIFAR, torchvision or timm ResNet"
+        )
+
+
+class TimmResNet(TimmModel):
+    """timm's ResNets. The last activation of each stage is taken out of its last block.
+
+    The block then ends before it and the activation is applied here, out of place, which gives
+    both sides from one run. Activations hold no weights, so the keys stay timm's.
+    """
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        super().__init__(name, network)
+        self.activations = nn.ModuleList()
+        for layer in self._layers():
+            last = layer[-1]
+            attribute = "act3" if hasattr(last, "act3") else "act2"
+            activation = getattr(last, attribute)
+            activation.inplace = False
+            self.activations.append(activation)
+            setattr(last, attribute, nn.Identity())
+
+    def _layers(self) -> tuple[Any, ...]:
+        net = self.network
+        return (net.layer1, net.layer2, net.layer3, net.layer4)
+
+    def features(self, images: Tensor) -> Features:
+        """Run the network on [B, 3, H, W]; the stem's map stands in preacts[0] as it is."""
+        net = self.network
+        stem = net.act1(net.bn1(net.conv1(images)))
+        stages, preacts = [stem], [stem]
+        x = net.maxpool(stem)
+        for layer, activation in zip(self._layers(), self.activations, strict=True):
+            before = layer(x)
+            x = activation(before)
+            stages.append(x)
+            preacts.append(before)
+        pooled = net.forward_head(x, pre_logits=True)
+        last_map = x if net.global_pool.pool_type == "avg" else None
+        return Features(self.head(pooled), pooled, tuple(stages), tuple(preacts), last_map)
+
+    def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
+        """Return the last batch norm of stages 2 to 4, as for torchvision's ResNets."""
+        blocks = (layer[-1] for layer in self._layers()[1:])
+        return batch_norms(*(getattr(b, "bn3", None) or b.bn2 for b in blocks))
+
+
+class TimmTransformer(TimmModel):
+    """timm's plain vision transformers, with DeiT's distilled form.
+
+    The distilled form has two heads, one a token, and its logits are their mean in train and in
+    eval mode. ``pooled`` is then [class token, distillation token] and ``head`` a detached copy
+    of the two heads as one layer, equal in value; the heads themselves get their gradients
+    through the logits.
+    """
+
+    def _check_head(self) -> None:
+        if not self._distilled:
+            super()._check_head()
+
+    @property
+    def _distilled(self) -> bool:
+        return hasattr(self.network, "head_dist")
+
+    def features(self, images: Tensor) -> Features:
+        """Run the network on [B, 3, H, W]; five stages of tokens [B, N, C]."""
+        net = self.network
+        x = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
+        stages = [x]
+        depth = len(net.blocks)
+        ends = {(quarter * depth + 3) // 4 for quarter in range(1, 5)}
+        for done, block in enumerate(net.blocks, start=1):
+            x = block(x)
+            if done in ends:
+                stages.append(x)
+        tokens = net.norm(x)
+        if self._distilled:
+            class_token, distillation_token = net.head_drop(tokens[:, :2]).unbind(1)
+            logits = (net.head(class_token) + net.head_dist(distillation_token)) / 2
+            pooled = torch.cat([class_token, distillation_token], dim=1)
+        else:
+            pooled = net.forward_head(tokens, pre_logits=True)
+            logits = net.head(pooled)
+        return Features(logits, pooled, tuple(stages), tuple(stages))
+
+    @property
+    def head(self) -> nn.Linear:
+        """The classifier; a detached copy where it stands for two heads."""
+        if not self._distilled:
+            return super().head
+        heads = (self.network.head, self.network.head_dist)
+        weight = torch.cat([head.weight.detach() for head in heads], dim=1) / 2
+        bias = (heads[0].bias.detach() + heads[1].bias.detach()) / 2
+        # Born on the meta device: its own initialisation would draw from the global RNG.
+        joined = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        joined.weight = nn.Parameter(weight, requires_grad=False)
+        joined.bias = nn.Parameter(bias, requires_grad=False)
+        return joined
+
+
+_PREFIX = "network."
+
+
+def _hide_network(
+    module: nn.Module, state: MutableMapping[str, Any], prefix: str, metadata: Any
+) -> None:
+    """Give the state_dict timm's own keys, so that timm's files load and ours load in timm."""
+    for key in [key for key in state if key.startswith(prefix + _PREFIX)]:
+        state[prefix + key.removeprefix(prefix + _PREFIX)] = state.pop(key)
+
+
+def _restore_network(
+    module: nn.Module, state: MutableMapping[str, Any], prefix: str, *rest: Any
+) -> None:
+    for key in [key for key in state if key.startswith(prefix)]:
+        state[prefix + _PREFIX + key.removeprefix(prefix)] = state.pop(key)
