@@ -53,7 +53,7 @@ class Run(Strict):
     networks' own.
     """
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(default=1, alias="schema")
     dataset: DatasetRef
     model: str
     weights: str | None = None

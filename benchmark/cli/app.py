@@ -1,0 +1,32 @@
+"""All commands in one place; each group lives in a file of its own."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+
+app = typer.Typer(
+    name="bench",
+    help="Reproduce the published tables of knowledge distillation, cell by cell.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+) -> None:
+    if version:
+        from benchmark import __version__
+
+        print(f"bench {__version__}")
+        raise typer.Exit
+
+
+# Importing a group registers its commands.
+for _group in ("tables", "submit", "collect", "methods", "data", "teachers", "doctor"):
+    importlib.import_module(f"benchmark.cli.{_group}")

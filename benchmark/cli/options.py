@@ -1,0 +1,79 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from benchmark.matrix import Context, Plan
+    from benchmark.selection import Selection
+
+TableName = Annotated[
+    str, typer.Option("--table", "-t", help="A table's name or the path of its YAML file.")
+]
+RunsDir = Annotated[
+    Path,
+    typer.Option("--runs", envvar="BENCH_RUNS", help="Where runs lie."),
+]
+DataDir = Annotated[
+    Path,
+    typer.Option("--data", envvar="BENCH_DATA", help="Where datasets lie."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        help="KEY=VALUE or KEY!=VALUE; keys: row, column, teacher, student, method, uses, seed.",
+    ),
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="Seeds, as in 0-4 or 0,2.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="recipe.FIELD=VALUE or method.NAME.OPTION=A,B,C (a sweep)."),
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="A file that defines a method of your own.")
+]
+DEFAULT_RUNS = Path("checkpoints/runs")
+DEFAULT_DATA = Path("checkpoints/data")
+
+
+def selection(only: list[str] | None, seeds: str | None, sets: list[str] | None) -> Selection:
+    """Read --only, --seeds and --set."""
+    from benchmark.selection import parse_selection
+
+    return parse_selection(only or (), seeds, sets or ())
+
+
+def plan_for(
+    table: str,
+    chosen: Selection,
+    data: Path,
+    plugins: list[Path] | None,
+    device: str | None = None,
+) -> Plan:
+    """Load a table and expand it."""
+    from benchmark.matrix import make_plan
+    from benchmark.tables import load_table
+
+    add_plugins(plugins)
+    return make_plan(load_table(table), chosen, context(data, device))
+
+
+def context(data: Path, device: str | None = None) -> Context:
+    """Return the context of planning: the data directory and what `device: auto` means."""
+    from benchmark.cluster.machine import default_device
+    from benchmark.matrix import Context
+
+    return Context(data_dir=data, device=device or default_device())
+
+
+def add_plugins(plugins: list[Path] | None) -> None:
+    """Register the methods of --plugin."""
+    from benchmark.methods.catalog import add_plugin
+
+    for path in plugins or ():
+        add_plugin(path)

@@ -1,0 +1,74 @@
+"""bench tables, bench check, bench plan."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.app import app
+from benchmark.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_RUNS,
+    DataDir,
+    Only,
+    Plugins,
+    RunsDir,
+    Seeds,
+    Sets,
+    TableName,
+    context,
+    plan_for,
+    selection,
+)
+
+
+@app.command()
+def tables() -> None:
+    """List the tables."""
+    from benchmark.planning import tables_overview
+
+    print(tables_overview())
+
+
+@app.command()
+def check(
+    table: Annotated[
+        str | None, typer.Option("--table", "-t", help="One table; all of them by default.")
+    ] = None,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Check table files: names, options, recipes, published values."""
+    from benchmark.matrix import make_plan
+    from benchmark.selection import Selection
+    from benchmark.tables import load_table, table_files
+
+    for name in [table] if table else sorted(table_files()):
+        loaded = load_table(name)
+        plan = make_plan(loaded, Selection(), context(data))
+        print(f"{loaded.name}: {len(plan.slots)} slots, {len(plan.runs)} runs, ok")
+
+
+@app.command()
+def plan(
+    table: TableName,
+    only: Only = None,
+    seeds: Seeds = None,
+    sets: Sets = None,
+    plugin: Plugins = None,
+    pack: Annotated[str, typer.Option("--pack", help="Runs a process trains side by side.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
+    runs: RunsDir = DEFAULT_RUNS,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Show what a table expands to: cells, runs, packs, and what is there already."""
+    from benchmark.planning import describe_plan, parse_pack_size, plan_to_json
+
+    chosen = selection(only, seeds, sets)
+    expanded = plan_for(table, chosen, data, plugin)
+    size = parse_pack_size(pack)
+    if as_json:
+        print(json.dumps(plan_to_json(expanded, runs, size), indent=1, allow_nan=False))
+    else:
+        print(describe_plan(expanded, runs, size))

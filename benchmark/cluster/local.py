@@ -1,0 +1,282 @@
+"""Train on this machine: submitit starts the processes, the queue is ours.
+
+submitit's local executor starts everything at once; here a pack waits until its teacher's pack
+ended and enough CPUs (or a GPU) are free.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmark.cluster.machine import visible_cpus, visible_gpus
+from benchmark.cluster.worker import run_pack_in_job
+from benchmark.errors import UserError
+from benchmark.packs import Pack
+from benchmark.rundir import RunDir
+from benchmark.submission import Submission, summary
+
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one pack occupies while it runs."""
+
+    cpus: int
+    gpu: bool
+
+
+@dataclass
+class Resources:
+    """The CPUs and GPUs of this machine that are free."""
+
+    cpus: int = field(default_factory=visible_cpus)
+    gpus: list[int] = field(default_factory=visible_gpus)
+
+    def take(self, need: Need) -> list[int] | None:
+        """Take what a pack needs: its GPUs, or None where it does not fit now."""
+        if need.cpus > self.cpus or (need.gpu and not self.gpus):
+            return None
+        self.cpus -= need.cpus
+        return [self.gpus.pop(0)] if need.gpu else []
+
+    def give(self, need: Need, gpus: Sequence[int]) -> None:
+        """Put back what :meth:`take` gave."""
+        self.cpus += need.cpus
+        self.gpus = sorted([*self.gpus, *gpus])
+
+
+def need_of(pack: Pack, cpus: int) -> Need:
+    """Return what a pack occupies on a machine with so many CPUs."""
+    recipe = pack.runs[0].recipe
+    return Need(min(recipe.threads, cpus), recipe.device == "cuda")
+
+
+class LocalExecutor:
+    """Queues packs on this machine."""
+
+    def announce(self, submission: Submission) -> list[str]:
+        """Say how much is trained at a time and what happens at logout."""
+        counts = summary(submission.packs)
+        gpus = visible_gpus()
+        where = f"{visible_cpus()} CPUs" + (f" and {len(gpus)} GPUs" if gpus else "")
+        return [f"training {counts['runs']} runs in {counts['packs']} packs on {where}"]
+
+    def start(self, submission: Submission, wait: bool) -> int:
+        """Run the queue here (``wait``), or in a process of its own that survives logout."""
+        for pack in submission.packs:
+            if pack.runs[0].recipe.device == "cuda" and not visible_gpus():
+                raise UserError(
+                    f"{pack.label} wants a CUDA device and this machine shows none;"
+                    " add --set recipe.device=cpu to train on the CPU"
+                )
+        submission.write()
+        if wait:
+            print(
+                "this terminal runs the queue: closing it stops the training, and submitting"
+                " again continues it",
+                file=sys.stderr,
+            )
+            return run_queue(submission)
+        return self._detach(submission)
+
+    def _detach(self, submission: Submission) -> int:
+        log = submission.folder / "logs" / "queue.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmark.cluster.local", str(submission.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        print(
+            f"the queue runs in process {process.pid}, apart from this terminal: it survives"
+            " logout unless the system ends users' processes then",
+            file=sys.stderr,
+        )
+        print(f"log: {log}", file=sys.stderr)
+        return 0
+
+
+def run_queue(submission: Submission) -> int:
+    """Run the packs of a written submission; returns 0, or 1 when a run has no result."""
+    queue = _Queue(submission)
+    previous = {
+        number: signal.signal(number, queue.ask_to_stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        return queue.run()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Queue:
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+        self.resources = Resources()
+        self.total_cpus = self.resources.cpus
+        self.waiting = list(submission.packs)
+        self.running: list[tuple[Pack, Any, Need, list[int]]] = []
+        self.ended: set[str] = set()
+        self.code = 0
+        self.stopping = False
+
+    def ask_to_stop(self, _number: int, _frame: object) -> None:
+        self.stopping = True
+
+    def run(self) -> int:
+        show = _display(self.submission)
+        try:
+            while (self.waiting and not self.stopping) or self.running:
+                if not self.stopping:
+                    self._start_what_fits()
+                else:
+                    self._stop_all()
+                self._collect(show)
+                time.sleep(_POLL_SECONDS)
+        finally:
+            show(None)
+        return 1 if self.stopping else self.code
+
+    def _start_what_fits(self) -> None:
+        for pack in list(self.waiting):
+            if not all(name in self.ended for name in pack.depends):
+                continue
+            need = need_of(pack, self.total_cpus)
+            gpus = self.resources.take(need)
+            if gpus is None:
+                continue
+            self.waiting.remove(pack)
+            self.running.append((pack, self._launch(pack, gpus), need, gpus))
+
+    def _launch(self, pack: Pack, gpus: list[int]) -> Any:
+        import submitit
+
+        executor = submitit.LocalExecutor(folder=self.submission.folder / "logs")
+        executor.update_parameters(
+            timeout_min=60 * 24 * 365, name=f"bench-{pack.table}", visible_gpus=gpus
+        )
+        return executor.submit(run_pack_in_job, str(self.submission.pack_file(pack)))
+
+    def _stop_all(self) -> None:
+        for _pack, job, _need, _gpus in self.running:
+            job.cancel(check=False)
+
+    def _collect(self, show: Callable[[str | None], None]) -> None:
+        for item in list(self.running):
+            pack, job, need, gpus = item
+            if not job.done():
+                continue
+            self.running.remove(item)
+            self.resources.give(need, gpus)
+            self.ended.add(pack.id)
+            for line in self._judge(pack, job):
+                show(line)
+            show("")
+
+    def _judge(self, pack: Pack, job: Any) -> list[str]:
+        error = job.exception()
+        if error is not None:
+            self.code = 1
+            last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            return [f"{pack.label} ended without an answer: {last} (log: {job.paths.stderr})"]
+        answer = job.result()
+        self.code = max(self.code, min(1, answer["exit_code"]))
+        return [
+            f"{key or pack.label}: {answer['endings'].get(key, 'failed')}: {reason}"
+            for key, reason in answer["reasons"].items()
+        ]
+
+
+def _display(submission: Submission) -> Callable[[str | None], None]:
+    """Return a function that shows a line and the progress; None ends the display."""
+    keys = [run.key for pack in submission.packs for run in pack.runs]
+
+    def finished() -> int:
+        return sum(RunDir(submission.runs_dir, key).result.exists() for key in keys)
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        seen = {"done": -1}
+
+        def plain(line: str | None) -> None:
+            if line:
+                print(line, file=sys.stderr, flush=True)
+            done = finished()
+            if done != seen["done"]:
+                seen["done"] = done
+                print(
+                    f"{submission.table}: {done}/{len(keys)} runs done", file=sys.stderr, flush=True
+                )
+
+        return plain
+    progress = Progress(
+        TextColumn(submission.table),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("runs"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    task = progress.add_task("", total=len(keys))
+    progress.start()
+
+    def live(line: str | None) -> None:
+        if line:
+            progress.console.print(line, highlight=False, markup=False)
+        progress.update(task, completed=finished())
+        if line is None:
+            progress.stop()
+
+    return live
+
+
+def _main(folder: Path) -> int:
+    """Run a submission's queue in a process of its own."""
+    submission = read_submission(folder)
+    return run_queue(submission)
+
+
+def read_submission(folder: Path) -> Submission:
+    """Return a submission as it was written to its folder."""
+    from benchmark.runs import Run
+
+    packs = []
+    data: dict[str, Any] = {}
+    for path in (folder / "packs").glob("*.json"):
+        data = json.loads(path.read_text())
+        runs = tuple(Run.model_validate(item) for item in data["runs"])
+        packs.append(Pack(data["table"], runs, tuple(data["depends"])))
+    if not packs:
+        raise UserError(f"{folder} holds no packs")
+    packs.sort(key=lambda pack: bool(pack.depends))
+    return Submission(
+        table=packs[0].table,
+        nonce=folder.name.rpartition("-")[2],
+        folder=folder,
+        runs_dir=Path(data["runs_dir"]),
+        data_dir=Path(data["data_dir"]),
+        packs=tuple(packs),
+        plugins=tuple(Path(p) for p in data["plugins"]),
+        reader=data["reader"],
+    )
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    raise SystemExit(_main(Path(sys.argv[1])))

@@ -1,0 +1,185 @@
+"""From a plan to words, JSON, or a submission: what the commands plan and submit do."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.cluster.machine import default_cluster, default_device
+from benchmark.errors import UserError, unknown
+from benchmark.matrix import Plan, Slot
+from benchmark.packs import DEFAULT_PACK, Pack
+from benchmark.rundir import RunDir
+from benchmark.submission import (
+    Executor,
+    check_before_queue,
+    new_submission,
+    plan_packs,
+    remaining,
+)
+from benchmark.tables import load_table, table_files
+
+CLUSTERS = ("slurm", "local", "inline")
+
+
+def parse_pack_size(text: str) -> int:
+    """Return how many runs share a process; the default where nothing is said.
+
+    Raises UserError for anything but a positive number or ``auto``.
+    """
+    if text in ("", "auto"):
+        return DEFAULT_PACK
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"--pack {text}: expected a number of runs from 1 up, or auto")
+    return int(text)
+
+
+def executor_for(cluster: str | None, profile: str | None) -> tuple[Executor, str]:
+    """Return the executor and the kind of device that it offers.
+
+    Raises UserError for an unknown cluster or profile.
+    """
+    name = cluster or default_cluster()
+    if name not in CLUSTERS:
+        raise unknown("cluster", name, CLUSTERS, "--cluster")
+    if profile is not None and name != "slurm":
+        raise UserError(f"--profile belongs to --cluster slurm, not to {name}")
+    if name == "inline":
+        from benchmark.cluster.inline import InlineExecutor
+
+        return InlineExecutor(), default_device()
+    if name == "local":
+        from benchmark.cluster.local import LocalExecutor
+
+        return LocalExecutor(), default_device()
+    from benchmark.cluster.slurm_executor import slurm_executor
+
+    return slurm_executor(profile)
+
+
+def submit_plan(
+    plan: Plan,
+    executor: Executor,
+    *,
+    runs_dir: Path,
+    data_dir: Path,
+    pack_size: int,
+    plugins: Sequence[Path] = (),
+    reader: str | None = None,
+    dry_run: bool = False,
+    wait: bool = False,
+) -> int:
+    """Submit what is missing of a plan; return the exit code.
+
+    Raises UserError before anything is queued where something would fail later.
+    """
+    check_before_queue(plan, data_dir, runs_dir)
+    left = remaining(plan, runs_dir)
+    name = plan.table.name
+    _say(f"{name}: {len(left.done)} of {len(plan.runs)} runs are there, {len(left.runs)} to train")
+    if left.held:
+        _say(f"{len(left.held)} are being trained right now and are left alone")
+    if left.cancelled:
+        _say(f"{len(left.cancelled)} are cancelled; `bench retry` takes them up again")
+    if not left.runs:
+        return 0
+    packs = plan_packs(plan, left.runs, pack_size)
+    paths = [path.resolve() for path in plugins]
+    submission = new_submission(name, packs, runs_dir, data_dir, paths, reader)
+    for line in executor.announce(submission):
+        _say(line)
+    if dry_run:
+        return 0
+    return executor.start(submission, wait)
+
+
+def describe_plan(plan: Plan, runs_dir: Path, pack_size: int) -> str:
+    """Return a plan for people: what it holds and what is left to train."""
+    table = plan.table
+    states = Counter(RunDir(runs_dir, run.key).state() for run in plan.runs)
+    left = remaining(plan, runs_dir)
+    packs = plan_packs(plan, left.runs, pack_size)
+    cells = {v.cell_key for slot in plan.slots for v in slot.variants}
+    seeds = ", ".join(str(seed) for seed in plan.seeds)
+    lines = [
+        f"{table.name}: {table.title or table.source.paper}",
+        f"  dataset {table.dataset}, recipe {table.recipe}, protocol {table.protocol.report}",
+        f"  {len(plan.slots)} slots, {len(cells)} cells, seeds {seeds}:"
+        f" {len(plan.runs)} runs, of which {len(plan.teachers)} teachers",
+        f"  runs in {runs_dir}: "
+        + ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
+        f"  to train: {len(left.runs)} runs in {len(packs)} packs of at most {pack_size}",
+    ]
+    for pack in packs[:20]:
+        after = f" after {', '.join(pack.depends)}" if pack.depends else ""
+        lines.append(f"    {pack.id}  {pack.label}{after}")
+    if len(packs) > 20:
+        lines.append(f"    and {len(packs) - 20} more")
+    return "\n".join(lines)
+
+
+def plan_to_json(plan: Plan, runs_dir: Path, pack_size: int) -> dict[str, Any]:
+    """Return a plan as JSON values: one entry a slot and metric, and the packs left to train."""
+    table = plan.table
+    packs = plan_packs(plan, remaining(plan, runs_dir).runs, pack_size)
+    return {
+        "schema": 1,
+        "table": table.name,
+        "dataset": table.dataset,
+        "recipe": table.recipe,
+        "seeds": list(plan.seeds),
+        "cells": [entry for slot in plan.slots for entry in _slot_entries(plan, slot)],
+        "packs": [_pack_entry(pack) for pack in packs],
+    }
+
+
+def _slot_entries(plan: Plan, slot: Slot) -> list[dict[str, Any]]:
+    entries = []
+    for metric in plan.table.metrics:
+        published = plan.table.published_value(slot.row.name, slot.column.name, metric)
+        entries.append(
+            {
+                "row": slot.row.name,
+                "column": slot.column.name,
+                "teacher": slot.teacher,
+                "student": slot.student,
+                "methods": [use.name for use in slot.row.methods],
+                "metric": metric,
+                "published": published.value if published else None,
+                "protocol": plan.table.protocol.report,
+                "key": slot.variants[0].cell_key if slot.variants else None,
+                "keys": [variant.cell_key for variant in slot.variants],
+            }
+        )
+    return entries
+
+
+def _pack_entry(pack: Pack) -> dict[str, Any]:
+    return {
+        "id": pack.id,
+        "label": pack.label,
+        "runs": [run.key for run in pack.runs],
+        "depends": list(pack.depends),
+    }
+
+
+def tables_overview() -> str:
+    """Return the known tables, a line each; a broken file says so in its line."""
+    lines = []
+    for name, path in sorted(table_files().items()):
+        try:
+            table = load_table(str(path))
+        except UserError as error:
+            lines.append(f"{name:26} broken: {error}")
+            continue
+        size = f"{len(table.rows)} rows x {len(table.columns)} columns"
+        note = "" if table.trainable else ", shown only"
+        lines.append(f"{name:26} {table.dataset:10} {size:24} {table.source.paper}{note}")
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
