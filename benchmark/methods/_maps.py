@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,18 +14,12 @@ from benchmark.methods.base import Probe
 Item = TypeVar("Item")
 
 
-def stage_pairs(
-    student: Sequence[Item], teacher: Sequence[Item], align: Literal["start", "end"] = "end"
-) -> list[tuple[Item, Item]]:
-    """Pair the stages of two networks; where their numbers differ the surplus has no partner.
+def stage_pairs(student: Sequence[Item], teacher: Sequence[Item]) -> list[tuple[Item, Item]]:
+    """Pair the stages of two networks from the first on.
 
-    Every CIFAR-100 pair of the published tables has equal numbers. Otherwise ``end`` pairs
-    the deepest stages with each other, as OFD does; ``start`` pairs the first ones, as an
-    unguarded zip does.
+    Where their numbers differ the deepest ones have no partner, as in the reference codes; every
+    pair of the published tables has equal numbers.
     """
-    count = min(len(student), len(teacher))
-    if align == "end":
-        student, teacher = student[len(student) - count :], teacher[len(teacher) - count :]
     return list(zip(student, teacher, strict=False))
 
 

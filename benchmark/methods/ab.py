@@ -10,8 +10,8 @@ As in Tian et al. 2020 (CRD), which published the numbers: 30 epochs at the reci
 rate, the loss divided by the batch and scaled by 3/1000, connectors only where shapes differ.
 Two differences from their code: it leaves a wide ResNet's final batch norm out of the first
 stage (untrained, in eval mode), here all but the classifier takes part; and it stops where the
-networks differ in their number of stages, here the deepest are paired. MobileNetV2's stages end
-without an activation, so they are their own pre-activations, as there.
+networks differ in their number of stages, here stages without a partner are left out.
+MobileNetV2's stages end without an activation, so they are their own pre-activations, as there.
 """
 
 from __future__ import annotations
@@ -57,10 +57,11 @@ class AB(Method[Options]):
         super().__init__(setup, options)
         student, teacher = setup.student, setup.need_teacher()
         need_maps("ab", student, teacher)
+        # Trainable in the first stage only, so that the main optimiser never takes them.
         self.connectors = nn.ModuleList(
             nn.Identity() if s.shape == t.shape else ConvReg(s.shape, t.shape, relu=False)
             for s, t in stage_pairs(student.features.preacts[1:], teacher.features.preacts[1:])
-        )
+        ).requires_grad_(False)
 
     def loss(self, step: Step) -> Tensor:
         """Return zero: the main stage learns from the labels alone."""
@@ -72,8 +73,9 @@ class AB(Method[Options]):
         return self.options.prepare_epochs
 
     def prepare_parameters(self, student: Model) -> Sequence[nn.Parameter]:
-        """Return the connectors' parameters and the student's, its classifier excepted."""
-        return [*self.connectors.parameters(), *body_parameters(student)]
+        """Return the connectors' parameters, made trainable, and the student's body."""
+        connectors = self.connectors.requires_grad_(True)
+        return [*connectors.parameters(), *body_parameters(student)]
 
     def prepare_loss(self, step: Step) -> Tensor:
         """Return the boundary loss."""
@@ -82,5 +84,5 @@ class AB(Method[Options]):
         return ab_loss(connected, [t for _, t in pairs], self.options.margin)
 
     def prepared(self) -> None:
-        """Fix the connectors, which have no use in the main stage."""
+        """Fix the connectors, which have no part in the main stage."""
         self.connectors.requires_grad_(False)

@@ -8,9 +8,9 @@ mean of squared differences over positions replaces the paper's norm there. The 
 sum of powers differ only where the map vanishes, as maps are normalised.
 
 Where the two maps of a stage differ in size the larger is average-pooled before the map is
-formed. Where the networks differ in their number of stages, ``pairing`` decides. ImageNet's
-ResNet50 to MobileNetV1 row of mdistiller pairs from the start: MobileNetV1's list has no stem
-there, so its maps of 28, 14, 7 pixels meet the teacher's of 56, 28, 14.
+formed; stages without a partner are left out. mdistiller's ImageNet row of ResNet50 to
+MobileNetV1 lacks the student's stem and so compares the student's maps of 28, 14 and 7 pixels
+with the teacher's of 56, 28 and 14: ``student_skip=2``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from benchmark.errors import UserError
 from benchmark.methods._maps import need_maps, pool_to_smaller, stage_pairs
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import Method, Setup, Step
@@ -69,8 +70,8 @@ class Options(MethodOptions):
         "mean_of_powers", description="how channels become one attention map"
     )
     power: float = Field(2.0, ge=1, description="the power p of the maps of powers")
-    pairing: Literal["start", "end"] = Field(
-        "start", description="which stages meet where the networks differ in their number"
+    student_skip: int = Field(
+        1, ge=0, description="stages of the student left out at its start; the teacher's: the stem"
     )
 
 
@@ -80,12 +81,16 @@ class AT(Method[Options]):
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         need_maps("at", setup.student, setup.need_teacher())
+        if options.student_skip >= (count := len(setup.student.features.stages)):
+            raise UserError(
+                f"at.student_skip is {options.student_skip}, but {setup.student.name} has only "
+                f"{count} stages"
+            )
 
     def loss(self, step: Step) -> Tensor:
         """Return the weighted attention loss."""
         options = self.options
-        pairs = stage_pairs(
-            step.student.stages[1:], step.need_teacher().stages[1:], options.pairing
-        )
+        stages = step.student.stages[options.student_skip :]
+        pairs = stage_pairs(stages, step.need_teacher().stages[1:])
         student, teacher = zip(*pairs, strict=True)
         return options.weight * at_loss(student, teacher, options.map, options.power)

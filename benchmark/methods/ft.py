@@ -10,8 +10,7 @@ Everything the paper leaves open is as in Tian et al. 2020 (CRD), which publishe
 30 epochs of the first stage (learning rate 0.01 for CIFAR ResNets and wide ResNets as students,
 the recipe's own otherwise), factors reduced to the mean of squares over channels before they
 are normalised (the paper normalises them whole), weight 200. Where the two last maps differ in
-size the larger of the factors is average-pooled (their code pools the student's, or the
-teacher's, likewise).
+size the larger one's factors are average-pooled.
 """
 
 from __future__ import annotations
@@ -130,7 +129,8 @@ class FT(Method[Options]):
         channels = teacher.features.stages[-1].shape[1]
         factors = max(int(channels * options.ratio), 1)
         self.translator = Translator(setup.student.features.stages[-1].shape[1], factors)
-        self.paraphraser = Paraphraser(channels, factors)
+        # Trainable in the first stage only, so that the main optimiser never takes it.
+        self.paraphraser = Paraphraser(channels, factors).requires_grad_(False)
         self._slow_student = SLOW_STUDENTS.fullmatch(setup.student.name) is not None
 
     def loss(self, step: Step) -> Tensor:
@@ -153,8 +153,8 @@ class FT(Method[Options]):
         return 0.01 if self._slow_student else lr
 
     def prepare_parameters(self, student: Model) -> Sequence[nn.Parameter]:
-        """Return the paraphraser's parameters."""
-        return list(self.paraphraser.parameters())
+        """Return the paraphraser's parameters, made trainable."""
+        return list(self.paraphraser.requires_grad_(True).parameters())
 
     def prepare_loss(self, step: Step) -> Tensor:
         """Return the paraphraser's reconstruction error."""

@@ -10,8 +10,8 @@ that align best with the teacher's, with their sign.
 mdistiller reshapes it. ``channels``: H*W positions by C channels, as in the paper and Tian et
 al. 2020 (CRD); it needs equal channels. Neither has a number in the published tables. mdistiller
 fails where the maps of a stage differ in width (every pair of different architectures); here
-the larger is average-pooled first, its own rule for attention transfer. Where the networks
-differ in their number of stages the deepest are paired.
+the larger is average-pooled first, its own rule for attention transfer. Stages without a
+partner are left out.
 
 The sign of a singular vector is arbitrary and the loss depends on it; here the entries of a
 teacher's vector sum to at least 0, which for maps after a ReLU is what the published codes get
