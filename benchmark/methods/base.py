@@ -87,12 +87,13 @@ class Method(nn.Module, Generic[OptionsT]):
     - ``version``: raised whenever the method's numbers change; part of every run's key.
     - ``needs_teacher``: False for baselines.
     - ``private_teacher``: "train" gives the method its own copy of the teacher, kept in train
-      mode and in the run's checkpoint, whose features then stand in ``Step.teacher``.
+      mode and in the run's checkpoint, whose features then stand in ``Step.teacher``. Where an
+      option decides it, an instance sets its own.
     """
 
     version: ClassVar[int] = 1
     needs_teacher: ClassVar[bool] = True
-    private_teacher: ClassVar[Literal["train"] | None] = None
+    private_teacher: Literal["train"] | None = None
 
     def __init__(self, setup: Setup, options: OptionsT) -> None:
         super().__init__()
