@@ -17,15 +17,7 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _StrictLoader(_Base):  # type: ignore[misc]
-    """YAML 1.1 without anchors and with unique keys; 5e-4 is a number."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(
-                None, None, "anchors and aliases are not allowed", mark
-            )
-        return super().compose_node(parent, index)
+    """YAML 1.1 without anchors, with unique keys; 5e-4 is a number and `on` a string."""
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -41,8 +33,15 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+# YAML 1.1 reads on, off, yes and no as booleans, even as keys; here only true and false are.
+_BOOL = "tag:yaml.org,2002:bool"
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in _StrictLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(_BOOL, re.compile(r"(true|True|false|False)$"), list("tTfF"))
 _StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
@@ -57,6 +56,7 @@ def load_yaml(path: Path) -> Any:
 def parse_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML text; UserError starts with ``where``."""
     try:
+        _refuse_anchors(text)
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -64,6 +64,16 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{place}: {error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def _refuse_anchors(text: str) -> None:
+    if "&" not in text:
+        return
+    for event in yaml.parse(text, Loader=_Base):
+        if getattr(event, "anchor", None):
+            raise yaml.constructor.ConstructorError(
+                None, None, "anchors and aliases are not allowed", event.start_mark
+            )
 
 
 def validate(model: type[ModelT], data: Any, where: str) -> ModelT:
