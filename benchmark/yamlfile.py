@@ -71,8 +71,9 @@ def _refuse_anchors(text: str) -> None:
         return
     for event in yaml.parse(text, Loader=_Base):
         if getattr(event, "anchor", None):
+            mark: Any = event.start_mark
             raise yaml.constructor.ConstructorError(
-                None, None, "anchors and aliases are not allowed", event.start_mark
+                None, None, "anchors and aliases are not allowed", mark
             )
 
 
