@@ -30,3 +30,13 @@ def fixtures() -> Path:
             pytest.fail("BENCH_FIXTURES must point at the shared fixtures in CI")
         pytest.skip("BENCH_FIXTURES is not set")
     return root
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with the digits written to it."""
+    from benchmark.data.write import write_dataset
+
+    data = tmp_path_factory.mktemp("data")
+    write_dataset("digits", None, data)
+    return data
