@@ -144,6 +144,27 @@ class Row(Strict):
     sources: dict[str, str] = {}
     note: str | None = None
 
+    @field_validator("assumed", mode="before")
+    @classmethod
+    def _several_options(cls, data: Any) -> Any:
+        # In the file `option: [dhkd.alpha, dhkd.head]` stands for an entry each.
+        if not isinstance(data, list):
+            return data
+        expanded: list[Any] = []
+        for item in data:
+            options = item.get("option") if isinstance(item, dict) else None
+            several = isinstance(options, list)
+            expanded += [{**item, "option": o} for o in options or []] if several else [item]
+        return expanded
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _several_sourced(cls, data: Any) -> Any:
+        # In the file `dkd.alpha, dkd.beta: ..` stands for an entry each.
+        if not isinstance(data, dict):
+            return data
+        return {part.strip(): text for key, text in data.items() for part in str(key).split(",")}
+
     @model_validator(mode="after")
     def _one_kind(self) -> Row:
         kinds = [self.of is not None, bool(self.methods), self.reference]
