@@ -160,8 +160,8 @@ class DHKD(Method[Options]):
     ) -> None:
         """Merge both gradients, aligned and clipped as the options say, and step.
 
-        With alignment a parameter without any gradient gets zeros, as in the reference, so
-        that weight decay and momentum still move it.
+        With alignment a trained parameter without any gradient gets zeros, as in the
+        reference, so that weight decay and momentum still move it.
         """
         options = self.options
         if options.gradient_alignment:
@@ -169,7 +169,7 @@ class DHKD(Method[Options]):
         else:
             merged = added_gradients(rest, own)
         for parameter, gradient in zip(parameters, merged, strict=True):
-            if gradient is None and options.gradient_alignment:
+            if gradient is None and options.gradient_alignment and parameter.requires_grad:
                 gradient = torch.zeros_like(parameter)
             parameter.grad = gradient
         if options.clip_norm is not None:
