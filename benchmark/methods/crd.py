@@ -21,6 +21,7 @@ samples of other classes (small test sets), draws are with replacement.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -97,6 +98,73 @@ def unit(x: Tensor) -> Tensor:
     return F.normalize(x, dim=1)
 
 
+class _AtOnce(torch.autograd.Function):
+    """A value whose gradient was computed together with it."""
+
+    @staticmethod
+    def forward(ctx: Any, anchors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        """Return ``value``; ``gradient`` is its derivative by ``anchors``."""
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        """Scale the stored gradient."""
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None, None
+
+
+class Bank(nn.Module):
+    """The memories of both networks [N, E] and the partition constants of both sides.
+
+    ``log_z_s`` belongs to the student's anchors (against the teacher's memory). Constants are
+    NaN until the first batch: tensors, so that no step waits for the device.
+    """
+
+    memory_s: Tensor
+    memory_t: Tensor
+    log_z_s: Tensor
+    log_z_t: Tensor
+
+    def __init__(self, num_samples: int, dim: int) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(dim / 3)
+        for side in ("s", "t"):
+            memory = torch.empty(num_samples, dim).uniform_(-bound, bound)
+            self.register_buffer(f"memory_{side}", memory)
+            self.register_buffer(f"log_z_{side}", torch.tensor(math.nan))
+
+    def contrast(
+        self, student: Tensor, teacher: Tensor, chosen: Tensor, temperature: float
+    ) -> Tensor:
+        """Return the sum of both sides' losses for anchors [B, E], chosen [B, 1 + K]."""
+        of_student = _side(student, self.memory_t, self.log_z_s, chosen, temperature)
+        return of_student + _side(teacher, self.memory_s, self.log_z_t, chosen, temperature)
+
+    def refresh(self, student: Tensor, teacher: Tensor, indices: Tensor, momentum: float) -> None:
+        """Move both memories towards the anchors [B, E] of ``indices`` [B]."""
+        refresh(self.memory_s, indices, student, momentum)
+        refresh(self.memory_t, indices, teacher, momentum)
+
+
+def _side(
+    anchors: Tensor, memory: Tensor, log_z: Tensor, chosen: Tensor, temperature: float
+) -> Tensor:
+    # The gradient is taken here and now: the memory changes in place before the backward pass.
+    with_gradient = torch.is_grad_enabled() and anchors.requires_grad
+    leaf = anchors.detach().requires_grad_(with_gradient)
+    scores = similarities(leaf, memory, chosen, temperature)
+    with torch.no_grad():
+        log_z.copy_(torch.where(log_z.isnan(), log_partition(scores, len(memory)), log_z))
+    loss = nce_loss(scores, log_z, len(memory))
+    if not with_gradient:
+        return loss
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    found: Tensor = _AtOnce.apply(anchors, loss.detach(), gradient)
+    return found
+
+
 class Options(MethodOptions):
     """Options of CRD."""
 
@@ -108,51 +176,22 @@ class Options(MethodOptions):
 
 
 class CRD(Method[Options]):
-    """Both contrastive losses; the memories and the partition constants are buffers."""
-
-    memory_s: Tensor
-    memory_t: Tensor
-    log_z_s: Tensor
-    log_z_t: Tensor
+    """Both contrastive losses; memories and partition constants are kept in checkpoints."""
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()
-        self.num_samples = len(setup.labels)
         self.embed_s = Embedding(setup.student.features.pooled.shape[1], options.dim)
         self.embed_t = Embedding(teacher.features.pooled.shape[1], options.dim)
+        self.bank = Bank(len(setup.labels), options.dim)
         self.negatives = Negatives(setup.labels, options.num_negatives, setup.seed)
-        bound = 1.0 / math.sqrt(options.dim / 3)
-        for side in ("s", "t"):
-            memory = torch.empty(self.num_samples, options.dim).uniform_(-bound, bound)
-            self.register_buffer(f"memory_{side}", memory)
-            # NaN until the first batch: a tensor, so that no step waits for the device.
-            self.register_buffer(f"log_z_{side}", torch.tensor(math.nan))
-
-    def contrast(self, student: Tensor, teacher: Tensor, chosen: Tensor) -> Tensor:
-        """Return the unweighted loss of pooled features [B, D], and update the memories.
-
-        chosen [B, 1 + K]: positions in the training set, the samples themselves first. The
-        memories are those from before the step.
-        """
-        temperature = self.options.temperature
-        anchors_s, anchors_t = self.embed_s(student), self.embed_t(teacher)
-        total: Tensor = anchors_s.new_zeros(())
-        for anchors, memory, log_z in (
-            (anchors_s, self.memory_t, self.log_z_s),
-            (anchors_t, self.memory_s, self.log_z_t),
-        ):
-            scores = similarities(anchors, memory, chosen, temperature)
-            with torch.no_grad():
-                fixed = torch.where(log_z.isnan(), log_partition(scores, self.num_samples), log_z)
-                log_z.copy_(fixed)
-            total = total + nce_loss(scores, fixed, self.num_samples)
-        refresh(self.memory_s, chosen[:, 0], anchors_s, self.options.momentum)
-        refresh(self.memory_t, chosen[:, 0], anchors_t, self.options.momentum)
-        return total
 
     def loss(self, step: Step) -> Tensor:
-        """Return the weighted loss of the batch."""
+        """Return the weighted loss of the batch; the memories move after it is computed."""
+        options = self.options
+        student = self.embed_s(step.student.pooled)
+        teacher = self.embed_t(step.need_teacher().pooled)
         chosen = self.negatives(step.epoch, step.indices)
-        loss = self.contrast(step.student.pooled, step.need_teacher().pooled, chosen)
-        return self.options.weight * loss
+        loss = self.bank.contrast(student, teacher, chosen, options.temperature)
+        self.bank.refresh(student, teacher, step.indices, options.momentum)
+        return options.weight * loss

@@ -102,11 +102,26 @@ class Fusion(nn.Module):
         return self.conv2(x), x
 
 
-def review(fusions: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
-    """Return the fused student maps, shallow to deep; ``fusions`` start with the deepest."""
+def fusions(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], max_mid_channels: int
+) -> nn.ModuleList:
+    """Return the fusion of each level for maps of these shapes, the deepest level first.
+
+    The student's deepest channels, up to a limit, are the width of what is handed on.
+    """
+    middle = min(max_mid_channels, student[-1].shape[1])
+    pairs = list(zip(student, teacher, strict=True))
+    return nn.ModuleList(
+        Fusion(s.shape[1], middle, t.shape[1], (t.shape[2], t.shape[3]), fuse=depth > 0)
+        for depth, (s, t) in enumerate(reversed(pairs))
+    )
+
+
+def review(levels: Sequence[nn.Module], features: Sequence[Tensor]) -> list[Tensor]:
+    """Return the fused student maps, shallow to deep; ``levels`` start with the deepest fusion."""
     results: list[Tensor] = []
     handed_on: Tensor | None = None
-    for fusion, x in zip(fusions, reversed(features), strict=True):
+    for fusion, x in zip(levels, reversed(features), strict=True):
         result, handed_on = fusion(x, handed_on)
         results.append(result)
     return results[::-1]
@@ -139,11 +154,8 @@ class ReviewKD(Method[Options]):
         if options.teacher_mode == "train":
             self.private_teacher = "train"
         levels = stage_pairs(self._student_maps(setup.student.features), _targets(teacher.features))
-        middle = min(options.max_mid_channels, levels[-1][0].shape[1])
-        self.abfs = nn.ModuleList(
-            Fusion(s.shape[1], middle, t.shape[1], (t.shape[2], t.shape[3]), fuse=depth > 0)
-            for depth, (s, t) in enumerate(reversed(levels))
-        )
+        student_maps, teacher_maps = zip(*levels, strict=True)
+        self.abfs = fusions(student_maps, teacher_maps, options.max_mid_channels)
 
     def _student_maps(self, features: Features) -> list[Tensor]:
         maps = features.preacts if self.options.student_preacts else features.stages

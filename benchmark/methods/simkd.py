@@ -44,6 +44,11 @@ def simkd_loss(projected: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(projected, teacher)
 
 
+def pooled_to(student: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the student's map [B, C, H, W], averaged to the teacher's size where larger."""
+    return F.adaptive_avg_pool2d(student, size) if student.shape[2] > size[0] else student
+
+
 class Projector(nn.Module):
     """A bottleneck of 1x1, 3x3 and 1x1 convolutions, each with batch norm and ReLU."""
 
@@ -111,8 +116,7 @@ class SimKD(Method[Options]):
             usable = result.requires_grad or not torch.is_grad_enabled()
             if of is x and seen == version and usable:
                 return result
-        larger = x.shape[2] > self._size[0]
-        source = F.adaptive_avg_pool2d(x, self._size) if larger else x
+        source = pooled_to(x, self._size)
         if self.training and source.shape[2:].numel() == 1:
             need_two("simkd", source)
         projected: Tensor = self.simkd(source)
