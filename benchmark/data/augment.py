@@ -1,0 +1,93 @@
+"""Augmentation of whole batches as tensor operations, on any device.
+
+What a sample gets is a function of (seed, epoch, index); the pixels are whole bytes until
+:class:`Normalise`, so the result is the same on every device and in both readers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from benchmark.data.augmentations import AugmentationInfo
+from benchmark.data.datasets import DatasetInfo
+from benchmark.data.rng import below, below_tensor, draws, draws_tensor, stream_key
+
+
+class CropFlip(NamedTuple):
+    """Where each image of a batch is cut from its padded self, all [B]: top, left, flip (0, 1)."""
+
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+
+
+def crop_flip(info: AugmentationInfo, seed: int, epoch: int, indices: Tensor) -> CropFlip:
+    """Return the crops and flips of the samples ``indices`` [B] in one epoch, on their device."""
+    bits = draws_tensor(stream_key(seed, epoch, "crop_flip"), indices)
+    side = 2 * info.padding + 1
+    return CropFlip(
+        top=below_tensor(bits, side, 0),
+        left=below_tensor(bits, side, 16),
+        flip=bits >> 32 & int(info.flip),
+    )
+
+
+def crop_flip_table(
+    info: AugmentationInfo, seed: int, epoch: int, indices: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the same as rows [B, 3] of (top, left, flip), without torch."""
+    bits = draws(stream_key(seed, epoch, "crop_flip"), indices)
+    side = 2 * info.padding + 1
+    flip = (bits >> np.uint64(32) & np.uint64(info.flip)).astype(np.int64)
+    return np.stack([below(bits, side, 0), below(bits, side, 16), flip], axis=1)
+
+
+def pad(images: Tensor, padding: int) -> Tensor:
+    """Return images [N, H, W, C] with ``padding`` black pixels on every side."""
+    return torch.nn.functional.pad(images, (0, 0, padding, padding, padding, padding))
+
+
+def windows(padded: Tensor, height: int, width: int) -> Tensor:
+    """Return every crop of padded images [N, H', W', C] as a view [N, tops, lefts, h, w, C].
+
+    Indexed by (sample, top, left), it copies each crop once, straight from the whole dataset.
+    """
+    return padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
+
+
+def flipped(images: Tensor, flip: Tensor) -> Tensor:
+    """Return images [B, H, W, C], mirrored where ``flip`` [B] is 1."""
+    return torch.where(flip.bool()[:, None, None, None], images.flip(2), images)
+
+
+class Normalise:
+    """uint8 [B, H, W, C] to float32 [B, C, H, W]: (pixel / 255 - mean) / std, a channel.
+
+    Written as pixel * scale + shift, which differs from the three steps by rounding (1e-6 at
+    most); ``channels_last`` chooses the memory format alone, the numbers are the same bits.
+    """
+
+    def __init__(self, info: DatasetInfo, device: torch.device, channels_last: bool) -> None:
+        mean = torch.tensor(info.mean, dtype=torch.float64)
+        std = torch.tensor(info.std, dtype=torch.float64)
+        self._scale = (1 / (255 * std)).float().to(device)
+        self._shift = (-mean / std).float().to(device)
+        self._channels_last = channels_last
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the normalised batch in new memory."""
+        if not self._channels_last:
+            scale, shift = self._scale[:, None, None], self._shift[:, None, None]
+            planes = images.permute(0, 3, 1, 2)
+            values = planes.to(torch.float32, memory_format=torch.contiguous_format)
+            return values.mul_(scale).add_(shift)
+        # A row of pixels at a time: long inner loops, where three channels would be short ones.
+        num_images, height, width, channels = images.shape
+        rows = images.to(torch.float32).reshape(num_images, height, width * channels)
+        rows.mul_(self._scale.repeat(width)).add_(self._shift.repeat(width))
+        return rows.view(images.shape).permute(0, 3, 1, 2)

@@ -1,0 +1,62 @@
+"""What the training loop sees of the data: batches of an epoch, whichever reader made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Some images on the reader's device.
+
+    images [B, C, H, W] float32, normalised (channels_last memory where that was asked for);
+    labels [B] int64; indices [B] int64, positions in the training set (in the test set for test
+    batches). The tensors are the caller's: no reader writes to them again.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class Batches(Protocol):
+    """A dataset as a run reads it.
+
+    ``num_train`` counts all training images, held-out ones included, so that an index always
+    fits a table of that length; ``labels`` [num_train] int64 on the CPU, in index order;
+    ``image_shape`` is (C, H, W) of a batch's images.
+    """
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K; labels are 0 to K - 1."""
+
+    @property
+    def num_train(self) -> int:
+        """Number of training images N."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches that :meth:`epoch` yields from step 0 on."""
+
+    @property
+    def labels(self) -> Tensor:
+        """All training labels [N] int64, on the CPU."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the epoch's batches from step ``start`` on: a function of (seed, epoch) alone.
+
+        Negative epochs are as good as others (first stages use them).
+        """
+
+    def test(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the test set in index order, not augmented."""
+
+    def validation(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the held-out part of the training set in index order, not augmented."""

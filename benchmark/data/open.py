@@ -1,0 +1,55 @@
+"""Open a dataset for a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from benchmark.data.augmentations import check_reader
+from benchmark.data.batches import Batches
+from benchmark.data.datasets import dataset_info, require_dataset
+from benchmark.data.ffcv_guard import kept_threads, require_ffcv
+from benchmark.data.order import BatchPlan
+from benchmark.data.resident import ResidentBatches
+from benchmark.errors import unknown
+
+READERS = ("resident", "ffcv")
+
+
+def open_batches(
+    dataset: str,
+    data_dir: Path,
+    *,
+    reader: Literal["resident", "ffcv"] = "resident",
+    seed: int,
+    batch_size: int,
+    augmentation: str,
+    drop_last: bool = False,
+    holdout: int = 0,
+    device: str | torch.device = "cpu",
+    channels_last: bool = False,
+    workers: int = 1,
+) -> Batches:
+    """Return the batches of ``dataset`` for one run; both readers give the same bits.
+
+    ``holdout`` training images are kept apart for validation; ``workers`` are threads of the
+    ffcv reader and change nothing but its speed.
+
+    Raises UserError for unknown names, a dataset that is missing or damaged, a reader that cannot
+    do what is asked, and batches larger than the training set where incomplete ones are dropped.
+    """
+    info = dataset_info(dataset)
+    if reader not in READERS:
+        raise unknown("reader", reader, READERS)
+    chosen = check_reader(augmentation, reader)
+    sidecar = require_dataset(dataset, data_dir)
+    plan = BatchPlan(sidecar.splits["train"].num_samples, seed, batch_size, drop_last, holdout)
+    target = torch.device(device)
+    if reader == "resident":
+        return ResidentBatches(info, sidecar, data_dir, plan, chosen, target, channels_last)
+    require_ffcv()
+    with kept_threads():  # importing ffcv takes seconds, too
+        from benchmark.data.ffcv_loader import FfcvBatches
+    return FfcvBatches(info, sidecar, data_dir, plan, chosen, target, channels_last, workers)

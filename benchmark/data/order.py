@@ -1,0 +1,86 @@
+"""Which samples stand in which batch: a pure function of the seed and the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.data.rng import draws, stream_key
+from benchmark.errors import UserError
+
+Indices = npt.NDArray[np.int64]
+
+
+def epoch_order(seed: int, epoch: int, indices: Indices) -> Indices:
+    """Return ``indices`` in the order of one epoch: sorted by their random 64-bit draws."""
+    keys = draws(stream_key(seed, epoch, "order"), indices)
+    return indices[np.argsort(keys, kind="stable")]
+
+
+def held_out(num_train: int, holdout: int) -> Indices:
+    """Return the ``holdout`` indices with the smallest draws, ascending; no seed enters."""
+    keys = draws(stream_key(0, 0, "holdout"), np.arange(num_train, dtype=np.int64))
+    return np.sort(np.argsort(keys, kind="stable")[:holdout].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The batches of a run over ``num_train`` training images, ``holdout`` of them kept apart.
+
+    Raises UserError where no batch would be left to train on.
+    """
+
+    num_train: int
+    seed: int
+    batch_size: int
+    drop_last: bool = False
+    holdout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"the batch size must be at least 1, not {self.batch_size}")
+        if not 0 <= self.holdout < self.num_train:
+            raise UserError(
+                f"cannot hold out {self.holdout} of {self.num_train} training images"
+                f" (0 to {self.num_train - 1} are possible)"
+            )
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"a batch of {self.batch_size} is larger than the"
+                f" {self.num_train - self.holdout} training images, and incomplete batches are"
+                " dropped: no batch is left; lower the batch size or keep incomplete batches"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
+        num_images = self.num_train - self.holdout
+        if self.drop_last:
+            return num_images // self.batch_size
+        return -(-num_images // self.batch_size)
+
+    @cached_property
+    def validation_indices(self) -> Indices:
+        """The held-out positions in the training set, ascending."""
+        return held_out(self.num_train, self.holdout)
+
+    @cached_property
+    def train_indices(self) -> Indices:
+        """The other positions, ascending."""
+        everything = np.arange(self.num_train, dtype=np.int64)
+        return np.setdiff1d(everything, self.validation_indices, assume_unique=True)
+
+    def order(self, epoch: int) -> Indices:
+        """Return the positions that the epoch visits, in order, incomplete batches handled."""
+        order = epoch_order(self.seed, epoch, self.train_indices)
+        return order[: self.steps_per_epoch * self.batch_size]
+
+
+def slices(length: int, batch_size: int, start: int = 0) -> Iterator[slice]:
+    """Yield the slices of consecutive batches, from batch ``start`` on."""
+    for begin in range(start * batch_size, length, batch_size):
+        yield slice(begin, min(begin + batch_size, length))

@@ -1,0 +1,105 @@
+"""The reader that keeps a dataset of small images in device memory.
+
+All pixels are copied to the device once, as bytes; an epoch is then a gather of crops, a flip and
+a normalisation on that device, and no worker, queue or copy stands between two steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data.augment import Normalise, crop_flip, flipped, pad, windows
+from benchmark.data.augmentations import AugmentationInfo
+from benchmark.data.batches import Batch
+from benchmark.data.datasets import DatasetInfo
+from benchmark.data.formats import Bytes, Layout, read_pixels
+from benchmark.data.order import BatchPlan, Indices, slices
+from benchmark.data.sidecar import Sidecar, SplitName
+from benchmark.data.verify import check_digest, open_layout
+
+
+class ResidentBatches:
+    """``Batches`` from raw .beton files of one image size, of which it checks the digests.
+
+    Raises UserError for compressed images, several sizes, or content that was changed.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        sidecar: Sidecar,
+        data_dir: Path,
+        plan: BatchPlan,
+        augmentation: AugmentationInfo,
+        device: torch.device,
+        channels_last: bool,
+    ) -> None:
+        self._sidecar, self._data_dir = sidecar, data_dir
+        self._plan, self._augmentation, self._device = plan, augmentation, device
+        layout, pixels = self._read("train")
+        self.num_classes = sidecar.num_classes
+        self.labels = torch.from_numpy(layout.labels)
+        self.image_shape = (3, pixels.shape[1], pixels.shape[2])
+        self._normalise = Normalise(info, device, channels_last)
+        self._train_labels = self.labels.to(device)
+        self._padded = pad(torch.from_numpy(pixels).to(device), augmentation.padding)
+
+    def _read(self, split: SplitName) -> tuple[Layout, Bytes]:
+        layout = open_layout(self._sidecar, self._data_dir, split)
+        pixels = read_pixels(layout)
+        check_digest(self._sidecar, layout, split, pixels)
+        return layout, pixels
+
+    @property
+    def num_train(self) -> int:
+        """Number of training images, held-out ones included."""
+        return self._plan.num_train
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
+        return self._plan.steps_per_epoch
+
+    @cached_property
+    def _test_set(self) -> tuple[Tensor, Tensor]:
+        layout, pixels = self._read("test")
+        labels = torch.from_numpy(layout.labels)
+        return torch.from_numpy(pixels).to(self._device), labels.to(self._device)
+
+    @cached_property
+    def _crops(self) -> Tensor:
+        _, height, width = self.image_shape
+        return windows(self._padded, height, width)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the epoch's augmented batches from step ``start`` on."""
+        order = torch.from_numpy(self._plan.order(epoch)).to(self._device)
+        crops = crop_flip(self._augmentation, self._plan.seed, epoch, order)
+        for part in slices(len(order), self._plan.batch_size, start):
+            indices = order[part]
+            images = self._crops[indices, crops.top[part], crops.left[part]]
+            if self._augmentation.flip:
+                images = flipped(images, crops.flip[part])
+            yield Batch(self._normalise(images), self._train_labels[indices], indices)
+
+    def test(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the test set in index order."""
+        images, labels = self._test_set
+        for part in slices(len(labels), batch_size):
+            indices = torch.arange(part.start, part.stop, device=self._device)
+            yield Batch(self._normalise(images[part]), labels[part], indices)
+
+    def validation(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the held-out images in index order, as test images."""
+        held_out: Indices = self._plan.validation_indices
+        middle = self._augmentation.padding
+        for part in slices(len(held_out), batch_size):
+            indices = torch.from_numpy(np.ascontiguousarray(held_out[part])).to(self._device)
+            images = self._crops[indices, middle, middle]
+            yield Batch(self._normalise(images), self._train_labels[indices], indices)

@@ -1,0 +1,81 @@
+"""dataset.json: what lies beside the .beton files, and where all of them lie. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.errors import UserError
+from benchmark.files import read_json
+from benchmark.yamlfile import validate
+
+SCHEMA = 1
+SplitName = Literal["train", "test"]
+
+
+def sidecar_path(name: str, data_dir: Path) -> Path:
+    """Return where the sidecar of a dataset lies."""
+    return data_dir / name / "dataset.json"
+
+
+def split_path(name: str, data_dir: Path, split: SplitName) -> Path:
+    """Return where one split of a dataset lies."""
+    return data_dir / name / f"{split}.beton"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Split(_Record):
+    """One .beton file: number of images, length in bytes, digest of its content."""
+
+    num_samples: int = Field(gt=0)
+    bytes: int = Field(gt=0)
+    digest: str
+
+
+class WriteSettings(_Record):
+    """How images were stored: JPEG quality and longest side hold where images were encoded."""
+
+    storage: Literal["raw", "jpeg"]
+    max_resolution: int | None = None
+    jpeg_quality: int | None = None
+
+
+class Sidecar(_Record):
+    """What ``bench data write`` recorded.
+
+    ``official``: the content is the published dataset's; else ``altered`` says what is not.
+    ``image_size`` is (H, W), or None where images differ; ``sources`` holds the md5 of each file
+    that was read (of class folders: of the sorted list of names and sizes).
+    """
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    name: str
+    official: bool
+    altered: str | None = None
+    num_classes: int = Field(gt=0)
+    image_size: tuple[int, int] | None
+    classes: tuple[str, ...]
+    write: WriteSettings
+    sources: dict[str, str]
+    splits: dict[SplitName, Split]
+    digest: str
+
+
+def read_sidecar(name: str, data_dir: Path) -> Sidecar | None:
+    """Return the sidecar of a dataset, None where there is none.
+
+    Raises UserError for a file that is no sidecar, belongs to another dataset, or was written by
+    a newer version of this project.
+    """
+    path = sidecar_path(name, data_dir)
+    if not path.exists():
+        return None
+    sidecar = validate(Sidecar, read_json(path, SCHEMA), str(path))
+    if sidecar.name != name or set(sidecar.splits) != {"train", "test"}:
+        raise UserError(f"{path} does not describe the dataset '{name}'")
+    return sidecar
