@@ -1,0 +1,185 @@
+"""Public checkpoints load as they are; files that are anything else are refused in one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.models import build_model
+from benchmark.models.checkpoint import load_into, load_state
+from tests.fill import fill_state
+
+State = dict[str, Tensor]
+FORMATS = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+
+
+@pytest.fixture
+def state() -> State:
+    network = build_model("resnet8", 100)
+    fill_state(network)
+    return network.state_dict()
+
+
+def save(content: Any, path: Path, legacy: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+def load(path: Path, name: str = "resnet8") -> nn.Module:
+    network = build_model(name, 100)
+    load_into(network, load_state(path), str(path))
+    return network
+
+
+def without_counters(state: State) -> State:
+    return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+
+
+WRAPPINGS: dict[str, Callable[[State], Any]] = {
+    "as published": lambda s: {"model": s},
+    "plain": lambda s: s,
+    "under state_dict": lambda s: {"state_dict": s, "epoch": 240},
+    "DataParallel": lambda s: {"model": {f"module.{k}": v for k, v in s.items()}},
+    "before counters": lambda s: {"model": without_counters(s)},
+    "parameters": lambda s: {
+        "model": OrderedDict((k, nn.Parameter(v)) for k, v in without_counters(s).items())
+    },
+    "beside arguments": lambda s: {"model": s, "opt": argparse.Namespace(lr=0.05, tags=["a"])},
+    "beside numpy": lambda s: {"best": np.float64(72.3), "n": np.int64(3), "model": s},
+}
+
+
+@FORMATS
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_public_forms_load(wrapping: str, legacy: bool, tmp_path: Path, state: State) -> None:
+    network = load(save(WRAPPINGS[wrapping](state), tmp_path / "teacher.pth", legacy))
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+def test_numpy_scalars_under_their_old_name(tmp_path: Path, state: State) -> None:
+    path = save({"best": np.float64(1), "model": state}, tmp_path / "old.pth", legacy=True)
+    raw = path.read_bytes()
+    assert b"numpy._core.multiarray\n" in raw
+    path.write_bytes(raw.replace(b"numpy._core.multiarray\n", b"numpy.core.multiarray\n"))
+    load(path)
+
+
+def test_safetensors_load(tmp_path: Path, state: State) -> None:
+    save_file(state, tmp_path / "student.safetensors")
+    assert torch.equal(load(tmp_path / "student.safetensors").fc.bias, state["fc.bias"])
+
+
+def test_a_double_network_keeps_its_precision(tmp_path: Path, state: State) -> None:
+    network = build_model("resnet8", 100).double()
+    load_into(network, state, "it")
+    assert network.fc.weight.dtype == torch.float64
+    assert torch.equal(network.fc.weight, state["fc.weight"].double())
+
+
+class Malicious:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.target),)
+
+
+@FORMATS
+def test_pickled_code_is_not_run(legacy: bool, tmp_path: Path, state: State) -> None:
+    target = tmp_path / "proof"
+    for content in ({"model": state, "x": Malicious(target)}, Malicious(target)):
+        path = save(content, tmp_path / "evil.pth", legacy)
+        with pytest.raises(UserError, match=r"evil\.pth holds posix\.mkdir, which is no weight"):
+            load_state(path)
+    bare = tmp_path / "bare.pth"
+    bare.write_bytes(pickle.dumps(Malicious(target)))
+    with pytest.raises(UserError, match=r"bare\.pth"):
+        load_state(bare)
+    assert not target.exists()
+
+
+@FORMATS
+def test_damaged_files_are_refused_in_one_line(legacy: bool, tmp_path: Path, state: State) -> None:
+    raw = save({"model": state}, tmp_path / "whole.pth", legacy).read_bytes()
+    cut = tmp_path / "cut.pth"
+    generator = random.Random(0)
+    sizes = [0, 1, 10, len(raw) - 1, *(generator.randrange(len(raw)) for _ in range(30))]
+    for size in sizes:
+        cut.write_bytes(raw[:size])
+        with pytest.raises(UserError, match=r"cut\.pth") as caught:
+            load_state(cut)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300 + len(str(cut))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"<!DOCTYPE html><title>404</title>" * 9, b"PK\x03\x04" + bytes(99)]
+)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_foreign_files(content: bytes, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"page.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read: it is truncated, damaged or no check"):
+        load_state(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        load_state(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"epoch": 3}, "its entry 'epoch' is a int, not a tensor"),
+        ({"model": {"a": [1.0]}}, "its entry 'a' is a list"),
+        ([1, 2], "holds no state_dict"),
+        ({"model": {}}, "holds no state_dict"),
+        ({"model": {"a": torch.eye(2).to_sparse()}}, "'a' is not a plain dense tensor"),
+    ],
+)
+def test_files_without_weights(content: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        load_state(save(content, tmp_path / "odd.pth"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s | {"fc.weight": torch.zeros(10, 64)}, "is for 10 classes, the model for 100"),
+        (lambda s: s | {"fc.weight": torch.zeros(100, 32)}, r"fc.weight has shape \[100, 32\]"),
+        (lambda s: s | {"bn1.bias": torch.zeros(8)}, r"bn1.bias has shape \[8\], not \[16\]"),
+        (lambda s: s | {"fc.bias": torch.full((100,), torch.nan)}, "fc.bias holds values that"),
+        (lambda s: s | {"fc.bias": torch.zeros(100, dtype=torch.int64)}, "fc.bias is torch.int64"),
+        (lambda s: s | {"extra.weight": torch.zeros(1)}, "holds unknown extra.weight"),
+        (
+            lambda s: {k: v for k, v in s.items() if "layer3" not in k},
+            "lacks layer3.0.* and 12 more",
+        ),
+        # One number, claimed to be 10^13: nothing of that size may be allocated.
+        (lambda s: s | {"bn1.bias": torch.zeros(1).expand(10**13)}, "bn1.bias has shape"),
+    ],
+)
+def test_weights_that_do_not_fit(
+    change: Callable[[State], State], said: str, tmp_path: Path, state: State
+) -> None:
+    network = build_model("resnet8", 100)
+    before = nn.utils.parameters_to_vector(network.parameters())
+    path = save({"model": change(state)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=f"other.pth.*{said}"):
+        load_into(network, load_state(path), str(path))
+    assert torch.equal(nn.utils.parameters_to_vector(network.parameters()), before)
