@@ -1,1 +1,69 @@
 """bench collect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.app import app
+from benchmark.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_RUNS,
+    DataDir,
+    Only,
+    Plugins,
+    RunsDir,
+    TableName,
+    add_plugins,
+    selection,
+)
+
+
+@app.command()
+def collect(
+    table: TableName,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", help="md, tex, csv, json; csv or json alone go to the terminal."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", help="last, best, median_of_last_5, mean_of_last_5."),
+    ] = None,
+    also: Annotated[
+        str | None, typer.Option("--also", help="A second protocol to set beside the first.")
+    ] = None,
+    siunitx: Annotated[bool, typer.Option("--siunitx", help="Align numbers in LaTeX.")] = False,
+    explain: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--explain", metavar="ROW COLUMN", help="Say where a cell comes from."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the files go.")] = Path("results"),
+    only: Only = None,
+    plugin: Plugins = None,
+    runs: RunsDir = DEFAULT_RUNS,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Fill a table from runs, beside the published numbers, with a verdict for every cell."""
+    from benchmark.results.report import collect_table, explain_cell
+
+    add_plugins(plugin)
+    chosen = selection(only, None, None)
+    if explain is not None:
+        print(explain_cell(table, *explain, runs_dir=runs, protocol=protocol))
+        return
+    print(
+        collect_table(
+            table,
+            chosen,
+            runs_dir=runs,
+            formats=formats,
+            protocol=protocol,
+            also=also,
+            siunitx=siunitx,
+            out=out,
+        ),
+        end="",
+    )
