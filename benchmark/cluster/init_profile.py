@@ -1,0 +1,75 @@
+"""Write a first profile from what sinfo and sacctmgr say of a cluster. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.cluster import slurm
+from benchmark.cluster.check import NodeKind, associations, clock, read_nodes
+from benchmark.errors import UserError
+from benchmark.files import make_directory, write_text
+
+
+def init_profile(path: Path | None = None) -> Path:
+    """Write a profile for this cluster and return its path, slurm/profiles/CLUSTER.yaml.
+
+    Raises UserError where the file exists or Slurm does not answer; slurmdbd is not needed.
+    """
+    limits = slurm.read_limits()
+    target = path or Path("slurm") / "profiles" / f"{limits.cluster}.yaml"
+    if target.exists():
+        raise UserError(f"{target} exists; edit it, or remove it first")
+    try:
+        accounts, qos = associations("account"), associations("qos")
+    except slurm.SlurmError:
+        accounts, qos = [], []
+    make_directory(target.parent)
+    write_text(target, profile_text(limits, read_nodes(), accounts, qos))
+    return target
+
+
+def profile_text(
+    limits: slurm.Limits, nodes: list[NodeKind], accounts: list[str], qos: list[str]
+) -> str:
+    """Return a profile as YAML: the partition that seems right, the others as comments."""
+    chosen = _choose(nodes)
+    lines = [
+        f"# Cluster {limits.cluster}, Slurm {limits.version}: written by `bench init slurm` from"
+        " sinfo and sacctmgr.",
+        f"# MaxArraySize {limits.max_array_size}, MaxJobCount {limits.max_job_count};"
+        " larger submissions are split.",
+        f"partition: {chosen.partition}",
+    ]
+    for node in _others(nodes, chosen):
+        lines.append(f"# partition: {node.partition}  # {_describe(node)}")
+    lines.append(f"# {_describe(chosen)}")
+    if accounts:
+        commented = "" if len(accounts) == 1 else "# "
+        lines.append(f"{commented}account: {accounts[0]}  # yours: {', '.join(accounts)}")
+    if qos:
+        lines.append(f"# qos: {qos[0]}  # yours: {', '.join(qos)}")
+    lines.append(f'time: "{clock(min(chosen.minutes, 24 * 60))}"')
+    lines.append("# cpus-per-task, mem and gpus are the recipe's unless they are set here")
+    lines.append("# data: /a/directory/that/all/nodes/share")
+    lines.append("# runs: /a/directory/that/all/nodes/share")
+    return "\n".join(lines) + "\n"
+
+
+def _choose(nodes: list[NodeKind]) -> NodeKind:
+    """The default partition, or the first with GPUs where that has none."""
+    if not nodes:
+        raise UserError("sinfo lists no partition")
+    default = next((node for node in nodes if node.default), nodes[0])
+    with_gpus = [node for node in nodes if node.gpus[""]]
+    return default if default.gpus[""] or not with_gpus else with_gpus[0]
+
+
+def _others(nodes: list[NodeKind], chosen: NodeKind) -> list[NodeKind]:
+    found = {node.partition: node for node in nodes if node.partition != chosen.partition}
+    return list(found.values())
+
+
+def _describe(node: NodeKind) -> str:
+    gpus = ", ".join(f"{count} {kind or 'GPUs'}" for kind, count in node.gpus.items() if count)
+    limit = "no time limit" if node.minutes == float("inf") else f"at most {clock(node.minutes)}"
+    return f"{node.cpus} CPUs, {node.mem:.0f}M, {gpus or 'no GPUs'} a node; {limit}"

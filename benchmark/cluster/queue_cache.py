@@ -1,0 +1,103 @@
+"""One view of the queue for all of a user's watchers, refreshed gently.
+
+The texts of the last refresh lie in the user's private state folder; whoever finds them too
+old refreshes them for everybody. Where Slurm answers slowly or not at all the pause between
+refreshes doubles, up to ten minutes. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.cluster import queue, slurm
+from benchmark.files import write_json
+
+SCHEMA = 1
+SLOW_SECONDS = 5.0
+LONGEST_PAUSE = 600.0
+
+
+class Question(NamedTuple):
+    """What the queue is asked for; watchers that ask the same share the answer."""
+
+    since: float  # seconds since 1970
+    names: tuple[str, ...] = ()
+    all_users: bool = False
+    accounting: bool = True
+
+    @property
+    def file(self) -> Path:
+        """Where the answer is kept. The hour of ``since`` is enough to tell questions apart."""
+        text = repr((self.since // 3600, sorted(self.names), self.all_users, self.accounting))
+        cluster = slurm.environment().get("SLURM_CONF", "")
+        digest = hashlib.sha256((text + cluster).encode()).hexdigest()[:16]
+        return slurm.state_dir() / f"queue-{digest}.json"
+
+
+class Answer(NamedTuple):
+    """A snapshot, and why it is older than it should be, where it is."""
+
+    snapshot: queue.Snapshot
+    warning: str | None = None
+
+
+def read(question: Question, max_age: float) -> Answer:
+    """Return the queue, at most ``max_age`` seconds old if Slurm answers.
+
+    Raises SlurmError where it does not and nothing is known from before.
+    """
+    with _locked(question.file.with_suffix(".lock")):
+        known = _load(question.file)
+        age = time.time() - known["raw"][2] if known else float("inf")
+        if known and 0 <= age < max(max_age, known["pause"]):
+            return Answer(_parse(known), known["warning"])
+        try:
+            raw = queue.read_raw(*question)
+        except slurm.SlurmUnreachableError as error:
+            if not known:
+                raise
+            known["pause"] = _longer(known["pause"], max_age)
+            known["warning"] = f"{error}; this is what it said {age:.0f} s ago"
+            write_json(question.file, known)
+            return Answer(_parse(known), known["warning"])
+        slow = time.time() - raw.taken > SLOW_SECONDS
+        pause = _longer(known["pause"] if known else 0.0, max_age) if slow else 0.0
+        fresh = {"schema": SCHEMA, "raw": list(raw), "pause": pause, "warning": None}
+        write_json(question.file, fresh)
+        return Answer(_parse(fresh))
+
+
+def pause(refresh_seconds: float) -> float:
+    """Return how long a watcher waits: never in step with the others."""
+    return refresh_seconds * random.uniform(1.0, 1.25)
+
+
+def _longer(current: float, shortest: float) -> float:
+    return min(max(current, shortest) * 2, LONGEST_PAUSE)
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) and data.get("schema") == SCHEMA else None
+
+
+def _parse(data: dict[str, Any]) -> queue.Snapshot:
+    return queue.parse(queue.RawQueue(*data["raw"]))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from benchmark.cluster.check import check_nodes, parse_node
+from benchmark.cluster.init_profile import profile_text
+from benchmark.cluster.profile import Profile, Resources, Site, apply_caps
+from benchmark.cluster.slurm import Limits
+from benchmark.errors import UserError
+from benchmark.yamlfile import parse_yaml, validate
+
+# What `sinfo --format=%P|%l|%G|%c|%m` prints on clusters of several kinds.
+NODES = [
+    parse_node(line)
+    for line in (
+        "cpu*|1-00:00:00|(null)|64|256000",
+        "gpu|12:00:00|gpu:a100:4(S:0-1)|32|512000",
+        "gpu|12:00:00|gpu:v100:2(S:0),shard:8|16|128000",
+        "long|infinite|gpu:2|8|64000",
+    )
+]
+SMALL = Resources(1, "0", "2G")
+
+
+def test_what_sinfo_prints_is_understood() -> None:
+    assert [node.default for node in NODES] == [True, False, False, False]
+    assert [node.minutes for node in NODES] == [1440, 720, 720, math.inf]
+    assert [node.gpus for node in NODES] == [
+        {"": 0}, {"": 4, "a100": 4}, {"": 2, "v100": 2}, {"": 2},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("profile", "resources"),
+    [
+        (Profile(), SMALL),
+        (Profile(partition="gpu", time="12:00:00"), Resources(32, "a100:4", "0")),
+        (Profile(partition="cpu,gpu", time="1-0"), Resources(64, "0", "250G")),
+        (Profile(partition="long", time="UNLIMITED"), Resources(8, "2", "2G")),
+    ],
+)
+def test_what_a_cluster_offers_passes(profile: Profile, resources: Resources) -> None:
+    check_nodes(profile, resources, NODES)
+
+
+@pytest.mark.parametrize(
+    ("profile", "resources", "message"),
+    [
+        (Profile(partition="gpus"), SMALL, "unknown partition 'gpus'.*did you mean 'gpu'"),
+        (Profile(partition="gpu"), SMALL, r"time 24:00:00 is over the limit.*\(12:00:00\)"),
+        (Profile(), Resources(1, "1", "2G"), r"gpus 1 is more than any node.*\(0\)"),
+        (
+            Profile(partition="gpu", time="60"),
+            Resources(1, "8", "2G"),
+            "gpus 8 is more than any.*a100:4, v100:2",
+        ),
+        (Profile(partition="gpu", time="60"), Resources(1, "h100", "2G"), "gpus h100 is more"),
+        (Profile(), Resources(65, "0", "2G"), "cpus-per-task 65 is more"),
+        (Profile(), Resources(1, "0", "251G"), "mem 251G is more"),
+    ],
+)
+def test_what_no_node_offers_is_refused(
+    profile: Profile, resources: Resources, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        check_nodes(profile, resources, NODES)
+
+
+def test_a_cluster_without_a_default_partition_asks_for_one() -> None:
+    with pytest.raises(UserError, match=r"no default partition: set partition.*gpu"):
+        check_nodes(Profile(), SMALL, NODES[1:])
+
+
+def test_a_first_profile_is_valid_and_passes_its_own_check() -> None:
+    limits = Limits("big", "23.11.1", 1001, 10000, True)
+    text = profile_text(limits, NODES, ["vision"], ["normal", "high"])
+    profile = validate(Profile, parse_yaml(text, "big.yaml"), "big.yaml")
+    # The default partition has no GPUs, so the first that has some is proposed.
+    assert (profile.partition, profile.account, profile.time) == ("gpu", "vision", "12:00:00")
+    assert "# partition: long" in text
+    check_nodes(apply_caps(profile, Site()), Resources(1, "1", "2G"), NODES)
