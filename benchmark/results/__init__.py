@@ -1,1 +1,1 @@
-"""results"""
+"""From runs to verdicts: statistics, the Grid, and its renderings."""

@@ -1,1 +1,1 @@
-"""results/render"""
+"""Renderings of a Grid: each module has one `render(grid, ...) -> str`."""

@@ -1,0 +1,327 @@
+"""What the numbers of a table say: verdicts, claims and ranks, in one pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark.results.claims import evaluate
+from benchmark.results.grid import (
+    CellKey,
+    Comparison,
+    Grid,
+    GridCell,
+    Mark,
+    MarkKind,
+    Sample,
+    Selection,
+    State,
+    Verdict,
+)
+from benchmark.results.priors import checked_prior, family_prior
+from benchmark.results.ranks import rank_rows
+from benchmark.results.statistics import (
+    LEVEL,
+    Prior,
+    Side,
+    difference,
+    holm,
+    noise,
+    outcomes,
+    published_noise,
+    seeds_needed,
+    selection_bias,
+    side,
+)
+from benchmark.spec import Published
+
+MISSES = (Verdict.ABOVE, Verdict.BELOW, Verdict.DIVERGED, Verdict.EXPECTED_MISS)
+
+
+class Reading(NamedTuple):
+    """One statistic by which a cell is compared; ``median``: the centre over seeds is one."""
+
+    statistic: str
+    sample: Sample
+    median: bool
+
+
+class Task(NamedTuple):
+    """A comparison to be made: where it stands, what is compared, and the cell's prior."""
+
+    key: CellKey
+    cell: GridCell
+    published: Published
+    value: float
+    reading: Reading
+    prior: Prior
+
+
+def judge(grid: Grid) -> Grid:
+    """Return the grid with verdicts, teacher marks, selection biases, claims, ranks and noise.
+
+    Every comparison of the table is one family of Holm's correction; where the published
+    statistic is unstated, the further readings are families of their own, since they are the
+    same runs looked at again.
+    """
+    priors = _priors(grid)
+    cells = {
+        key: replace(_with_bias(cell, priors[key[:2]]), comparisons=())
+        for key, cell in grid.cells.items()
+    }
+    tasks: list[list[Task]] = []
+    for key, cell in grid.ordered:
+        for place, reading in enumerate(readings(cell, grid.protocol)):
+            published = cell.published
+            assert published is not None
+            assert published.value is not None
+            if place == len(tasks):
+                tasks.append([])
+            tasks[place].append(
+                Task(key, cell, published, published.value, reading, priors[key[:2]])
+            )
+    for family in tasks:
+        for task, found in zip(family, _compare(family, grid), strict=True):
+            cell = cells[task.key]
+            cells[task.key] = replace(cell, comparisons=(*cell.comparisons, found))
+    judged = replace(grid, cells=_with_marks(grid, cells), noise=_describe_priors(grid, priors))
+    ranks = (rank_rows(judged, metric) for metric in grid.metrics)
+    return replace(
+        judged,
+        ranks=tuple(r for r in ranks if r is not None),
+        claim_results=tuple(evaluate(claim, judged, priors) for claim in grid.claims),
+    )
+
+
+def readings(cell: GridCell, protocol: str) -> list[Reading]:
+    """Return the statistics by which a cell is compared with its published value.
+
+    The published one; a median of finals is the median over seeds of our last accuracies.
+    Where it is unstated: the table's protocol, then last and best.
+    """
+    if cell.published is None or cell.published.value is None or not cell.values:
+        return []
+    stated = cell.published.statistic
+    if stated == "median_of_finals":
+        wanted = [("last", True)]
+    elif stated == "unstated":
+        wanted = [(name, False) for name in dict.fromkeys((protocol, "last", "best"))]
+    else:
+        wanted = [(stated, False)]
+    found = [(cell.sample(name), median) for name, median in wanted]
+    return [
+        Reading(stated if median else sample.statistic, sample, median)
+        for sample, median in found
+        if sample is not None
+    ]
+
+
+def _priors(grid: Grid) -> dict[tuple[str, str], Prior]:
+    """Return the prior by (row, column), checked against the cells of its family in this table.
+
+    A teacher's row has the teacher's family, every other row the student's.
+    """
+    families = {
+        (row.name, column.name): family_prior(
+            column.teacher if row.kind == "teacher" else column.student
+        )
+        for row in grid.rows
+        for column in grid.columns
+    }
+    checked: dict[Prior, Prior] = {}
+    for prior in dict.fromkeys(families.values()):
+        samples = [
+            cell.samples[0]
+            for (row, column, _), cell in grid.ordered
+            if families[row, column] == prior and cell.n > 1 and not cell.exact
+        ]
+        stds = [s.std for s in samples]
+        checked[prior] = checked_prior(
+            prior, [s for s in stds if s is not None], [s.n for s in samples]
+        )
+    return {place: checked[prior] for place, prior in families.items()}
+
+
+def _describe_priors(grid: Grid, priors: Mapping[tuple[str, str], Prior]) -> tuple[str, ...]:
+    used = dict.fromkeys(priors[row, column] for (row, column, _), _ in grid.ordered)
+    return tuple(f"{p.sigma:.2f} points ({p.name}, {p.df:.0f} degrees of freedom)" for p in used)
+
+
+def _with_bias(cell: GridCell, prior: Prior) -> GridCell:
+    """Return the cell with the selection bias of a choice that was made on the test set."""
+    if cell.selection is None or not cell.values:
+        return cell
+    bias = 0.0
+    if cell.selection.on == "test":
+        own = side(cell.mean or 0.0, cell.n, _or_nan(cell.std))
+        sigma = float(noise(own, prior.sigma, prior.df).sigma)
+        bias = selection_bias(cell.selection.candidates, sigma / cell.n**0.5)
+    return replace(cell, selection=replace(cell.selection, bias=bias))
+
+
+def _compare(tasks: list[Task], grid: Grid) -> list[Comparison]:
+    """Return the comparisons of one family, in order."""
+    ours = _sides(tasks, lambda t: _ours(t.cell, t.reading))
+    theirs = _sides(tasks, lambda t: _theirs(t.cell, t.published, t.value, grid.unstated_n))
+    sigma = np.array([t.prior.sigma for t in tasks])
+    df = np.array([t.prior.df for t in tasks])
+    our_noise = noise(ours, sigma, df)
+    their_noise = published_noise(theirs, our_noise, sigma, df)
+    found = difference(ours, our_noise, theirs, their_noise)
+    adjusted = holm(found.p)
+    shown = outcomes(found, adjusted, grid.margin)
+    # What Holm's procedure asks of the next p-value, after those it has already let pass.
+    left = np.isfinite(adjusted).sum() - (adjusted <= 1 - LEVEL).sum()
+    needed = seeds_needed(
+        ours, our_noise, theirs, their_noise, grid.margin, (1 - LEVEL) / max(int(left), 1)
+    )
+    comparisons = []
+    for i, task in enumerate(tasks):
+        word = (
+            Verdict.REPRODUCED
+            if shown.inside[i]
+            else Verdict.ABOVE
+            if shown.above[i]
+            else Verdict.BELOW
+            if shown.below[i]
+            else Verdict.UNDERPOWERED
+        )
+        verdict = _final(word, task.cell)
+        open_ = verdict is Verdict.UNDERPOWERED and np.isfinite(needed[i])
+        comparisons.append(
+            Comparison(
+                statistic=task.reading.statistic,
+                centre=float(ours.centre[i]),
+                std=task.reading.sample.std,
+                n=task.reading.sample.n,
+                delta=float(found.delta[i]),
+                low=_or_none(found.low[i]),
+                high=_or_none(found.high[i]),
+                p=_or_none(adjusted[i]),
+                verdict=verdict,
+                seeds_needed=int(needed[i]) if open_ else None,
+                noise=_noise_words(task, grid.unstated_n, bool(our_noise.own[i])),
+            )
+        )
+    return comparisons
+
+
+def _final(word: Verdict, cell: GridCell) -> Verdict:
+    """Return the verdict after what else is known: diverged seeds, expected misses."""
+    if word is Verdict.REPRODUCED and cell.diverged_seeds:
+        return Verdict.DIVERGED
+    if cell.expected_miss is not None:
+        if word in (Verdict.ABOVE, Verdict.BELOW):
+            return Verdict.EXPECTED_MISS
+        if word is Verdict.REPRODUCED:
+            return Verdict.UNEXPECTED_HIT
+    return word
+
+
+def _sides(tasks: list[Task], of: Callable[[Task], tuple[float, float, float, bool]]) -> Side:
+    centre, n, std, median = zip(*(of(task) for task in tasks), strict=True)
+    return side(np.array(centre), np.array(n), np.array(std), median=np.array(median))
+
+
+def _ours(cell: GridCell, reading: Reading) -> tuple[float, float, float, bool]:
+    values = reading.sample.values
+    centre = float(np.median(values) if reading.median else np.mean(values))
+    return (
+        centre,
+        np.inf if cell.exact else len(values),
+        _or_nan(reading.sample.std),
+        reading.median,
+    )
+
+
+def _theirs(
+    cell: GridCell, published: Published, value: float, unstated_n: int
+) -> tuple[float, float, float, bool]:
+    n = np.inf if cell.exact else published.n or unstated_n
+    # A std without its n cannot be weighed: the prior stands in.
+    std = published.std if published.std is not None and published.n is not None else None
+    return value, n, _or_nan(std), published.statistic == "median_of_finals"
+
+
+def _noise_words(task: Task, unstated_n: int, overruled: bool) -> str:
+    if task.cell.exact:
+        return "one checkpoint evaluated, no seed noise"
+    prior, published = task.prior, task.published
+    basis = f"prior {prior.sigma:.2f} ({prior.name})"
+    n = len(task.reading.sample.values)
+    if overruled:
+        ours = f"own std of {n} seeds, too wide for the {basis}"
+    else:
+        ours = f"{basis}, 1 seed" if n == 1 else f"{basis} updated by {n} seeds"
+    runs = f"n = {published.n}" if published.n else f"n unstated, taken as {unstated_n}"
+    if published.std is not None and published.n is not None and published.n > 1:
+        theirs = f"{basis} updated by the published std {published.std:.2f}, {runs}"
+    else:
+        theirs = f"{'our own' if overruled else 'the same prior'}, {runs}"
+    return f"ours: {ours}; published: {theirs}"
+
+
+def _with_marks(grid: Grid, cells: Mapping[CellKey, GridCell]) -> dict[CellKey, GridCell]:
+    """Return the cells with marks for missed teachers, diverged seeds, statistics, selections."""
+    teachers = [row.name for row in grid.rows if row.kind == "teacher"]
+    missed = {
+        (column, metric)
+        for (row, column, metric), cell in cells.items()
+        if row in teachers and cell.verdict in MISSES
+    }
+    return {
+        key: replace(
+            cell,
+            marks=_unique(
+                (*cell.marks, *_marks(cell, grid, key[1:] in missed, key[0] in teachers))
+            ),
+        )
+        for key, cell in cells.items()
+    }
+
+
+def _marks(cell: GridCell, grid: Grid, teacher_missed: bool, is_teacher: bool) -> list[Mark]:
+    found = []
+    if cell.overrides:
+        found.append(Mark(MarkKind.OVERRIDE, f"override: {', '.join(cell.overrides)}"))
+    if teacher_missed and not is_teacher and cell.state is not State.REFERENCE:
+        found.append(Mark(MarkKind.TEACHER, "its teacher misses its own published value"))
+    if cell.diverged_seeds and cell.values:
+        seeds = ", ".join(str(seed) for seed in cell.diverged_seeds)
+        word = "seed" if len(cell.diverged_seeds) == 1 else "seeds"
+        found.append(Mark(MarkKind.DIVERGED, f"{word} {seeds} diverged and left no value"))
+    if cell.selection is not None:
+        found.append(Mark(MarkKind.SELECTED, _selection_words(cell.selection)))
+    if cell.comparisons and cell.published and cell.published.statistic != "unstated":
+        first = cell.comparisons[0]
+        if first.statistic != grid.protocol:
+            text = f"compared by {first.statistic.replace('_', ' ')}, as published"
+            found.append(Mark(MarkKind.STATISTIC, text))
+    return found
+
+
+def _selection_words(selection: Selection) -> str:
+    how = (
+        f"best of {selection.candidates} combinations on the test set"
+        if selection.on == "test"
+        else f"best of {selection.candidates} combinations on held-out training images"
+    )
+    chosen = f"{how}: {selection.chosen}"
+    if selection.on == "test" and selection.bias is not None:
+        return f"{chosen}; the choice flatters by up to {selection.bias:.2f}"
+    return chosen
+
+
+def _unique(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    return tuple(dict.fromkeys(marks))
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

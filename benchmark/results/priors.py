@@ -1,0 +1,59 @@
+"""What is known of seed noise before a table has runs, and whether the table agrees.
+
+The sigmas are the rms of the seed standard deviations that papers and public logs report for
+CIFAR-100 (356 cells by 2026: CRD tables 10 and 11, TTM, HSAKD, MCL, a CRD reproduction with raw
+seeds and others): 0.223 points in general, 0.250 for ShuffleNets, 0.366 for MobileNetV2. At
+n = 5 the variances of CRD's cells scatter by 0.71 (relative variance) where one constant sigma
+gives 0.50; a scaled inverse chi-squared distribution with about 18 degrees of freedom gives
+0.71. Smaller pools for other datasets are below these values (CIFAR-10 0.14, Tiny ImageNet
+0.20), so that using them elsewhere errs to the wide side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+
+from benchmark.results.statistics import CONFLICT_LEVEL, Prior
+
+PRIOR_DF = 18.0
+GENERAL = Prior("CIFAR students in general", 0.22, PRIOR_DF)
+# By what a student's name holds, case and punctuation aside.
+BY_FAMILY = {
+    "shufflenet": Prior("ShuffleNet students", 0.25, PRIOR_DF),
+    "mobilenetv2": Prior("MobileNetV2 students", 0.37, PRIOR_DF),
+}
+# A median over cells knows a variance about half as well as their mean, but a collapsed cell
+# does not move it.
+MEDIAN_EFFICIENCY = 0.5
+
+
+def family_prior(student: str) -> Prior:
+    """Return the prior of a student's family, by its model name."""
+    plain = "".join(c for c in student.lower() if c.isalnum())
+    return next((prior for part, prior in BY_FAMILY.items() if part in plain), GENERAL)
+
+
+def checked_prior(prior: Prior, stds: Sequence[float], ns: Sequence[int]) -> Prior:
+    """Return the prior, or the table's own spread where its cells contradict the prior.
+
+    ``stds`` and ``ns`` are those of the table's cells of this family with at least two seeds.
+    Where their typical spread is above the prior (F test at 1 %), as on small data or short
+    runs, the prior is the table's own: the median of the cells' variances, each over the
+    median of its own sampling distribution, which a single wild cell cannot move. It is worth
+    no more than the family's prior, since cells differ among themselves; the test counts that
+    once a cell, so that many cells may contradict the prior by little.
+    """
+    df = np.asarray(ns, dtype=np.float64) - 1
+    assert (df >= 1).all(), ns
+    if df.size == 0:
+        return prior
+    variance = float(np.median(np.asarray(stds) ** 2 * df / special.chdtri(df, 0.5)))
+    weight = max(1.0, MEDIAN_EFFICIENCY * float(df.sum()))
+    excess = float(special.fdtri(weight, prior.df * df.size, 1 - CONFLICT_LEVEL))
+    if variance <= prior.sigma**2 * excess:
+        return prior
+    name = f"this table's own cells, noisier than {prior.name}"
+    return Prior(name, variance**0.5, min(weight, PRIOR_DF))

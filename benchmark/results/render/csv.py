@@ -1,0 +1,87 @@
+"""CSV from a Grid: one line a cell, for spreadsheets and data frames; numbers unrounded."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from benchmark.results.grid import Grid, GridCell
+
+FIELDS = """
+table row group column teacher student metric state statistic mean std n planned interval_low
+interval_high values seeds published published_std published_n published_statistic
+published_source compared_by delta delta_low delta_high p_holm verdict seeds_needed noise
+overrides marks runs
+"""
+
+
+def render(grid: Grid) -> str:
+    """Return one line for each cell of the table, missing ones included; lists are joined by ;."""
+    rows = {row.name: row for row in grid.rows}
+    columns = {column.name: column for column in grid.columns}
+    out = io.StringIO()
+    writer = csv.DictWriter(out, FIELDS.split(), lineterminator="\n")
+    writer.writeheader()
+    for (row, column, metric), cell in grid.ordered:
+        writer.writerow(
+            {
+                "table": grid.name,
+                "row": row,
+                "group": rows[row].group,
+                "column": column,
+                "teacher": columns[column].teacher,
+                "student": columns[column].student,
+                "metric": metric,
+                **_ours(cell),
+                **_theirs(cell),
+            }
+        )
+    return out.getvalue()
+
+
+def _ours(cell: GridCell) -> dict[str, object]:
+    low, high = cell.interval or (None, None)
+    return {
+        "state": cell.state,
+        "statistic": cell.samples[0].statistic if cell.values else None,
+        "mean": tidy(cell.mean),
+        "std": tidy(cell.std),
+        "n": cell.n,
+        "planned": cell.planned,
+        "interval_low": tidy(low),
+        "interval_high": tidy(high),
+        "values": ";".join(str(tidy(value)) for value in cell.values),
+        "seeds": ";".join(str(seed) for seed in cell.seeds),
+        "overrides": ";".join(cell.overrides),
+        "marks": ";".join(mark.text for mark in cell.marks),
+        "runs": ";".join(cell.runs),
+    }
+
+
+def _theirs(cell: GridCell) -> dict[str, object]:
+    found: dict[str, object] = {"verdict": cell.verdict}
+    if cell.published is not None:
+        found |= {
+            "published": cell.published.value,
+            "published_std": cell.published.std,
+            "published_n": cell.published.n,
+            "published_statistic": cell.published.statistic,
+            "published_source": cell.published.source,
+        }
+    if cell.comparisons:
+        first = cell.comparisons[0]
+        found |= {
+            "compared_by": first.statistic,
+            "delta": tidy(first.delta),
+            "delta_low": tidy(first.low),
+            "delta_high": tidy(first.high),
+            "p_holm": tidy(first.p),
+            "seeds_needed": first.seeds_needed,
+            "noise": first.noise,
+        }
+    return found
+
+
+def tidy(value: float | None) -> float | None:
+    """Return a number without the digits that floating point makes up: ten significant ones."""
+    return None if value is None else float(f"{value:.10g}")

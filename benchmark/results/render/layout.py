@@ -1,0 +1,319 @@
+"""What every rendering of a Grid shares: which columns, which words, which footnotes.
+
+Everything here is plain text; the renderers escape and set it. The order of all output follows
+the grid, so the same grid always gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+from benchmark.results.grid import (
+    CellKey,
+    Comparison,
+    Grid,
+    GridCell,
+    GridColumn,
+    GridRow,
+    Mark,
+    MarkKind,
+    Ranking,
+    State,
+    Verdict,
+)
+
+Form = Literal["side_by_side", "paper"]
+
+METRIC_LABELS = {"top1": "top-1", "top5": "top-5"}
+# What a verdict means, for legends; the delta's sign already tells above from below.
+LEGEND = {
+    Verdict.REPRODUCED: "the interval of the difference lies within {margin:g} points",
+    Verdict.ABOVE: "higher than published beyond noise, Holm-corrected over the table",
+    Verdict.BELOW: "lower than published beyond noise, Holm-corrected over the table",
+    Verdict.UNDERPOWERED: "the interval is too wide for either; +k: so many further seeds would "
+    "settle it if the means stay",
+    Verdict.DIVERGED: "the finished seeds would reproduce it, but at least one diverged",
+    Verdict.EXPECTED_MISS: "known not to reproduce, and it does not",
+    Verdict.UNEXPECTED_HIT: "known not to reproduce, but here it does",
+}
+
+
+class Leaf(NamedTuple):
+    """One printed column of numbers in the paper's layout."""
+
+    column: GridColumn
+    metric: str
+    statistic: str
+
+
+class Shown(NamedTuple):
+    """A cell in words: a number with its std and n, or a word for why there is none.
+
+    ``seeds`` is "3", or "2 of 3" while seeds are missing; ``word`` is a state, beside a number
+    where more is under way; ``reference`` marks a published value that was never trained.
+    """
+
+    mean: str = ""
+    std: str = ""
+    seeds: str = ""
+    word: str = ""
+    best: bool = False
+    letters: str = ""
+    reference: bool = False
+
+
+def metric_label(metric: str) -> str:
+    """Return a metric as printed."""
+    return METRIC_LABELS.get(metric, metric)
+
+
+def statistic_label(statistic: str) -> str:
+    """Return a statistic as printed."""
+    return statistic.replace("_", " ")
+
+
+def fixed(value: float, decimals: int, *, sign: bool = False) -> str:
+    """Return a number with fixed decimals, never a negative zero."""
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:+.{decimals}f}" if sign else f"{rounded:.{decimals}f}"
+
+
+def leaves(grid: Grid, statistics: Sequence[str]) -> list[Leaf]:
+    """Return the number columns: one a column, metric and statistic shown."""
+    return [Leaf(c, m, s) for c in grid.columns for m in grid.metrics for s in statistics]
+
+
+def leaf_label(grid: Grid, leaf: Leaf, statistics: Sequence[str]) -> str:
+    """Return what tells the leaves of one column apart; empty where it has one only."""
+    parts = [metric_label(leaf.metric)] if len(grid.metrics) > 1 else []
+    if len(statistics) > 1:
+        parts.append(statistic_label(leaf.statistic))
+    return ", ".join(parts)
+
+
+def grouped(rows: Iterable[GridRow]) -> list[tuple[str, list[GridRow]]]:
+    """Return neighbouring rows of one group together."""
+    return [(name, list(members)) for name, members in groupby(rows, key=lambda row: row.group)]
+
+
+def info_names(grid: Grid) -> list[str]:
+    """Return the names of all extra row fields, in order of first use."""
+    return list(dict.fromkeys(name for row in grid.rows for name, _ in row.info))
+
+
+def stubs(grid: Grid) -> list[str]:
+    """Return the names of the text columns: the group, the row's name (unnamed), its info."""
+    group = ["group"] if any(row.group for row in grid.rows) else []
+    return [*group, "", *info_names(grid)]
+
+
+def stub_fields(grid: Grid, row: GridRow, *, first: bool) -> list[str]:
+    """Return a row's text columns; its group is named in the group's ``first`` row only."""
+    values = dict(row.info)
+    group = [row.group if first else ""] if any(r.group for r in grid.rows) else []
+    return [*group, row.name, *(values.get(name, "") for name in info_names(grid))]
+
+
+def best(grid: Grid, leaf: Leaf) -> frozenset[str]:
+    """Return the rows whose printed value is the best of a leaf; ties are all best."""
+    values: dict[str, float] = {}
+    for row in grid.rows:
+        cell = grid.cell(row.name, leaf.column.name, leaf.metric)
+        sample = cell.sample(leaf.statistic) if cell else None
+        trained = cell is not None and not cell.exact
+        if row.competes and trained and sample is not None and sample.mean is not None:
+            values[row.name] = round(sample.mean, grid.decimals)
+    if not values:
+        return frozenset()
+    top = max(values.values()) if grid.higher_is_better else min(values.values())
+    return frozenset(row for row, value in values.items() if value == top)
+
+
+def show(grid: Grid, key: CellKey, statistic: str, marks: Footnotes, *, is_best: bool) -> Shown:
+    """Return a cell by one statistic as it is printed; a dash where the table has none."""
+    cell = grid.cells.get(key)
+    if cell is None:
+        return Shown(word="-")
+    letters = marks.letters(cell)
+    sample = cell.sample(statistic)
+    if sample is not None and sample.mean is not None:
+        return _number(cell, sample.mean, sample.std, grid.decimals, letters, is_best)
+    if cell.state is State.REFERENCE and cell.published_value is not None:
+        return Shown(mean=fixed(cell.published_value, grid.decimals), reference=True)
+    word = str(cell.state)
+    if cell.values:
+        word = f"no {statistic_label(statistic)}"
+    elif cell.state in (State.DONE, State.PARTIAL, State.REFERENCE):
+        word = str(State.MISSING)
+    return Shown(word=word, letters=letters)
+
+
+def show_compared(grid: Grid, key: CellKey, marks: Footnotes) -> Shown:
+    """Return ours as it is compared with the published value: by the published statistic."""
+    cell = grid.cells.get(key)
+    if cell is None or not cell.comparisons:
+        return show(grid, key, grid.protocol, marks, is_best=False)
+    first = cell.comparisons[0]
+    return _number(cell, first.centre, first.std, grid.decimals, marks.letters(cell), False)
+
+
+def _number(
+    cell: GridCell, mean: float, std: float | None, decimals: int, letters: str, is_best: bool
+) -> Shown:
+    short = cell.n < cell.planned
+    waiting = cell.state in (State.RUNNING, State.QUEUED, State.FAILED)
+    return Shown(
+        mean=fixed(mean, decimals),
+        std="" if std is None else fixed(std, decimals),
+        seeds=f"{cell.n} of {cell.planned}" if short else str(cell.n),
+        word=str(cell.state) if waiting else "",
+        best=is_best,
+        letters=letters,
+    )
+
+
+class Footnotes(NamedTuple):
+    """Remarks that some cells carry, by letter, and those that all trained cells carry."""
+
+    by_mark: dict[Mark, str]
+    common: tuple[Mark, ...]
+
+    def letters(self, cell: GridCell) -> str:
+        """Return the letters of a cell, "a,b"."""
+        return ",".join(self.by_mark[mark] for mark in cell.marks if mark in self.by_mark)
+
+
+def footnotes(grid: Grid) -> Footnotes:
+    """Return the letters of all marks, in order of first use.
+
+    A mark on every cell that was trained and has a value is said once, without letters.
+    """
+    ordered = [cell for _, cell in grid.ordered if cell.state is not State.REFERENCE]
+    trained = [cell for cell in ordered if cell.values and not cell.exact]
+    seen = dict.fromkeys(mark for cell in ordered for mark in cell.marks)
+    everywhere = [m for m in seen if len(trained) > 1 and all(m in c.marks for c in trained)]
+    others = [mark for mark in seen if mark not in everywhere]
+    return Footnotes({m: _letter(i) for i, m in enumerate(others)}, tuple(everywhere))
+
+
+def _letter(index: int) -> str:
+    """Return a, b, ..., z, aa, ab, ..."""
+    head, tail = divmod(index, 26)
+    return (_letter(head - 1) if head else "") + chr(ord("a") + tail)
+
+
+def verdict_words(found: Comparison) -> str:
+    """Return a verdict with what it asks for, in words."""
+    if found.verdict is not Verdict.UNDERPOWERED:
+        return str(found.verdict)
+    if found.seeds_needed is None:
+        return f"{found.verdict} (no number of seeds settles it)"
+    seeds = "seed" if found.seeds_needed == 1 else "seeds"
+    return f"{found.verdict} (+{found.seeds_needed} {seeds})"
+
+
+def readings_shown(grid: Grid) -> list[str]:
+    """Return the further statistics by which any cell was compared, in order of first use."""
+    return list(
+        dict.fromkeys(c.statistic for _, cell in grid.ordered for c in cell.comparisons[1:])
+    )
+
+
+def ours_label(grid: Grid) -> str:
+    """Return the heading of our numbers: with their statistic where another stands beside."""
+    return f"ours, {statistic_label(grid.protocol)}" if readings_shown(grid) else "ours"
+
+
+def summary(grid: Grid) -> str:
+    """Return one line: how many cells have which verdict, and how many have no value yet."""
+    verdicts = Counter(c.verdict for _, c in grid.ordered if c.values and c.verdict is not None)
+    counts = [f"{verdicts[v]} {v}" for v in Verdict if verdicts[v]]
+    states = [c.state for _, c in grid.ordered if not c.values]
+    waiting = Counter[State](state for state in states if state is not State.REFERENCE)
+    counts += [f"{waiting[s]} {s}" for s in State if waiting[s]]
+    return ", ".join(counts) if counts else "no cells"
+
+
+def shouted(grid: Grid) -> list[str]:
+    """Return a line for every unexpected hit: a value said not to reproduce that does."""
+    return [
+        f"UNEXPECTED HIT: {row}, {column}, {metric_label(metric)}: {cell.expected_miss}"
+        for (row, column, metric), cell in grid.ordered
+        if cell.verdict is Verdict.UNEXPECTED_HIT
+    ]
+
+
+def rank_words(ranking: Ranking) -> str:
+    """Return what an average rank means, in one sentence or two."""
+    words = (
+        f"Over {len(ranking.columns)} columns; two ranks differ where they are more than "
+        f"{ranking.critical_difference:.2f} apart (Nemenyi, 5 %)."
+    )
+    if ranking.p is not None:
+        words += f" Any difference at all: Friedman p = {ranking.p:.2g}."
+    if ranking.left_out:
+        words += f" Left out for missing values: {', '.join(ranking.left_out)}."
+    return words
+
+
+def notes(grid: Grid, marks: Footnotes, form: Form) -> list[str]:
+    """Return everything that must be said under a table, one line each, letters aside."""
+    kind = "error" if grid.show_as == "error" else "accuracy"
+    labels = " and ".join(metric_label(metric) for metric in grid.metrics)
+    found = [
+        f"{labels.capitalize()} {kind} in %, by the {statistic_label(grid.protocol)} protocol: "
+        "mean \N{PLUS-MINUS SIGN} standard deviation (number of seeds)"
+    ]
+    if grid.protocol_note:
+        found.append(grid.protocol_note)
+    if not grid.has_published:
+        found.append("Published values: none")
+    elif form == "side_by_side":
+        found += _comparison_notes(grid)
+    found += [f"All trained cells: {_sentence(mark)}" for mark in marks.common]
+    found += _expected_misses(grid, form)
+    if any(c.state is State.REFERENCE for _, c in grid.ordered) and form == "paper":
+        found.append("In italics: published only, not trained here")
+    found += grid.footnotes
+    if grid.made_by:
+        found.append(f"Made by {grid.made_by}")
+    return found
+
+
+def legend(grid: Grid) -> list[tuple[Verdict, str]]:
+    """Return the verdicts that the table has, each with what it means."""
+    used = {c.verdict for _, cell in grid.ordered for c in cell.comparisons}
+    return [(v, LEGEND[v].format(margin=grid.margin)) for v in Verdict if v in used and v in LEGEND]
+
+
+def _comparison_notes(grid: Grid) -> list[str]:
+    found = []
+    if grid.noise:
+        found.append(f"Seed noise known beforehand: {'; '.join(grid.noise)}")
+    published = [c.published for _, c in grid.ordered if c.published and c.published.value]
+    if any(p.n is None for p in published):
+        runs = "one run" if grid.unstated_n == 1 else f"{grid.unstated_n} runs"
+        found.append(f"A published value without a number of runs counts as {runs}")
+    return found
+
+
+def _expected_misses(grid: Grid, form: Form) -> list[str]:
+    if form == "paper":
+        return []
+    reasons: dict[str, list[str]] = {}
+    for (row, column, _), cell in grid.ordered:
+        if cell.verdict is Verdict.EXPECTED_MISS and cell.expected_miss:
+            reasons.setdefault(cell.expected_miss, []).append(f"{row}, {column}")
+    return [f"Expected miss: {'; '.join(places)}: {why}" for why, places in reasons.items()]
+
+
+def lettered(marks: Footnotes) -> list[tuple[str, str]]:
+    """Return the footnotes as (letter, text)."""
+    return [(letter, _sentence(mark)) for mark, letter in marks.by_mark.items()]
+
+
+def _sentence(mark: Mark) -> str:
+    return f"assumed: {mark.text}" if mark.kind is MarkKind.ASSUMED else mark.text
