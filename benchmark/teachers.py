@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.files import write_text
 from benchmark.recipe import Number, Strict
 from benchmark.yamlfile import load_yaml, validate
@@ -105,3 +105,31 @@ def _sha256(path: Path) -> str:
     if os.access(path.parent, os.W_OK):
         write_text(note, json.dumps({"stamp": stamp, "sha256": found}))
     return found
+
+
+def chosen(dataset: str, model: str | None) -> list[RegisteredTeacher]:
+    """Return the registered teachers of a dataset, or the one of that name.
+
+    Raises UserError with the nearest guess where there is none.
+    """
+    found = [t for t in registry().teachers if t.dataset == dataset]
+    if not found:
+        raise unknown("dataset", dataset, {t.dataset for t in registry().teachers}, "the registry")
+    if model is None:
+        return found
+    named = [t for t in found if t.model == model]
+    if not named:
+        raise unknown("registered teacher", model, [t.model for t in found])
+    return named
+
+
+def describe_teachers() -> str:
+    """Return the registry for people: a line a checkpoint, with what lies on this machine."""
+    lines = [f"in {teachers_dir()}:"]
+    for teacher in registry().teachers:
+        there = "there" if checkpoint_file(teacher) else "missing"
+        lines.append(
+            f"{teacher.dataset:10} {teacher.model:12} {teacher.accuracy:6.2f} %  {there:8}"
+            f" {teacher.file}"
+        )
+    return "\n".join(lines)

@@ -1,1 +1,83 @@
-"""bench data."""
+"""bench data: fetch, write, verify, info."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.app import app
+from benchmark.cli.options import DEFAULT_DATA, DataDir
+
+data_app = typer.Typer(help="Datasets: download, write, verify.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Name = Annotated[str, typer.Argument(help="digits, cifar10, cifar100, imagenet, ...")]
+
+
+@data_app.command()
+def fetch(name: Name, data: DataDir = DEFAULT_DATA) -> None:
+    """Download the official archive of a dataset."""
+    from benchmark.data.fetch import fetch as run
+
+    print(f"{name} lies in {run(name, data)}; next: bench data write {name}")
+
+
+@data_app.command()
+def write(
+    name: Name,
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="The folder of the official files; what was fetched if left out."),
+    ] = None,
+    allow_altered: Annotated[
+        bool,
+        typer.Option("--allow-altered", help="Accept a subset or altered files, and record it."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace other data of that name.")
+    ] = False,
+    max_resolution: Annotated[
+        int | None, typer.Option("--max-resolution", help="Bound the longest side of images.")
+    ] = None,
+    jpeg_quality: Annotated[int, typer.Option("--jpeg-quality")] = 90,
+    workers: Annotated[int, typer.Option("--workers")] = 1,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Write a dataset as .beton files with a sidecar."""
+    from benchmark.data.sidecar import sidecar_path
+    from benchmark.data.write import write_dataset
+
+    sidecar = write_dataset(
+        name,
+        source,
+        data,
+        allow_altered,
+        overwrite=overwrite,
+        max_resolution=max_resolution,
+        jpeg_quality=jpeg_quality,
+        workers=workers,
+    )
+    counts = ", ".join(f"{s.num_samples} {split}" for split, s in sidecar.splits.items())
+    kind = "official" if sidecar.official else f"altered: {sidecar.altered}"
+    print(f"{name}: {counts} images ({kind}) in {sidecar_path(name, data).parent}")
+
+
+@data_app.command()
+def verify(name: Name, data: DataDir = DEFAULT_DATA) -> None:
+    """Recompute a dataset's digests and decode every image."""
+    from benchmark.data.verify import verify as run
+
+    sidecar = run(name, data)
+    counts = ", ".join(f"{s.num_samples} {split}" for split, s in sidecar.splits.items())
+    print(f"{name}: {counts} images, digest {sidecar.digest}, ok")
+
+
+@data_app.command()
+def info(name: Name, data: DataDir = DEFAULT_DATA) -> None:
+    """Print what is known of a dataset, as JSON."""
+    from benchmark.data.verify import info as run
+
+    print(json.dumps(run(name, data), indent=1))
