@@ -72,22 +72,27 @@ class Normalise:
     most); ``channels_last`` chooses the memory format alone, the numbers are the same bits.
     """
 
-    def __init__(self, info: DatasetInfo, device: torch.device, channels_last: bool) -> None:
+    def __init__(
+        self, info: DatasetInfo, width: int, device: torch.device, channels_last: bool
+    ) -> None:
         mean = torch.tensor(info.mean, dtype=torch.float64)
         std = torch.tensor(info.std, dtype=torch.float64)
-        self._scale = (1 / (255 * std)).float().to(device)
-        self._shift = (-mean / std).float().to(device)
+        scale = (1 / (255 * std)).float().to(device)
+        shift = (-mean / std).float().to(device)
         self._channels_last = channels_last
+        if channels_last:
+            # A row of pixels at a time: long inner loops, where three channels would be short.
+            self._scale, self._shift = scale.repeat(width), shift.repeat(width)
+        else:
+            self._scale, self._shift = scale[:, None, None], shift[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the normalised batch in new memory."""
         if not self._channels_last:
-            scale, shift = self._scale[:, None, None], self._shift[:, None, None]
             planes = images.permute(0, 3, 1, 2)
             values = planes.to(torch.float32, memory_format=torch.contiguous_format)
-            return values.mul_(scale).add_(shift)
-        # A row of pixels at a time: long inner loops, where three channels would be short ones.
+            return values.mul_(self._scale).add_(self._shift)
         num_images, height, width, channels = images.shape
         rows = images.to(torch.float32).reshape(num_images, height, width * channels)
-        rows.mul_(self._scale.repeat(width)).add_(self._shift.repeat(width))
+        rows.mul_(self._scale).add_(self._shift)
         return rows.view(images.shape).permute(0, 3, 1, 2)

@@ -135,11 +135,12 @@ class FfcvBatches:
         self._plan, self._device, self._workers = plan, device, workers
         self._train = _Split(sidecar, data_dir, "train", augmentation)
         self._test = _Split(sidecar, data_dir, "test", augmentation)
-        self._normalise = Normalise(info, device, channels_last)
         self.num_classes = sidecar.num_classes
         self.labels = torch.from_numpy(self._train.layout.labels)
         self._test_labels = torch.from_numpy(self._test.layout.labels)
-        self.image_shape = (3, *self._train.size())
+        height, width = self._train.size()
+        self.image_shape = (3, height, width)
+        self._normalise = Normalise(info, width, device, channels_last)
 
     @property
     def num_train(self) -> int:

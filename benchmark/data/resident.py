@@ -46,7 +46,7 @@ class ResidentBatches:
         self.num_classes = sidecar.num_classes
         self.labels = torch.from_numpy(layout.labels)
         self.image_shape = (3, pixels.shape[1], pixels.shape[2])
-        self._normalise = Normalise(info, device, channels_last)
+        self._normalise = Normalise(info, pixels.shape[2], device, channels_last)
         self._train_labels = self.labels.to(device)
         self._padded = pad(torch.from_numpy(pixels).to(device), augmentation.padding)
 
