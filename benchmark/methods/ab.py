@@ -8,14 +8,16 @@ main stage is plain cross-entropy.
 
 As in Tian et al. 2020 (CRD), which published the numbers: 30 epochs at the recipe's learning
 rate, the loss divided by the batch and scaled by 3/1000, connectors only where shapes differ.
-Two differences from their code: it leaves a wide ResNet's final batch norm out of the first
-stage (untrained, in eval mode), here all but the classifier takes part; and it stops where the
-networks differ in their number of stages, here stages without a partner are left out.
-MobileNetV2's stages end without an activation, so they are their own pre-activations, as there.
+A wide ResNet's final batch norm is no part of the first stage there, neither trained nor
+normalising: the last pre-activation is then the stage itself, over sqrt(1 + 1e-5), and so it is
+here. Their code stops where the networks differ in their number of stages; here stages without
+a partner are left out. MobileNetV2's stages end without an activation, so they are their own
+pre-activations, as there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -28,9 +30,11 @@ from benchmark.methods._maps import need_maps, stage_pairs
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import Method, Setup, Step
 from benchmark.methods.options import MethodOptions
-from benchmark.models.features import Model
+from benchmark.models.features import Features, Model
 
 SCALE = 3.0 / 1000.0
+# What a fresh batch norm in eval mode divides by: running variance 1, eps 1e-5.
+INERT_BATCH_NORM = math.sqrt(1.0 + 1e-5)
 
 
 @full_precision
@@ -57,6 +61,7 @@ class AB(Method[Options]):
         super().__init__(setup, options)
         student, teacher = setup.student, setup.need_teacher()
         need_maps("ab", student, teacher)
+        self._wide_resnet = student.name.startswith("wrn_")
         # Trainable in the first stage only, so that the main optimiser never takes them.
         self.connectors = nn.ModuleList(
             nn.Identity() if s.shape == t.shape else ConvReg(s.shape, t.shape, relu=False)
@@ -79,9 +84,13 @@ class AB(Method[Options]):
 
     def prepare_loss(self, step: Step) -> Tensor:
         """Return the boundary loss."""
-        pairs = stage_pairs(step.student.preacts[1:], step.need_teacher().preacts[1:])
+        pairs = stage_pairs(self._student_preacts(step.student), step.need_teacher().preacts[1:])
         connected = [c(s) for c, (s, _) in zip(self.connectors, pairs, strict=True)]
         return ab_loss(connected, [t for _, t in pairs], self.options.margin)
+
+    def _student_preacts(self, student: Features) -> list[Tensor]:
+        *inner, last = student.preacts[1:]
+        return [*inner, student.stages[-1] / INERT_BATCH_NORM if self._wide_resnet else last]
 
     def prepared(self) -> None:
         """Fix the connectors, which have no part in the main stage."""

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
-from benchmark.methods import at, kdsvd, nst
+from benchmark.methods import ab, at, kdsvd, nst
 from benchmark.methods._connectors import ConvReg
 from benchmark.methods.base import Setup
 from tests.methods.fakes import (
     SHAPES,
     FakeModel,
     fake_features,
+    leaves,
     make_method,
     make_setup,
     make_step,
@@ -155,6 +156,17 @@ def test_pretraining_methods_train_the_body_first_and_then_nothing(name: str) ->
     assert loss == 0
     assert not loss.requires_grad
     assert method.prepare_epochs == 30
+
+
+def test_ab_leaves_out_a_wide_resnets_final_batch_norm() -> None:
+    method = make_method("ab", "wrn_40_2", "wrn_16_2")
+    student, teacher = leaves(fake_features("wrn_16_2", seed=1)), fake_features("wrn_40_2", seed=2)
+    loss = method.prepare_loss(make_step(student, teacher))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert [p.grad is not None for p in student.preacts] == [False, True, True, False]
+    assert student.stages[-1].grad is not None
+    seen = (*student.preacts[1:3], student.stages[3] / (1 + 1e-5) ** 0.5)
+    torch.testing.assert_close(loss, ab.ab_loss(seen, teacher.preacts[1:]))
 
 
 # -- errors and holes -------------------------------------------------------------------------
