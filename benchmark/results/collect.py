@@ -86,6 +86,8 @@ def collect(
     for slot in plans[0].slots:
         place = (slot.row.name, slot.column.name)
         groups = assigned.get(place, [])
+        if not slot.variants and not slot.row.reference:
+            continue  # the table leaves this one out: a dash
         for metric in table.metrics:
             cells[(*place, metric)] = _cell(table, slot, groups, metric, reported, index, chosen)
     rows = [r for r in table.rows if any(key[0] == r.name for key in cells)]
