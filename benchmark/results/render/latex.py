@@ -31,7 +31,8 @@ LANDSCAPE_LEAVES = 7
 TEMPLATE = r"""
 <% if document %>
 \documentclass[10pt]{article}
-\usepackage[a4paper,<< "landscape," if landscape >>margin=14mm]{geometry}
+\usepackage[a4paper,margin=14mm]{geometry}
+\usepackage{pdflscape}
 <% else %>
 % Needs in the preamble:
 <% endif %>
@@ -44,6 +45,9 @@ TEMPLATE = r"""
 \begin{document}
 <% endif %>
 <% for float in floats %>
+<% if document and float.landscape %>
+\begin{landscape}
+<% endif %>
 \begin{table*}[<< "p" if document else "t" >>]
   \centering
   \setlength{\belowcaptionskip}{4pt}
@@ -71,6 +75,9 @@ TEMPLATE = r"""
   \end{minipage}
 <% endif %>
 \end{table*}
+<% if document and float.landscape %>
+\end{landscape}
+<% endif %>
 <% endfor %>
 <% if document %>
 \end{document}
@@ -89,7 +96,7 @@ def render(
     """Return the table in the asked forms, then its claims; a whole document on request.
 
     ``statistics`` sets several side by side in the paper's layout. ``siunitx`` aligns the paper
-    layout's numbers with S columns. The document is landscape where the paper's layout is wide.
+    layout's numbers with S columns. In a document, a wide table has a landscape page.
     """
     marks = layout.footnotes(grid)
     chosen = tuple(statistics or (grid.protocol,))
@@ -117,7 +124,6 @@ def render(
     )
     text: str = environment.from_string(TEMPLATE.lstrip()).render(
         document=document,
-        landscape="paper" in possible and len(layout.leaves(grid, chosen)) >= LANDSCAPE_LEAVES,
         packages=["booktabs", "graphicx", "amssymb", *(["siunitx"] if siunitx else [])],
         floats=floats,
     )
@@ -147,6 +153,7 @@ def _paper(grid: Grid, marks: Footnotes, statistics: Sequence[str], *, siunitx: 
         f"{'l' * len(stubs)}*{{{len(leaves)}}}{{{kind}}}",
         lines,
         notes_under(grid, marks, "paper", siunitx=siunitx),
+        landscape=len(leaves) >= LANDSCAPE_LEAVES,
     )
 
 
@@ -206,7 +213,7 @@ def _claims(grid: Grid) -> Float:
         r"p{.4\linewidth}lp{.4\linewidth}",
         lines,
         [],
-        "6pt",
+        tabcolsep="6pt",
     )
 
 

@@ -41,7 +41,7 @@ def side_by_side(grid: Grid, marks: Footnotes) -> list[Float]:
         lines: list[str] = []
         for i, band in enumerate(chunk):
             lines += [r"\midrule[\heavyrulewidth]"] if i else []
-            lines += _band(grid, band, further, marks)
+            lines += _band(grid, band, wide, further, marks)
         part = " (continued)" if page else ""
         fields = r"@{\hspace{14pt}}ccr@{\,}l" + r"cr@{\,}l" * len(further)
         floats.append(
@@ -68,16 +68,22 @@ def _pages(bands: Sequence[_Band], height: int, notes: float) -> list[Sequence[_
     return [*chunks, rest]
 
 
-def _band(grid: Grid, band: _Band, further: Sequence[str], marks: Footnotes) -> list[str]:
+def _band(
+    grid: Grid, band: _Band, wide: int, further: Sequence[str], marks: Footnotes
+) -> list[str]:
     names = []
     for column, metric in band:
         name = rf"{escape(column.teacher_label)} $\to$ {escape(column.student_label)}"
         names.append(name + (f", {layout.metric_label(metric)}" if len(grid.metrics) > 1 else ""))
-    lines = spanned([""], [(name, 4 + 3 * len(further)) for name in names], rule=True)
+    width = 4 + 3 * len(further)
+    # The last band may be narrower than those above it.
+    blank = (min(wide, len(grid.columns) * len(grid.metrics)) - len(band)) * width
+    rest = [("", blank)] if blank else []
+    lines = spanned([""], [*((name, width) for name in names), *rest], rule=True)
     heads = [("publ.", 1), (layout.ours_label(grid), 1), (r"$\Delta$", 2)]
     for statistic in further:
         heads += [(escape(f"ours, {layout.statistic_label(statistic)}"), 1), (r"$\Delta$", 2)]
-    lines += spanned([""], heads * len(band), rule=False)
+    lines += spanned([""], [*heads * len(band), *rest], rule=False)
     lines.append(r"\midrule")
     for i, (_, rows) in enumerate(layout.grouped(grid.rows)):
         lines += [r"\addlinespace"] if i else []
@@ -85,7 +91,7 @@ def _band(grid: Grid, band: _Band, further: Sequence[str], marks: Footnotes) -> 
             fields = [escape(row.name)]
             for column, metric in band:
                 fields += _fields(grid, row, column, metric, further, marks)
-            lines.append(row_of(fields))
+            lines.append(row_of([*fields, *[""] * blank]))
     return lines
 
 

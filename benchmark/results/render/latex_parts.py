@@ -30,6 +30,7 @@ class Float(NamedTuple):
     lines: Sequence[str]
     notes: Sequence[str]
     tabcolsep: str = "3pt"
+    landscape: bool = False
 
 
 def spanned(stubs: Sequence[str], spans: Sequence[tuple[str, int]], *, rule: bool) -> list[str]:

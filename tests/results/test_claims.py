@@ -1,0 +1,193 @@
+"""Sentences of a paper against rows, and average ranks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmark.results.claims import compare_cells
+from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell, State
+from benchmark.results.judge import judge
+from benchmark.results.priors import GENERAL
+from benchmark.results.ranks import rank_rows
+from benchmark.spec import Claim
+from tests.results.grids import claim, measured, small, wide, with_cell
+
+LOW, MIDDLE, HIGH = [70.0, 70.1, 69.9], [70.1, 70.2, 69.9], [72.0, 72.1, 71.9]
+
+
+def verdict(said: Claim, cells: dict[str, GridCell], **fields: Any) -> ClaimVerdict:
+    return judge(small(cells, claims=(said,), **fields)).claim_results[0].verdict
+
+
+def rows(**values: list[float]) -> dict[str, GridCell]:
+    return {name: measured(v) for name, v in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("relation", "a", "b", "expected"),
+    [
+        ("better", HIGH, LOW, ClaimVerdict.HOLDS),
+        ("better", LOW, HIGH, ClaimVerdict.FAILS),
+        ("better", MIDDLE, LOW, ClaimVerdict.MORE_SEEDS),
+        ("worse", LOW, HIGH, ClaimVerdict.HOLDS),
+        ("worse", HIGH, LOW, ClaimVerdict.FAILS),
+        ("not_worse", MIDDLE, LOW, ClaimVerdict.HOLDS),
+        ("not_worse", LOW, HIGH, ClaimVerdict.FAILS),
+        ("not_worse", [70.0], [70.3], ClaimVerdict.MORE_SEEDS),
+    ],
+)
+def test_relations(relation: str, a: list[float], b: list[float], expected: ClaimVerdict) -> None:
+    assert verdict(claim("a", relation, ["b"]), rows(a=a, b=b)) is expected
+
+
+def test_better_means_lower_where_errors_are_printed() -> None:
+    said = claim("a", "better", ["b"])
+    assert verdict(said, rows(a=LOW, b=HIGH), show_as="error") is ClaimVerdict.HOLDS
+    assert verdict(said, rows(a=HIGH, b=LOW), show_as="error") is ClaimVerdict.FAILS
+
+
+def test_by_asks_for_that_many_points() -> None:
+    cells = rows(a=HIGH, b=LOW)  # two points apart
+    assert verdict(claim("a", "better", ["b"], by=1.0), cells) is ClaimVerdict.HOLDS
+    assert verdict(claim("a", "better", ["b"], by=3.0), cells) is ClaimVerdict.FAILS
+    assert verdict(claim("a", "better", ["b"], by=2.0), cells) is ClaimVerdict.MORE_SEEDS
+    assert verdict(claim("b", "worse", ["a"], by=1.0), cells) is ClaimVerdict.HOLDS
+    assert verdict(claim("b", "not_worse", ["a"], by=3.0), cells) is ClaimVerdict.HOLDS
+
+
+def test_worse_than_either_needs_both() -> None:
+    said = claim("both", "worse", ["ce", "kl"])
+    assert verdict(said, rows(both=LOW, ce=HIGH, kl=HIGH)) is ClaimVerdict.HOLDS
+    assert verdict(said, rows(both=LOW, ce=HIGH, kl=MIDDLE)) is ClaimVerdict.MORE_SEEDS
+    assert verdict(said, rows(both=HIGH, ce=LOW, kl=HIGH)) is ClaimVerdict.FAILS
+
+
+def test_rows_without_runs_need_runs() -> None:
+    cells = {**rows(a=HIGH), "b": GridCell(State.MISSING)}
+    found = judge(small(cells, claims=(claim("a", "better", ["b"]),))).claim_results[0]
+    assert found.verdict is ClaimVerdict.MORE_SEEDS
+    assert found.detail == "no finished runs to compare"
+
+
+def over_columns(gaps: list[float], **expect: Any) -> ClaimResult:
+    """KD against Student, better by each of ``gaps`` in as many columns."""
+    grid: Grid = wide(len(gaps), claims=(claim("KD", "better", ["Student"], **expect),))
+    for column, gap in zip(grid.columns, gaps, strict=True):
+        grid = with_cell(grid, "Student", column.name, measured(LOW))
+        grid = with_cell(grid, "KD", column.name, measured([v + gap for v in LOW]))
+    return judge(grid).claim_results[0]
+
+
+def test_almost_every_column() -> None:
+    gaps = [2.0, 2.0, 2.0, -2.0]
+    assert over_columns(gaps).verdict is ClaimVerdict.FAILS
+    assert over_columns(gaps, at_least=3).verdict is ClaimVerdict.HOLDS
+    assert over_columns([2.0, 2.0, 0.1, -2.0], at_least=3).verdict is ClaimVerdict.MORE_SEEDS
+    assert over_columns([2.0, 2.0, -2.0, -2.0], at_least=3).verdict is ClaimVerdict.FAILS
+    few = over_columns(gaps, columns=["resnet56-resnet20"])
+    assert few.verdict is ClaimVerdict.HOLDS
+    assert "1 of 1 columns" in few.detail
+
+
+def test_a_claim_with_two_parts_needs_both() -> None:
+    parts = [
+        {"row": "a", "relation": "better", "than": ["b"]},
+        {"row": "b", "relation": "better", "than": ["c"]},
+    ]
+    said = Claim.model_validate({"text": "x", "expect": parts, "source": "paper"})
+    assert verdict(said, rows(a=HIGH, b=MIDDLE, c=LOW)) is ClaimVerdict.MORE_SEEDS
+    assert verdict(said, rows(a=[74.0, 74.1], b=HIGH, c=LOW)) is ClaimVerdict.HOLDS
+    assert verdict(said, rows(a=LOW, b=HIGH, c=LOW)) is ClaimVerdict.FAILS
+
+
+def test_equal_seeds_are_paired_and_others_are_not() -> None:
+    rng = np.random.default_rng(1)
+    shared = rng.normal(70, 0.3, 12)
+    left, right = measured(shared + 0.15), measured(shared + rng.normal(0, 0.02, 12))
+    paired = compare_cells(left, right, GENERAL)
+    moved = measured(right.values, seeds=tuple(range(20, 32)))
+    unpaired = compare_cells(left, moved, GENERAL)
+    assert paired.delta == pytest.approx(unpaired.delta)
+    assert paired.error < unpaired.error
+
+
+def test_equal_rows_are_seldom_called_different() -> None:
+    """Of 500 claims over rows that do not differ, at most one in forty holds or fails."""
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(500):
+        cells = rows(a=list(rng.normal(70, 0.22, 3)), b=list(rng.normal(70, 0.22, 3)))
+        found.append(verdict(claim("a", "better", ["b"]), cells))
+    for wrong in (ClaimVerdict.HOLDS, ClaimVerdict.FAILS):
+        assert found.count(wrong) / 500 <= 0.025 + 3 * (0.025 * 0.975 / 500) ** 0.5
+
+
+def test_average_ranks_are_scipys() -> None:
+    grid = judge(wide())
+    (ranking,) = grid.ranks
+    names = [row.name for row in grid.rows if row.competes]
+    means = np.array([[grid.cells[r, c.name, "top1"].mean for c in grid.columns] for r in names])
+    assert ranking.p == pytest.approx(stats.friedmanchisquare(*means).pvalue)
+    ranks = dict(ranking.average)
+    assert sum(ranks.values()) == pytest.approx(len(names) * (len(names) + 1) / 2)
+    best = names[int(stats.rankdata(-means, axis=0).mean(axis=1).argmin())]
+    assert ranking.average[0][0] == best
+    # "DHKD + ReviewKD" does not count for best, and the teacher is not trained.
+    assert set(ranks) == set(names) == {r.name for r in grid.rows} - {"Teacher", "DHKD + ReviewKD"}
+
+
+@pytest.mark.parametrize(("k", "n", "expected"), [(4, 14, 1.25), (5, 30, 1.11)])
+def test_critical_differences_of_published_examples(k: int, n: int, expected: float) -> None:
+    """Demsar's example has 4 classifiers on 14 data sets: 1.25; 5 on 30: q 2.728, 1.11."""
+    rng = np.random.default_rng(0)
+    grid = small({f"row{i}": measured([70.0 + i]) for i in range(k)})
+    many = tuple(replace(grid.columns[0], name=f"c{j}") for j in range(n))
+    cells = {
+        (row.name, column.name, "top1"): measured([rng.normal(70, 1)])
+        for row in grid.rows
+        for column in many
+    }
+    ranking = rank_rows(replace(grid, columns=many, cells=cells), "top1")
+    assert ranking is not None
+    assert ranking.critical_difference == pytest.approx(expected, abs=0.006)
+
+
+def test_ranks_leave_out_what_is_missing() -> None:
+    grid = wide(3)
+    gone = GridCell(State.MISSING, planned=3)
+    one_cell = rank_rows(with_cell(grid, "KD", grid.columns[0].name, gone), "top1")
+    assert one_cell is not None
+    assert one_cell.left_out == ("KD",)
+    assert len(one_cell.columns) == 3
+    for row in grid.rows[1:9]:
+        grid = with_cell(grid, row.name, grid.columns[0].name, gone)
+    one_column = rank_rows(grid, "top1")
+    assert one_column is not None
+    assert one_column.left_out == ()
+    assert len(one_column.columns) == 2
+
+
+def test_rows_that_tie_everywhere_have_one_rank() -> None:
+    grid = wide(3)
+    for row in grid.rows:
+        for column in grid.columns:
+            grid = with_cell(grid, row.name, column.name, measured([70.0]))
+    ranking = rank_rows(grid, "top1")
+    assert ranking is not None
+    assert {rank for _, rank in ranking.average} == {6.0}
+    assert ranking.p == 1.0
+
+
+def test_the_best_error_is_the_lowest() -> None:
+    cells = {"a": measured([10.0]), "b": measured([20.0]), "c": measured([30.0])}
+    grid = small(cells, show_as="error")
+    columns = (grid.columns[0], replace(grid.columns[0], name="other"))
+    both = {(r, c.name, "top1"): cell for r, cell in cells.items() for c in columns}
+    ranking = rank_rows(replace(grid, columns=columns, cells=both), "top1")
+    assert ranking is not None
+    assert [row for row, _ in ranking.average] == ["a", "b", "c"]

@@ -1,0 +1,264 @@
+"""Verdicts over a whole table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmark.results.grid import (
+    Grid,
+    GridCell,
+    GridColumn,
+    GridRow,
+    Mark,
+    MarkKind,
+    Selection,
+    State,
+    Verdict,
+    as_shown,
+)
+from benchmark.results.judge import judge
+from tests.results.grids import measured, published, small, wide, with_cell
+
+CLOSE, FAR_BELOW = [70.6, 70.8, 70.7, 70.65, 70.75], [68.6, 68.8, 68.7, 68.65, 68.75]
+
+
+def judged(cell: GridCell, **fields: Any) -> GridCell:
+    return judge(small({"KD": cell}, **fields)).cells["KD", "pair", "top1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "verdict"),
+    [
+        (CLOSE, 70.7, Verdict.REPRODUCED),
+        (FAR_BELOW, 70.7, Verdict.BELOW),
+        (CLOSE, 68.7, Verdict.ABOVE),
+        ([70.7], 70.5, Verdict.UNDERPOWERED),
+        ([68.0], 70.7, Verdict.BELOW),  # one seed suffices where the miss is large
+    ],
+)
+def test_verdicts(values: list[float], value: float, verdict: Verdict) -> None:
+    cell = judged(measured(values, published=published(value, n=5, statistic="last")))
+    assert cell.verdict is verdict
+    assert cell.delta == pytest.approx(np.mean(values) - value)
+    assert (cell.seeds_needed is not None) == (verdict is Verdict.UNDERPOWERED)
+
+
+def test_above_and_below_speak_of_the_printed_number() -> None:
+    errors = [100 - v for v in FAR_BELOW]
+    cell = judged(measured(errors, published=published(29.3, n=5)), show_as="error")
+    assert cell.verdict is Verdict.ABOVE
+    assert as_shown(68.7, "error") == pytest.approx(31.3)
+
+
+@pytest.mark.parametrize(
+    ("cell", "verdict"),
+    [
+        (measured(CLOSE), Verdict.NOT_PUBLISHED),
+        (measured(CLOSE, published=published(None)), Verdict.NOT_PUBLISHED),
+        (GridCell(State.MISSING, published=published(70.7)), None),
+        (GridCell(State.RUNNING, published=published(70.7)), None),
+        (GridCell(State.REFERENCE, published=published(70.7)), None),
+        (GridCell(State.DIVERGED, published=published(70.7)), Verdict.DIVERGED),
+    ],
+)
+def test_cells_without_anything_to_compare(cell: GridCell, verdict: Verdict | None) -> None:
+    found = judged(cell)
+    assert found.verdict is verdict
+    assert found.delta is None
+    assert found.comparisons == ()
+
+
+def test_a_diverged_seed_forbids_reproduced() -> None:
+    cell = measured(
+        CLOSE, published=published(70.7, n=5), planned=6, diverged_seeds=(5,), state=State.PARTIAL
+    )
+    found = judged(cell)
+    assert found.verdict is Verdict.DIVERGED
+    assert [mark.text for mark in found.marks] == ["seed 5 diverged and left no value"]
+    # It does not soften a miss.
+    missed = replace(cell, published=published(75.0, n=5))
+    assert judged(missed).verdict is Verdict.BELOW
+    # Nor is it a hit where a miss was expected.
+    assert judged(replace(cell, expected_miss="known")).verdict is Verdict.DIVERGED
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (75.0, Verdict.EXPECTED_MISS),
+        (70.7, Verdict.UNEXPECTED_HIT),
+        (70.95, Verdict.UNDERPOWERED),
+    ],
+)
+def test_a_known_miss_is_expected_and_a_hit_is_not(value: float, verdict: Verdict) -> None:
+    cell = measured(CLOSE, published=published(value, n=5), expected_miss="nobody gets it")
+    assert judged(cell).verdict is verdict
+
+
+def test_an_unstated_statistic_is_read_both_ways() -> None:
+    """Last is 0.45 below and best is equal: both are said, the table's protocol first."""
+    best = [v + 0.45 for v in CLOSE]
+    cell = judged(measured(CLOSE, best=best, published=published(71.15, n=5)))
+    assert [c.statistic for c in cell.comparisons] == ["last", "best"]
+    assert [c.verdict for c in cell.comparisons] == [Verdict.BELOW, Verdict.REPRODUCED]
+    assert cell.mean == pytest.approx(70.7)
+
+
+def test_a_stated_statistic_is_matched_and_marked() -> None:
+    best = [v + 0.45 for v in CLOSE]
+    cell = judged(measured(CLOSE, best=best, published=published(71.15, n=5, statistic="best")))
+    assert [c.statistic for c in cell.comparisons] == ["best"]
+    assert cell.verdict is Verdict.REPRODUCED
+    assert cell.mean == pytest.approx(70.7)  # the table still reports its own protocol
+    assert Mark(MarkKind.STATISTIC, "compared by best, as published") in cell.marks
+
+
+def test_a_median_of_finals_meets_our_median() -> None:
+    values = [70.0, 70.6, 70.7]
+    cell = judged(measured(values, published=published(70.6, n=5, statistic="median_of_finals")))
+    (found,) = cell.comparisons
+    assert found.centre == 70.6
+    assert found.delta == pytest.approx(0)
+    mean = judged(measured(values, published=published(70.6, n=5, statistic="last")))
+    assert found.high - found.low > mean.comparisons[0].high - mean.comparisons[0].low  # type: ignore[operator]
+
+
+def test_a_statistic_that_the_runs_lack_is_not_compared_by_another() -> None:
+    cell = judged(measured(CLOSE, published=published(70.7, statistic="mean_of_last_5")))
+    assert cell.comparisons == ()
+    assert cell.verdict is None
+
+
+def test_a_public_checkpoint_is_compared_without_noise() -> None:
+    near = judged(measured([72.3], exact=True, published=published(72.34)))
+    assert near.verdict is Verdict.REPRODUCED
+    assert near.comparisons[0].noise == "one checkpoint evaluated, no seed noise"
+    off = judged(measured([71.3], exact=True, published=published(72.34)))
+    assert off.verdict is Verdict.BELOW
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "n unstated, taken as 1"),
+        ({"n": 5}, "the same prior, n = 5"),
+        ({"n": 5, "std": 0.3}, "updated by the published std 0.30, n = 5"),
+        ({"std": 0.3}, "the same prior, n unstated, taken as 1"),
+    ],
+)
+def test_the_noise_of_both_sides_is_named(fields: dict[str, Any], words: str) -> None:
+    cell = judged(measured(CLOSE, published=published(70.7, **fields)))
+    assert words in cell.comparisons[0].noise
+    assert "prior 0.22 (CIFAR students in general) updated by 5 seeds" in cell.comparisons[0].noise
+
+
+def test_what_an_unstated_number_of_runs_counts_as_is_the_tables_choice() -> None:
+    cell = measured(CLOSE, published=published(70.8))
+    one, five = judged(cell).comparisons[0], judged(cell, unstated_n=5).comparisons[0]
+    assert one.verdict is Verdict.UNDERPOWERED
+    assert five.verdict is Verdict.REPRODUCED
+
+
+def test_the_margin_is_the_tables_choice() -> None:
+    cell = measured(CLOSE, published=published(70.7, n=5))
+    assert judged(cell, margin=0.2).verdict is Verdict.UNDERPOWERED
+
+
+def test_a_marginal_miss_among_many_cells_is_no_miss() -> None:
+    """A p-value of 0.02 alone is below; Holm does not take it out of 30 cells."""
+    odd = measured([70.33], published=published(71.0, n=5, statistic="last"))
+    alone = judge(small({"odd": odd})).cells["odd", "pair", "top1"]
+    assert alone.verdict is Verdict.BELOW
+    others = {
+        f"row{i}": measured([70.1], published=published(70.0, n=5, statistic="last"))
+        for i in range(29)
+    }
+    among = judge(small({"odd": odd, **others})).cells["odd", "pair", "top1"]
+    assert among.verdict is Verdict.UNDERPOWERED
+    assert among.comparisons[0].low == pytest.approx(alone.comparisons[0].low)
+    assert among.seeds_needed is not None
+
+
+def test_a_students_family_sets_its_noise() -> None:
+    columns = tuple(
+        GridColumn(name, "vgg13", name, "VGG13", name) for name in ("resnet20", "mobilenetv2")
+    )
+    rows = (GridRow("Teacher", "teacher"), GridRow("KD"))
+    cell = measured([70.0], published=published(70.2, n=3, statistic="last"))
+    cells = {(r.name, c.name, "top1"): cell for r in rows for c in columns}
+    grid = judge(Grid("t", "T", "S", ("top1",), "last", columns, rows, cells))
+    width = {
+        key[:2]: c.comparisons[0].high - c.comparisons[0].low  # type: ignore[operator]
+        for key, c in grid.cells.items()
+    }
+    assert width["KD", "mobilenetv2"] == pytest.approx(width["KD", "resnet20"] * 0.37 / 0.22)
+    # The teacher's row is about the teacher, in every column.
+    assert width["Teacher", "mobilenetv2"] == width["Teacher", "resnet20"]
+    assert [text[:4] for text in grid.noise] == ["0.22", "0.37"]
+
+
+def test_a_noisy_table_is_judged_by_its_own_noise() -> None:
+    """Runs on a hundred images scatter by points: the prior for CIFAR says nothing there."""
+    rng = np.random.default_rng(5)
+    cells = {
+        f"row{i}": measured(rng.normal(90, 1.0, 3), published=published(90.0, n=3))
+        for i in range(8)
+    }
+    grid = judge(small(cells))
+    assert all(cell.verdict is Verdict.UNDERPOWERED for cell in grid.cells.values())
+    assert "this table's own cells" in grid.noise[0]
+
+
+def test_students_of_a_teacher_that_misses_are_marked() -> None:
+    told = Mark(MarkKind.TEACHER, "its teacher misses its own published value")
+    teacher = measured([71.0], exact=True, published=published(72.34))
+    student = measured(CLOSE, published=published(70.7, n=5))
+    grid = judge(small({"Teacher": teacher, "KD": student}))
+    assert told in grid.cells["KD", "pair", "top1"].marks
+    assert told not in grid.cells["Teacher", "pair", "top1"].marks
+    good = replace(teacher, published=published(71.02))
+    grid = judge(small({"Teacher": good, "KD": student}))
+    assert grid.cells["KD", "pair", "top1"].marks == ()
+
+
+def test_overrides_are_marked() -> None:
+    cell = judged(measured(CLOSE, overrides=("recipe.epochs = 3", "seed data = subset")))
+    assert cell.marks == (
+        Mark(MarkKind.OVERRIDE, "override: recipe.epochs = 3, seed data = subset"),
+    )
+
+
+def test_a_choice_on_test_shows_how_much_it_may_flatter() -> None:
+    chosen = Selection("alpha = 0.3, temperature = 5", "test", 9)
+    cell = judged(measured([70.0], selection=chosen))
+    assert cell.selection is not None
+    assert cell.selection.bias == pytest.approx(1.485 * 0.22, abs=0.001)
+    assert "flatters by up to 0.33" in cell.marks[0].text
+    four = judged(measured([70.0, 70.2, 69.9, 70.1], selection=chosen))
+    assert four.selection is not None
+    assert four.selection.bias == pytest.approx(1.485 * 0.21 / 2, abs=0.01)
+    held_out = judged(measured([70.0], selection=replace(chosen, on="split")))
+    assert held_out.selection is not None
+    assert held_out.selection.bias == 0
+    assert "flatters" not in held_out.marks[0].text
+
+
+def test_judging_is_pure_and_repeatable() -> None:
+    grid = wide(2)
+    before = grid.cells
+    once = judge(grid)
+    assert grid.cells is before
+    assert all(not cell.comparisons for cell in before.values())
+    assert judge(once) == once
+
+
+def test_an_empty_table_is_judged_too() -> None:
+    grid = judge(replace(wide(1), cells={}))
+    assert grid.ranks == ()
+    missing = GridCell(State.MISSING, published=published(70.0))
+    key = ("KD", "resnet56-resnet20")
+    assert judge(with_cell(grid, *key, missing)).cells[(*key, "top1")].verdict is None

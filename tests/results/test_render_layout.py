@@ -1,0 +1,212 @@
+"""What all renderings share: words, letters, the best of a column, and the data formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.results.grid import Grid, GridCell, Mark, MarkKind, State
+from benchmark.results.judge import judge
+from benchmark.results.render import csv as csv_format
+from benchmark.results.render import json as json_format
+from benchmark.results.render import latex, layout, markdown
+from benchmark.results.render.layout import Leaf
+from tests.results.grids import claim, measured, published, small, wide, with_cell
+
+RENDERERS: dict[str, Callable[[Grid], str]] = {
+    "md": markdown.render,
+    "tex": lambda grid: latex.render(grid, ("paper", "side_by_side"), document=True),
+    "csv": csv_format.render,
+    "json": json_format.render,
+}
+
+
+def leaf(grid: Grid) -> Leaf:
+    return layout.leaves(grid, [grid.protocol])[0]
+
+
+def test_the_best_of_a_column_is_trained_and_counts() -> None:
+    cells = {
+        "Teacher": measured([79.0]),
+        "Student": measured([69.0]),
+        "KD": measured([71.004]),
+        "DKD": measured([71.001]),
+        "Both": measured([78.0]),
+        "Other": GridCell(State.REFERENCE, published=published(80.0)),
+    }
+    grid = small(cells)
+    rows = tuple(replace(row, counts_for_best=row.name != "Both") for row in grid.rows)
+    grid = replace(grid, rows=rows)
+    # Two rows that print alike are both best.
+    assert layout.best(grid, leaf(grid)) == {"KD", "DKD"}
+    assert layout.best(replace(grid, decimals=3), leaf(grid)) == {"KD"}
+    assert layout.best(replace(grid, show_as="error"), leaf(grid)) == {"Student"}
+    assert layout.best(small({"KD": GridCell(State.MISSING)}), leaf(grid)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("cell", "word"),
+    [
+        (GridCell(State.MISSING), "missing"),
+        (GridCell(State.QUEUED), "queued"),
+        (GridCell(State.RUNNING), "running"),
+        (GridCell(State.FAILED), "failed"),
+        (GridCell(State.DIVERGED), "diverged"),
+    ],
+)
+def test_cells_without_values_are_told_apart(cell: GridCell, word: str) -> None:
+    grid = small({"KD": cell})
+    marks = layout.footnotes(grid)
+    shown = layout.show(grid, ("KD", "pair", "top1"), "last", marks, is_best=False)
+    assert (shown.mean, shown.word) == ("", word)
+    for renderer in ("md", "tex"):
+        assert word in RENDERERS[renderer](grid)
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [(State.PARTIAL, ""), (State.RUNNING, "running"), (State.FAILED, "failed")]
+)
+def test_a_filling_cell_shows_what_it_has(state: State, word: str) -> None:
+    grid = small({"KD": measured([70.0, 71.0], planned=3, state=state)})
+    marks = layout.footnotes(grid)
+    shown = layout.show(grid, ("KD", "pair", "top1"), "last", marks, is_best=False)
+    assert (shown.mean, shown.std, shown.seeds, shown.word) == ("70.50", "0.71", "2 of 3", word)
+
+
+def test_a_place_that_the_table_lacks_is_a_dash() -> None:
+    grid = wide(1)
+    cells = {key: cell for key, cell in grid.cells.items() if key[0] != "KD"}
+    grid = replace(grid, cells=cells)
+    key = ("KD", grid.columns[0].name, "top1")
+    shown = layout.show(grid, key, "last", layout.footnotes(grid), is_best=False)
+    assert shown.word == "-"
+
+
+def test_letters_are_shared_and_what_all_share_is_said_once() -> None:
+    shared, own = Mark(MarkKind.OVERRIDE, "epochs 3"), Mark(MarkKind.ASSUMED, "alpha = 1")
+    cells = {
+        "Teacher": measured([72.0], exact=True),
+        "KD": measured([70.0], marks=(shared,)),
+        "DKD": measured([70.0], marks=(shared, own)),
+        "DHKD": measured([70.0], marks=(own, shared)),
+    }
+    grid = small(cells)
+    marks = layout.footnotes(grid)
+    assert marks.common == (shared,)
+    assert [marks.letters(grid.cells[row, "pair", "top1"]) for row in cells] == ["", "", "a", "a"]
+    assert layout.lettered(marks) == [("a", "assumed: alpha = 1")]
+    assert "All trained cells: epochs 3" in layout.notes(grid, marks, "paper")
+
+
+def test_letters_go_on_after_z() -> None:
+    cells = {
+        f"row{i}": measured([70.0], marks=(Mark(MarkKind.OTHER, f"remark {i}"),)) for i in range(28)
+    }
+    grid = small(cells)
+    letters = [letter for letter, _ in layout.lettered(layout.footnotes(grid))]
+    assert letters[:2] + letters[25:] == ["a", "b", "z", "aa", "ab"]
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [(-0.001, True, "+0.00"), (-0.001, False, "0.00"), (-0.5, True, "-0.50"), (3.0, True, "+3.00")],
+)
+def test_no_negative_zero(value: float, sign: bool, text: str) -> None:
+    assert layout.fixed(value, 2, sign=sign) == text
+
+
+def test_a_table_without_published_values_says_so() -> None:
+    grid = wide(1)
+    grid = replace(grid, cells={k: replace(c, published=None) for k, c in grid.cells.items()})
+    judged = judge(grid)
+    for renderer in ("md", "tex"):
+        assert "Published values: none" in RENDERERS[renderer](judged)
+    # Nothing can stand beside: the paper's layout is rendered whatever was asked.
+    assert "70." in latex.render(judged, ("side_by_side",))
+
+
+def test_an_unexpected_hit_is_shouted() -> None:
+    cell = measured([70.0] * 5, published=published(70.0, n=5), expected_miss="nobody gets it")
+    grid = judge(small({"KD": cell}))
+    for renderer in ("md", "tex"):
+        assert "UNEXPECTED HIT: KD, pair, top-1: nobody gets it" in RENDERERS[renderer](grid)
+    missed = judge(small({"KD": replace(cell, published=published(75.0, n=5))}))
+    for renderer in ("md", "tex"):
+        assert "Expected miss: KD, pair: nobody gets it" in RENDERERS[renderer](missed)
+        assert "UNEXPECTED HIT" not in RENDERERS[renderer](missed)
+
+
+def full() -> Grid:
+    said = (claim("KD", "better", ["Student"]), claim("KD", "worse", ["DKD"], at_least=1))
+    grid = wide(3, claims=said, made_by="bench collect --table wide")
+    column = grid.columns[0].name
+    for row, state in zip(("CRD", "OFD", "RKD", "SimKD"), list(State)[2:6], strict=True):
+        cell = GridCell(state, planned=3, published=published(70.0), diverged_seeds=(1,))
+        grid = with_cell(grid, row, column, cell)
+    return judge(grid)
+
+
+@pytest.mark.parametrize("kind", RENDERERS)
+def test_the_same_grid_gives_the_same_bytes(kind: str) -> None:
+    grid = full()
+    cells = list(grid.cells.items())
+    random.Random(1).shuffle(cells)
+    assert RENDERERS[kind](replace(grid, cells=dict(cells))) == RENDERERS[kind](grid)
+
+
+def test_json_has_the_contract_and_the_numbers() -> None:
+    grid = full()
+    data = json.loads(json_format.render(grid))
+    assert data["schema"] == 1
+    assert data["table"] == "wide"
+    assert len(data["cells"]) == len(grid.cells)
+    wanted = {"row", "column", "metric", "mean", "std", "n", "published", "delta", "verdict"}
+    assert all(wanted | {"overrides", "runs"} <= set(cell) for cell in data["cells"])
+    by_key = {(c["row"], c["column"], c["metric"]): c for c in data["cells"]}
+    for key, cell in grid.cells.items():
+        found = by_key[key]
+        assert found["state"] == cell.state
+        assert found["mean"] == pytest.approx(cell.mean)
+        assert found["published"] == cell.published_value
+        assert found["verdict"] == cell.verdict
+        assert found["runs"] == list(cell.runs)
+        if found["delta"] is not None:
+            assert found["delta"] == pytest.approx(found["mean"] - found["published"])
+    assert [c["verdict"] for c in data["claims"]] == [r.verdict for r in grid.claim_results]
+    assert data["ranks"][0]["critical_difference"] > 0
+
+
+def test_csv_has_a_line_for_every_cell() -> None:
+    grid = full()
+    lines = list(csv.DictReader(io.StringIO(csv_format.render(grid))))
+    assert len(lines) == len(grid.cells)
+    for line, (key, cell) in zip(lines, grid.ordered, strict=True):
+        assert (line["row"], line["column"], line["metric"]) == key
+        assert line["mean"] == ("" if cell.mean is None else str(csv_format.tidy(cell.mean)))
+        assert line["verdict"] == (cell.verdict or "")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
+def test_any_name_survives_the_data_formats(name: str) -> None:
+    grid = small({name: measured([70.0])}, title=name)
+    assert json.loads(json_format.render(grid))["cells"][0]["row"] == name
+    (line,) = csv.DictReader(io.StringIO(csv_format.render(grid), newline=""))
+    assert line["row"] == name
+
+
+def test_collecting_needs_no_torch() -> None:
+    modules = "judge, render.csv, render.json, render.latex, render.markdown"
+    names = ", ".join(f"benchmark.results.{name.strip()}" for name in modules.split(","))
+    code = f"import {names}, sys; print({{'torch', 'matplotlib'}} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
