@@ -142,6 +142,14 @@ class Method(nn.Module, Generic[OptionsT]):
         """True where :meth:`update` replaces the plain optimiser step."""
         return False
 
+    @property
+    def clips_gradients(self) -> bool:
+        """True where :meth:`update` clips gradients itself, in place of a recipe's ``clip_norm``.
+
+        A recipe that clips is refused for gradient rules that do not.
+        """
+        return False
+
     def update(
         self,
         optimizer: torch.optim.Optimizer,

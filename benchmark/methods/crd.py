@@ -108,7 +108,7 @@ class _AtOnce(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         """Scale the stored gradient."""
         (gradient,) = ctx.saved_tensors
@@ -118,14 +118,15 @@ class _AtOnce(torch.autograd.Function):
 class Bank(nn.Module):
     """The memories of both networks [N, E] and the partition constants of both sides.
 
-    ``log_z_s`` belongs to the student's anchors (against the teacher's memory). Constants are
-    NaN until the first batch: tensors, so that no step waits for the device.
+    ``log_z_s`` belongs to the student's anchors (against the teacher's memory). ``started``
+    tells that the constants are fixed: a tensor, so that no step waits for the device.
     """
 
     memory_s: Tensor
     memory_t: Tensor
     log_z_s: Tensor
     log_z_t: Tensor
+    started: Tensor
 
     def __init__(self, num_samples: int, dim: int) -> None:
         super().__init__()
@@ -133,14 +134,21 @@ class Bank(nn.Module):
         for side in ("s", "t"):
             memory = torch.empty(num_samples, dim).uniform_(-bound, bound)
             self.register_buffer(f"memory_{side}", memory)
-            self.register_buffer(f"log_z_{side}", torch.tensor(math.nan))
+            self.register_buffer(f"log_z_{side}", torch.zeros(()))
+        self.register_buffer("started", torch.tensor(False))
 
     def contrast(
         self, student: Tensor, teacher: Tensor, chosen: Tensor, temperature: float
     ) -> Tensor:
         """Return the sum of both sides' losses for anchors [B, E], chosen [B, 1 + K]."""
-        of_student = _side(student, self.memory_t, self.log_z_s, chosen, temperature)
-        return of_student + _side(teacher, self.memory_s, self.log_z_t, chosen, temperature)
+        total: Tensor = student.new_zeros(())
+        for anchors, memory, log_z in (
+            (student, self.memory_t, self.log_z_s),
+            (teacher, self.memory_s, self.log_z_t),
+        ):
+            total = total + _side(anchors, memory, log_z, self.started, chosen, temperature)
+        self.started.fill_(True)
+        return total
 
     def refresh(self, student: Tensor, teacher: Tensor, indices: Tensor, momentum: float) -> None:
         """Move both memories towards the anchors [B, E] of ``indices`` [B]."""
@@ -149,19 +157,23 @@ class Bank(nn.Module):
 
 
 def _side(
-    anchors: Tensor, memory: Tensor, log_z: Tensor, chosen: Tensor, temperature: float
+    anchors: Tensor,
+    memory: Tensor,
+    log_z: Tensor,
+    started: Tensor,
+    chosen: Tensor,
+    temperature: float,
 ) -> Tensor:
     # The gradient is taken here and now: the memory changes in place before the backward pass.
     with_gradient = torch.is_grad_enabled() and anchors.requires_grad
     leaf = anchors.detach().requires_grad_(with_gradient)
     scores = similarities(leaf, memory, chosen, temperature)
-    with torch.no_grad():
-        log_z.copy_(torch.where(log_z.isnan(), log_partition(scores, len(memory)), log_z))
+    log_z.copy_(torch.where(started, log_z, log_partition(scores, len(memory))))
     loss = nce_loss(scores, log_z, len(memory))
     if not with_gradient:
         return loss
     (gradient,) = torch.autograd.grad(loss, leaf)
-    found: Tensor = _AtOnce.apply(anchors, loss.detach(), gradient)
+    found: Tensor = _AtOnce.apply(anchors, loss.detach(), gradient)  # type: ignore[no-untyped-call]
     return found
 
 

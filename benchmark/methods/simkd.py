@@ -11,8 +11,8 @@ stage is raw, and what follows the last batch norm and ReLU is taken here, from 
 The student's is otherwise its last stage, as in the authors' code: in MobileNetV2 and
 ShuffleNetV2 the one before their last 1x1 convolution, which is then unused.
 
-Differences without effect on the result: the authors run a zero-weighted loss through the
-student's own classifier, which therefore decays; here it is untouched.
+The student's own logits enter with weight zero, as in the authors' code: the classifier that
+nobody uses gets a gradient of zero and so decays, instead of staying where it was.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ class SimKD(Method[Options]):
     def loss(self, step: Step) -> Tensor:
         """Return the weighted feature loss; UserError for a batch of one on a 1x1 map."""
         projected = self._projected(step.student, "loss")
-        return self.options.weight * simkd_loss(projected, last_map(step.need_teacher()))
+        loss = simkd_loss(projected, last_map(step.need_teacher()))
+        return self.options.weight * loss + 0.0 * step.student.logits.float().mean()
 
     def predict(self, student: Features) -> Tensor:
         """Return the teacher's classifier [B, K] on the mean of the projected map."""
