@@ -43,7 +43,8 @@ def angles(features: Tensor) -> Tensor:
     """Return the cosines [B, B, B]: entry [i, j, k] is the angle at i between j and k."""
     difference = features[None, :] - features[:, None]  # [B, B, D]
     products = torch.bmm(difference, difference.mT)
-    squared = products.diagonal(dim1=1, dim2=2)  # [B, B], the lengths of the differences
+    # Not the diagonal of the products: inductor (torch 2.13) gets its gradient wrong.
+    squared = difference.square().sum(2)  # [B, B]
     apart = squared > EPS**2
     inverse = torch.where(apart, squared, 1.0).rsqrt() * apart
     return products * inverse[:, :, None] * inverse[:, None, :]

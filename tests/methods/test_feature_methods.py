@@ -173,9 +173,8 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], Any, Any]] = {
 }
 
 
-# torch itself uses what it deprecates when inductor starts and lowers a diagonal.
+# torch itself uses what it deprecates when inductor starts.
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*torch._prims_common:FutureWarning")
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_compile_without_breaks(name: str, backend: str) -> None:
