@@ -297,7 +297,7 @@ def _distilled_methods(distilled: DistilledTeacher, where: str) -> tuple[MethodR
 
 def _check_composition(row: Row, methods: tuple[MethodRef, ...], where: str) -> None:
     """Refuse compositions whose parts contradict each other unless the row settles it."""
-    weights = {m.name: float(m.options.get("ce_weight", 1.0)) for m in methods}
+    weights = {m.name: method_info(m.name).ce_weight(m.options) for m in methods}
     if len(set(weights.values())) > 1 and row.ce_weight is None:
         listed = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
         raise UserError(

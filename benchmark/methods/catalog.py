@@ -63,6 +63,13 @@ class MethodInfo:
                 f" (got {first['input']!r})"
             ) from error
 
+    def ce_weight(self, options: Mapping[str, Any]) -> float:
+        """Return the weight that the method puts on the cross-entropy, given resolved options.
+
+        Methods may derive it from other options, so it is asked of the options themselves.
+        """
+        return float(getattr(self.options_class.model_validate(dict(options)), "ce_weight", 1.0))
+
 
 @cache
 def _options_class(path: Path) -> type[MethodOptions]:

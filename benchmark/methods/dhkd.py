@@ -151,6 +151,11 @@ class DHKD(Method[Options]):
             or options.steps_per_batch != 1
         )
 
+    @property
+    def clips_gradients(self) -> bool:
+        """True where ``clip_norm`` is set; it then stands in for the recipe's."""
+        return self.options.clip_norm is not None
+
     def update(
         self,
         optimizer: torch.optim.Optimizer,

@@ -39,6 +39,17 @@ class Objective:
             raise UserError(f"{both} each replace the optimiser step; a row can have one of them")
         self._ruled = ruled[0] if ruled else None
 
+    def check_clipping(self, clip_norm: float | None) -> None:
+        """Raise UserError where the recipe clips gradients but a gradient rule would not."""
+        if clip_norm is None or self._ruled is None:
+            return
+        if not self.methods[self._ruled].clips_gradients:
+            raise UserError(
+                f"{self.names[self._ruled]} replaces the optimiser step, so the recipe's"
+                f" clip_norm {clip_norm:g} would not apply; set recipe.clip_norm to null, or clip"
+                " by an option of the method where it has one"
+            )
+
     def _choose_prediction(self, names: Sequence[str], predict: str | None) -> AnyMethod | None:
         own = [
             (name, method)
@@ -82,7 +93,10 @@ class Objective:
         optimizer: torch.optim.Optimizer,
         clip_norm: float | None,
     ) -> None:
-        """Compute gradients and step the optimiser, by the row's gradient rule if it has one."""
+        """Compute gradients and step the optimiser, by the row's gradient rule if it has one.
+
+        ``clip_norm`` is for plain steps: a gradient rule clips by itself or not at all.
+        """
         if self._ruled is None:
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(_total(terms.values()))

@@ -85,6 +85,7 @@ class Trainee:
         names = [ref.name for ref in run.methods]
         methods = list(self.methods)
         self.objective = Objective(methods, names, run.ce_weight, run.predict)  # type: ignore[arg-type]
+        self.objective.check_clipping(run.recipe.clip_norm)
         self.private_teacher = self._private_teacher()
         self.parameters = [
             p
