@@ -33,16 +33,20 @@ def shortened(network: Model) -> Model:
     return network
 
 
-def check_compiled(plain: Model, backend: str, tolerance: float) -> None:
-    """Features of a train-mode step and what it does to the buffers, compiled whole."""
-    compiled = copy.deepcopy(plain.train())
-    wanted = plain.features(images(2, 32))
-    given = torch.compile(compiled.features, fullgraph=True, backend=backend)(images(2, 32))
-    assert error(given.logits, wanted.logits.detach()) < tolerance
+def check_compiled(name: str, backend: str) -> None:
+    """Features of a train-mode step and what it does to the buffers, compiled whole.
+
+    In double precision: batch norms over maps of 2x2 pixels magnify rounding.
+    """
+    plain, x = shortened(filled(name)).double().train(), images(2, 32).double()
+    compiled = copy.deepcopy(plain)
+    wanted = plain.features(x)
+    given = torch.compile(compiled.features, fullgraph=True, backend=backend)(x)
+    assert error(given.logits, wanted.logits.detach()) < 1e-9
     for ours, theirs in zip(
         (*given.stages, *given.preacts), (*wanted.stages, *wanted.preacts), strict=True
     ):
-        assert error(ours, theirs.detach()) < tolerance
+        assert error(ours, theirs.detach()) < 1e-9
     for key, value in plain.named_buffers():
         torch.testing.assert_close(compiled.get_buffer(key), value)
     given.logits.square().mean().backward()
@@ -51,13 +55,15 @@ def check_compiled(plain: Model, backend: str, tolerance: float) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_compiles_without_a_break(name: str) -> None:
-    check_compiled(shortened(filled(name)), "aot_eager", 1e-5)
+    check_compiled(name, "aot_eager")
 
 
+# torch's own import of its compiler warns.
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_compiles_with_inductor(name: str) -> None:
-    check_compiled(filled(name), "inductor", 1e-4)
+    check_compiled(name, "inductor")
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "resnet50"])

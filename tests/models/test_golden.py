@@ -25,9 +25,9 @@ from tests.models.reference import (
 SINGLE, DOUBLE = 1e-5, 1e-10
 IMAGENET = [
     "tv_resnet18",
-    "tv_resnet50",
     "mobilenetv1",
     pytest.param("tv_resnet34", marks=pytest.mark.slow),
+    pytest.param("tv_resnet50", marks=pytest.mark.slow),
     pytest.param("tv_resnet101", marks=pytest.mark.slow),
 ]
 # Deep ones whose train mode a shallower sibling of the same code shows.
