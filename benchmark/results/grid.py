@@ -179,7 +179,12 @@ class GridCell:
             assert len(sample.values) == len(self.seeds), (sample, self.seeds)
 
     def sample(self, statistic: str) -> Sample | None:
-        """Return the values by a statistic, None where there are none."""
+        """Return the values by a statistic, None where there are none.
+
+        An evaluated checkpoint has one value, whatever the statistic.
+        """
+        if self.exact and self.values:
+            return self.samples[0]
         return next((s for s in self.samples if s.statistic == statistic and s.values), None)
 
     @property

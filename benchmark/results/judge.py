@@ -100,10 +100,13 @@ def readings(cell: GridCell, protocol: str) -> list[Reading]:
     """Return the statistics by which a cell is compared with its published value.
 
     The published one; a median of finals is the median over seeds of our last accuracies.
-    Where it is unstated: the table's protocol, then last and best.
+    Where it is unstated: the table's protocol, then last and best. An evaluated checkpoint has
+    one reading.
     """
     if cell.published is None or cell.published.value is None or not cell.values:
         return []
+    if cell.exact:
+        return [Reading(protocol, cell.samples[0], False)]
     stated = cell.published.statistic
     if stated == "median_of_finals":
         wanted = [("last", True)]
@@ -122,27 +125,30 @@ def readings(cell: GridCell, protocol: str) -> list[Reading]:
 def _priors(grid: Grid) -> dict[tuple[str, str], Prior]:
     """Return the prior by (row, column), checked against the cells of its family in this table.
 
-    A teacher's row has the teacher's family, every other row the student's.
+    A teacher's row has the teacher's family, every other row the student's. Runs that override
+    the recipe are checked apart: they may be noisier than the table's own.
     """
+    overridden = {key[:2] for key, cell in grid.cells.items() if cell.overrides}
     families = {
-        (row.name, column.name): family_prior(
-            column.teacher if row.kind == "teacher" else column.student
+        (row.name, column.name): (
+            family_prior(column.teacher if row.kind == "teacher" else column.student),
+            (row.name, column.name) in overridden,
         )
         for row in grid.rows
         for column in grid.columns
     }
-    checked: dict[Prior, Prior] = {}
-    for prior in dict.fromkeys(families.values()):
+    checked: dict[tuple[Prior, bool], Prior] = {}
+    for family in dict.fromkeys(families.values()):
         samples = [
             cell.samples[0]
             for (row, column, _), cell in grid.ordered
-            if families[row, column] == prior and cell.n > 1 and not cell.exact
+            if families[row, column] == family and cell.n > 1 and not cell.exact
         ]
         stds = [s.std for s in samples]
-        checked[prior] = checked_prior(
-            prior, [s for s in stds if s is not None], [s.n for s in samples]
+        checked[family] = checked_prior(
+            family[0], [s for s in stds if s is not None], [s.n for s in samples]
         )
-    return {place: checked[prior] for place, prior in families.items()}
+    return {place: checked[family] for place, family in families.items()}
 
 
 def _describe_priors(grid: Grid, priors: Mapping[tuple[str, str], Prior]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from benchmark.results.claims import compare_cells
 from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell, State
 from benchmark.results.judge import judge
 from benchmark.results.priors import GENERAL
-from benchmark.results.ranks import rank_rows
+from benchmark.results.ranks import friedman, nemenyi, rank, rank_rows
 from benchmark.spec import Claim
 from tests.results.grids import claim, measured, small, wide, with_cell
 
@@ -141,20 +141,22 @@ def test_average_ranks_are_scipys() -> None:
     assert set(ranks) == set(names) == {r.name for r in grid.rows} - {"Teacher", "DHKD + ReviewKD"}
 
 
+@pytest.mark.parametrize("k", [2, 3, 8, 13, 40])
+def test_the_formulas_are_scipys(k: int) -> None:
+    rng = np.random.default_rng(k)
+    block = rng.integers(0, 6, (k, 7)).astype(float)  # with ties
+    assert (rank(block) == stats.rankdata(block, axis=0)).all()
+    if k > 2:
+        expected = stats.friedmanchisquare(*block).pvalue
+        assert friedman(rank(block)) == pytest.approx(expected, rel=1e-9)
+    q = stats.studentized_range.ppf(0.95, k, np.inf) / 2**0.5
+    assert nemenyi(k, 7) == pytest.approx(q * (k * (k + 1) / 42) ** 0.5, rel=1e-6)
+
+
 @pytest.mark.parametrize(("k", "n", "expected"), [(4, 14, 1.25), (5, 30, 1.11)])
 def test_critical_differences_of_published_examples(k: int, n: int, expected: float) -> None:
-    """Demsar's example has 4 classifiers on 14 data sets: 1.25; 5 on 30: q 2.728, 1.11."""
-    rng = np.random.default_rng(0)
-    grid = small({f"row{i}": measured([70.0 + i]) for i in range(k)})
-    many = tuple(replace(grid.columns[0], name=f"c{j}") for j in range(n))
-    cells = {
-        (row.name, column.name, "top1"): measured([rng.normal(70, 1)])
-        for row in grid.rows
-        for column in many
-    }
-    ranking = rank_rows(replace(grid, columns=many, cells=cells), "top1")
-    assert ranking is not None
-    assert ranking.critical_difference == pytest.approx(expected, abs=0.006)
+    """Demsar's example has 4 classifiers on 14 data sets: 1.25; q for 5 is 2.728."""
+    assert nemenyi(k, n) == pytest.approx(expected, abs=0.006)
 
 
 def test_ranks_leave_out_what_is_missing() -> None:

@@ -213,6 +213,18 @@ def test_a_noisy_table_is_judged_by_its_own_noise() -> None:
     assert "this table's own cells" in grid.noise[0]
 
 
+def test_runs_that_override_the_recipe_do_not_unsettle_the_others() -> None:
+    rng = np.random.default_rng(6)
+    short = {
+        f"short{i}": measured(rng.normal(50, 2.0, 3), overrides=("recipe.epochs = 1",))
+        for i in range(8)
+    }
+    own = {"KD": measured(CLOSE, published=published(70.7, n=5))}
+    grid = judge(small({**own, **short}))
+    assert grid.cells["KD", "pair", "top1"].verdict is Verdict.REPRODUCED
+    assert len(grid.noise) == 2
+
+
 def test_students_of_a_teacher_that_misses_are_marked() -> None:
     told = Mark(MarkKind.TEACHER, "its teacher misses its own published value")
     teacher = measured([71.0], exact=True, published=published(72.34))

@@ -93,19 +93,40 @@ def test_a_place_that_the_table_lacks_is_a_dash() -> None:
 
 
 def test_letters_are_shared_and_what_all_share_is_said_once() -> None:
-    shared, own = Mark(MarkKind.OVERRIDE, "epochs 3"), Mark(MarkKind.ASSUMED, "alpha = 1")
-    cells = {
-        "Teacher": measured([72.0], exact=True),
-        "KD": measured([70.0], marks=(shared,)),
-        "DKD": measured([70.0], marks=(shared, own)),
-        "DHKD": measured([70.0], marks=(own, shared)),
-    }
-    grid = small(cells)
-    marks = layout.footnotes(grid)
-    assert marks.common == (shared,)
-    assert [marks.letters(grid.cells[row, "pair", "top1"]) for row in cells] == ["", "", "a", "a"]
-    assert layout.lettered(marks) == [("a", "assumed: alpha = 1")]
-    assert "All trained cells: epochs 3" in layout.notes(grid, marks, "paper")
+    everywhere = Mark(MarkKind.OVERRIDE, "epochs 3")
+    alpha, tau = Mark(MarkKind.ASSUMED, "alpha = 1"), Mark(MarkKind.ASSUMED, "tau = 2")
+    odd = Mark(MarkKind.OTHER, "odd")
+    grid = wide(2, seeds=1)
+    first, second = (column.name for column in grid.columns)
+    for row in grid.rows[1:]:
+        for column in (first, second):
+            marks = [everywhere]
+            marks += [alpha, tau] if row.name in ("KD", "DKD") else []
+            marks += [odd] if (row.name, column) in (("KD", first), ("RKD", second)) else []
+            grid = with_cell(grid, row.name, column, measured([70.0], marks=tuple(marks)))
+    found = layout.footnotes(grid)
+    assert found.common == (everywhere,)
+    # "odd" is met first; alpha and tau are on the same cells, whole rows of them.
+    assert layout.lettered(found) == [("a", "odd"), ("b", "assumed: alpha = 1; tau = 2")]
+    assert [found.row_letters(name) for name in ("KD", "DKD", "RKD", "Teacher")] == [
+        "b",
+        "b",
+        "",
+        "",
+    ]
+    keys = [("KD", first), ("KD", second), ("DKD", first), ("RKD", first), ("RKD", second)]
+    letters = [found.letters((*k, "top1"), grid.cells[*k, "top1"]) for k in keys]
+    assert letters == ["a", "", "", "", "a"]
+    assert "All trained cells: epochs 3" in layout.notes(grid, found, "paper")
+
+
+def test_notes_are_sentences() -> None:
+    grid = small(
+        {"KD": measured([70.0])}, footnotes=("it ends with a dot.",), protocol_note="lower"
+    )
+    notes = layout.notes(grid, layout.footnotes(grid), "paper")
+    assert "Lower" in notes
+    assert "It ends with a dot" in notes
 
 
 def test_letters_go_on_after_z() -> None:

@@ -139,6 +139,7 @@ def _paper(grid: Grid, marks: Footnotes, statistics: Sequence[str], *, siunitx: 
         lines.append(r"\midrule")
         for i, row in enumerate(rows):
             fields = [escape(text) for text in layout.stub_fields(grid, row, first=i == 0)]
+            fields[stubs.index("")] += superscript(marks.row_letters(row.name))
             for leaf in leaves:
                 key = (row.name, leaf.column.name, leaf.metric)
                 shown = layout.show(
@@ -164,8 +165,7 @@ def _paper_header(grid: Grid, statistics: Sequence[str], stubs: Sequence[str]) -
     """
     width = len(grid.metrics) * len(statistics)
     blank = [""] * len(stubs)
-    # "Teacher" and "Student" stand above the rows' names.
-    place = 1 if stubs[0] else 0
+    place = stubs.index("")  # "Teacher" and "Student" stand above the rows' names
     lines = []
     if any(column.group for column in grid.columns):
         spans: list[tuple[str, int]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from benchmark.results.grid import Comparison, Grid, GridCell, GridColumn, GridRow, State, Verdict
+from benchmark.results.grid import Comparison, Grid, GridCell, GridColumn, GridRow, Verdict
 from benchmark.results.render import layout
 from benchmark.results.render.latex_parts import (
     SYMBOLS,
@@ -14,13 +14,14 @@ from benchmark.results.render.latex_parts import (
     number_cell,
     row_of,
     spanned,
+    superscript,
 )
 from benchmark.results.render.latex_text import escape
 from benchmark.results.render.layout import Footnotes, fixed
 
 # Lines of a float that fit an A4 page at this size below its caption, lines that a band of pairs
 # takes beside its rows, and characters of notes that take the room of one line.
-PAGE_LINES = 77
+PAGE_LINES = 75
 BAND_LINES = 5
 NOTE_CHARACTERS = 170
 
@@ -35,7 +36,7 @@ def side_by_side(grid: Grid, marks: Footnotes) -> list[Float]:
     bands = [pairs[i : i + wide] for i in range(0, len(pairs), wide)]
     notes = notes_under(grid, marks, "side_by_side")
     taken = sum(len(note) for note in notes) / NOTE_CHARACTERS
-    chunks = _pages(bands, len(grid.rows) + BAND_LINES, taken)
+    chunks = _pages(bands, len(_rows(grid)) + BAND_LINES, taken)
     floats = []
     for page, chunk in enumerate(chunks):
         lines: list[str] = []
@@ -54,6 +55,11 @@ def side_by_side(grid: Grid, marks: Footnotes) -> list[Float]:
             )
         )
     return floats
+
+
+def _rows(grid: Grid) -> list[GridRow]:
+    """Return the rows that can be compared; what is published only stands beside nothing."""
+    return [row for row in grid.rows if row.kind != "reference"]
 
 
 def _pages(bands: Sequence[_Band], height: int, notes: float) -> list[Sequence[_Band]]:
@@ -85,10 +91,10 @@ def _band(
         heads += [(escape(f"ours, {layout.statistic_label(statistic)}"), 1), (r"$\Delta$", 2)]
     lines += spanned([""], [*heads * len(band), *rest], rule=False)
     lines.append(r"\midrule")
-    for i, (_, rows) in enumerate(layout.grouped(grid.rows)):
+    for i, (_, rows) in enumerate(layout.grouped(_rows(grid))):
         lines += [r"\addlinespace"] if i else []
         for row in rows:
-            fields = [escape(row.name)]
+            fields = [escape(row.name) + superscript(marks.row_letters(row.name))]
             for column, metric in band:
                 fields += _fields(grid, row, column, metric, further, marks)
             lines.append(row_of([*fields, *[""] * blank]))
@@ -111,8 +117,7 @@ def _fields(
     value = cell.published_value
     yield "--" if value is None else fixed(value, grid.decimals)
     key = (row.name, column.name, metric)
-    reference = cell.state is State.REFERENCE
-    yield "" if reference else number_cell(layout.show_compared(grid, key, marks))
+    yield number_cell(layout.show_compared(grid, key, marks))
     yield from _delta(grid, cell.comparisons[0] if cell.comparisons else None)
     for name in further:
         found = _reading(cell, name)

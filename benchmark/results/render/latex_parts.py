@@ -75,8 +75,11 @@ def seeds_mark(shown: Shown) -> str:
 
 
 def superscript(letters: str) -> str:
-    """Return footnote letters, without width, so that numbers stay aligned."""
-    return rf"\rlap{{\textsuperscript{{{letters}}}}}" if letters else ""
+    """Return footnote letters; a single one has no width, so that numbers stay aligned."""
+    if not letters:
+        return ""
+    raised = rf"\textsuperscript{{{letters}}}"
+    return raised if "," in letters else rf"\rlap{{{raised}}}"
 
 
 def notes_under(grid: Grid, marks: Footnotes, form: Form, *, siunitx: bool = False) -> list[str]:

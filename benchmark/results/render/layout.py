@@ -137,7 +137,7 @@ def show(grid: Grid, key: CellKey, statistic: str, marks: Footnotes, *, is_best:
     cell = grid.cells.get(key)
     if cell is None:
         return Shown(word="-")
-    letters = marks.letters(cell)
+    letters = marks.letters(key, cell)
     sample = cell.sample(statistic)
     if sample is not None and sample.mean is not None:
         return _number(cell, sample.mean, sample.std, grid.decimals, letters, is_best)
@@ -157,7 +157,7 @@ def show_compared(grid: Grid, key: CellKey, marks: Footnotes) -> Shown:
     if cell is None or not cell.comparisons:
         return show(grid, key, grid.protocol, marks, is_best=False)
     first = cell.comparisons[0]
-    return _number(cell, first.centre, first.std, grid.decimals, marks.letters(cell), False)
+    return _number(cell, first.centre, first.std, grid.decimals, marks.letters(key, cell), False)
 
 
 def _number(
@@ -176,27 +176,51 @@ def _number(
 
 
 class Footnotes(NamedTuple):
-    """Remarks that some cells carry, by letter, and those that all trained cells carry."""
+    """Remarks and where they are said: by letter at cells and rows, or once for all cells.
+
+    Marks on the same cells share a letter. A mark on every cell of a row is said at the row's
+    name (``of_rows``), one on every trained cell of the table without a letter (``common``).
+    """
 
     by_mark: dict[Mark, str]
+    of_rows: dict[str, tuple[Mark, ...]]
     common: tuple[Mark, ...]
 
-    def letters(self, cell: GridCell) -> str:
-        """Return the letters of a cell, "a,b"."""
-        return ",".join(self.by_mark[mark] for mark in cell.marks if mark in self.by_mark)
+    def letters(self, key: CellKey, cell: GridCell) -> str:
+        """Return the letters of a cell, "a,b", without those of its row."""
+        return self._join(mark for mark in cell.marks if mark not in self.of_rows[key[0]])
+
+    def row_letters(self, row: str) -> str:
+        """Return the letters of a row's name."""
+        return self._join(self.of_rows[row])
+
+    def _join(self, marks: Iterable[Mark]) -> str:
+        return ",".join(dict.fromkeys(self.by_mark[m] for m in marks if m in self.by_mark))
 
 
 def footnotes(grid: Grid) -> Footnotes:
-    """Return the letters of all marks, in order of first use.
-
-    A mark on every cell that was trained and has a value is said once, without letters.
-    """
-    ordered = [cell for _, cell in grid.ordered if cell.state is not State.REFERENCE]
-    trained = [cell for cell in ordered if cell.values and not cell.exact]
-    seen = dict.fromkeys(mark for cell in ordered for mark in cell.marks)
-    everywhere = [m for m in seen if len(trained) > 1 and all(m in c.marks for c in trained)]
-    others = [mark for mark in seen if mark not in everywhere]
-    return Footnotes({m: _letter(i) for i, m in enumerate(others)}, tuple(everywhere))
+    """Return the letters of all marks, in order of first use."""
+    cells = [item for item in grid.ordered if item[1].state is not State.REFERENCE]
+    trained = [cell for _, cell in cells if cell.values and not cell.exact]
+    places: dict[Mark, list[CellKey]] = {}
+    for key, cell in cells:
+        for mark in cell.marks:
+            places.setdefault(mark, []).append(key)
+    common = [m for m in places if len(trained) > 1 and all(m in c.marks for c in trained)]
+    letters: dict[tuple[CellKey, ...], str] = {}
+    by_mark = {
+        mark: letters.setdefault(tuple(where), _letter(len(letters)))
+        for mark, where in places.items()
+        if mark not in common
+    }
+    of_rows = {}
+    for row in grid.rows:
+        mine = [cell for key, cell in cells if key[0] == row.name]
+        # A mark of results is on every cell of its row when it is on all that have results.
+        mine = [cell for cell in mine if cell.values] or mine
+        shared = mine[0].marks if mine else ()
+        of_rows[row.name] = tuple(m for m in shared if all(m in cell.marks for cell in mine))
+    return Footnotes(by_mark, of_rows, tuple(common))
 
 
 def _letter(index: int) -> str:
@@ -273,14 +297,15 @@ def notes(grid: Grid, marks: Footnotes, form: Form) -> list[str]:
         found.append("Published values: none")
     elif form == "side_by_side":
         found += _comparison_notes(grid)
-    found += [f"All trained cells: {_sentence(mark)}" for mark in marks.common]
+    if marks.common:
+        found.append(f"All trained cells: {_sentence(marks.common)}")
     found += _expected_misses(grid, form)
     if any(c.state is State.REFERENCE for _, c in grid.ordered) and form == "paper":
         found.append("In italics: published only, not trained here")
     found += grid.footnotes
     if grid.made_by:
         found.append(f"Made by {grid.made_by}")
-    return found
+    return [f"{text[:1].upper()}{text[1:]}".rstrip(".") for text in found]
 
 
 def legend(grid: Grid) -> list[tuple[Verdict, str]]:
@@ -312,8 +337,15 @@ def _expected_misses(grid: Grid, form: Form) -> list[str]:
 
 def lettered(marks: Footnotes) -> list[tuple[str, str]]:
     """Return the footnotes as (letter, text)."""
-    return [(letter, _sentence(mark)) for mark, letter in marks.by_mark.items()]
+    found: dict[str, list[Mark]] = {}
+    for mark, letter in marks.by_mark.items():
+        found.setdefault(letter, []).append(mark)
+    return [(letter, _sentence(said)) for letter, said in found.items()]
 
 
-def _sentence(mark: Mark) -> str:
-    return f"assumed: {mark.text}" if mark.kind is MarkKind.ASSUMED else mark.text
+def _sentence(marks: Iterable[Mark]) -> str:
+    """Return marks as one sentence, with the assumed options together."""
+    said = list(marks)
+    texts = [mark.text.rstrip(".") for mark in said if mark.kind is not MarkKind.ASSUMED]
+    assumed = [mark.text.rstrip(".") for mark in said if mark.kind is MarkKind.ASSUMED]
+    return "; ".join([*texts, *([f"assumed: {'; '.join(assumed)}"] if assumed else [])])

@@ -94,7 +94,7 @@ def _paper(grid: Grid, marks: Footnotes, statistics: Sequence[str]) -> _Table:
         header.append("<br>".join(escape(name) for name in names if name))
     best = {leaf: layout.best(grid, leaf) for leaf in leaves}
     rows = []
-    for row, line in _stubbed(grid):
+    for row, line in _stubbed(grid, marks):
         for leaf in leaves:
             key = (row.name, leaf.column.name, leaf.metric)
             shown = layout.show(grid, key, leaf.statistic, marks, is_best=row.name in best[leaf])
@@ -130,9 +130,9 @@ def _pair(grid: Grid, column: GridColumn, metric: str, marks: Footnotes) -> _Tab
     ]
     header += [f"ours, {layout.statistic_label(statistic)}" for statistic in further]
     rows = []
-    for row, first in _stubbed(grid):
+    for row, first in _stubbed(grid, marks):
         cell = grid.cell(row.name, column.name, metric)
-        if cell is not None:
+        if cell is not None and row.kind != "reference":
             key = (row.name, column.name, metric)
             rows.append(
                 [
@@ -206,11 +206,13 @@ def _superscript(letters: str) -> str:
     return f"<sup>{letters}</sup>" if letters else ""
 
 
-def _stubbed(grid: Grid) -> Iterator[tuple[GridRow, list[str]]]:
-    """Yield each row with its text columns."""
+def _stubbed(grid: Grid, marks: Footnotes) -> Iterator[tuple[GridRow, list[str]]]:
+    """Yield each row with its text columns, its footnotes at its name."""
     for _, rows in layout.grouped(grid.rows):
         for i, row in enumerate(rows):
-            yield row, [escape(text) for text in layout.stub_fields(grid, row, first=i == 0)]
+            texts = [escape(text) for text in layout.stub_fields(grid, row, first=i == 0)]
+            texts[layout.stubs(grid).index("")] += _superscript(marks.row_letters(row.name))
+            yield row, texts
 
 
 def _ranks(grid: Grid) -> list[str]:
