@@ -40,9 +40,8 @@ class DatasetInfo:
 
     @property
     def write_command(self) -> str:
-        """The command that makes the dataset."""
-        source = {"digits": "", "cifar": " SOURCE", "folders": " FOLDER"}[self.kind]
-        return f"bench data write {self.name}{source}"
+        """The command that makes the dataset; for CIFAR it names what to fetch first."""
+        return f"bench data write {self.name}" + (" FOLDER" if self.kind == "folders" else "")
 
 
 def _declared(files: tuple[OfficialFile, ...]) -> str:
@@ -184,5 +183,7 @@ def require_dataset(name: str, data_dir: Path) -> Sidecar:
         length = path.stat().st_size if path.is_file() else None
         if length != record.bytes:
             state = "is missing" if length is None else f"has {length} bytes, not {record.bytes}"
-            raise UserError(f"{path} {state}; write it again with: {info.write_command}")
+            raise UserError(
+                f"{path} {state}; write it again with: {info.write_command} --data {data_dir}"
+            )
     return sidecar

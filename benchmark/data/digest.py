@@ -8,7 +8,7 @@ digest that holds everywhere). Page sizes, page order and workers do not enter.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -16,9 +16,15 @@ from benchmark.data.formats import Bytes, Layout, Sample
 
 
 class Tally:
-    """Counts, measures and hashes samples as they pass by; ``sizes`` holds every (H, W) met."""
+    """Counts, measures and hashes samples as they pass by; ``sizes`` holds every (H, W) met.
 
-    def __init__(self) -> None:
+    ``progress`` is called after each with how many passed and the ``total`` expected.
+    """
+
+    def __init__(
+        self, progress: Callable[[int, int], None] = lambda done, total: None, total: int = 0
+    ) -> None:
+        self._progress, self._total = progress, total
         self.count = 0
         self.sizes: set[tuple[int, int]] = set()
         self._rows = hashlib.sha256()
@@ -33,6 +39,7 @@ class Tally:
             self.sizes.add((sample.height, sample.width))
             self.count += 1
             yield sample
+            self._progress(self.count, self._total)
 
     def digest(self) -> str:
         """Return the digest of all samples so far."""

@@ -75,6 +75,7 @@ class _Split:
                 str(self.layout.path),
                 batch_size=1,
                 num_workers=min(workers, _MOST_WORKERS),
+                os_cache=True,
                 order=OrderOption.SEQUENTIAL,
                 drop_last=False,
                 pipelines={

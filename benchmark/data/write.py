@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +31,9 @@ from benchmark.files import make_directory, replacing, write_json
 
 # Full-size photographs need room: an image never crosses a page.
 _JPEG_PAGE = 1 << 25
+_ABANDONED_SECONDS = 3600.0
+
+Progress = Callable[[SplitName, int, int], None]
 
 
 def write_dataset(
@@ -41,13 +47,15 @@ def write_dataset(
     max_resolution: int | None = None,
     jpeg_quality: int = 90,
     workers: int = 1,
+    progress: Progress = lambda split, done, total: None,
 ) -> Sidecar:
     """Write the dataset ``name`` from ``source`` into ``data_dir``/``name``; return its sidecar.
 
     ``source`` None: scikit-learn's own digits, or what ``bench data fetch`` left in ``data_dir``.
     CIFAR is stored raw, class folders as JPEG unless ``storage`` says otherwise;
     ``max_resolution`` bounds the longest side and ``jpeg_quality`` holds where an image must be
-    encoded. Writing the same content again changes nothing.
+    encoded. Writing the same content again changes nothing. ``progress`` is called after every
+    image with the split's name, the images done and all of the split.
 
     Raises UserError for unusable sources; for data that is not the official one unless
     ``allow_altered`` (it is then recorded, and becomes part of the keys of its runs); for other
@@ -63,8 +71,9 @@ def write_dataset(
         )
     folder = sidecar_path(name, data_dir).parent
     make_directory(folder)
+    _remove_abandoned(folder)
     try:
-        return _write(info, found, write, data_dir, overwrite)
+        return _write(info, found, write, data_dir, overwrite, progress)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
 
@@ -114,14 +123,19 @@ def _open(
 
 
 def _write(
-    info: DatasetInfo, source: Source, write: WriteSettings, data_dir: Path, overwrite: bool
+    info: DatasetInfo,
+    source: Source,
+    write: WriteSettings,
+    data_dir: Path,
+    overwrite: bool,
+    progress: Progress,
 ) -> Sidecar:
     page_size = _JPEG_PAGE if write.storage == "jpeg" else MIN_PAGE
     target = sidecar_path(info.name, data_dir)
     tallies: dict[SplitName, tuple[Tally, int]] = {}
     with ExitStack() as files:
         for split, content in source.splits.items():
-            tally = Tally()
+            tally = Tally(partial(progress, split), content.num_samples)
             file = files.enter_context(replacing(split_path(info.name, data_dir, split)))
             length = write_beton(
                 file, tally.watch(content.samples()), content.num_samples, page_size
@@ -139,6 +153,13 @@ def _write(
         target.unlink(missing_ok=True)
     write_json(target, sidecar.model_dump(mode="json", by_alias=True))
     return sidecar
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what a killed writer left; a living one writes to its file all the time."""
+    for path in folder.glob(".*.beton.*.tmp"):
+        if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+            path.unlink(missing_ok=True)
 
 
 def _sidecar(

@@ -181,3 +181,19 @@ def test_raw_photographs_of_one_size(imagenette: Path, tmp_path: Path) -> None:
     batches = open_batches("imagenette", tmp_path, **options)  # type: ignore[arg-type]
     assert batches.image_shape == (3, 224, 224)
     assert sum(len(batch.labels) for batch in batches.epoch(0)) == 50
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_gpu_gives_the_same_bits(cifar_dir: Path, channels_last: bool) -> None:
+    options = {"channels_last": channels_last, "holdout": 100}
+    on_cpu = cifar(cifar_dir, **options)
+    on_gpu = cifar(cifar_dir, device="cuda", **options)
+    for mine, other in (
+        (on_cpu.epoch(1), on_gpu.epoch(1)),
+        (on_cpu.test(300), on_gpu.test(300)),
+        (on_cpu.validation(64), on_gpu.validation(64)),
+    ):
+        for one, two in zip(mine, other, strict=True):
+            assert two.images.device.type == two.labels.device.type == "cuda"
+            assert equal(one, Batch(*(part.cpu() for part in two)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 from dataclasses import replace
@@ -235,3 +236,17 @@ def test_fetch_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(fetch.ARCHIVES, "cifar10", ("http://127.0.0.1:9/cifar.tar.gz", "0" * 32))
     with pytest.raises(UserError, match=r"cannot download .*offline, copy cifar\.tar\.gz to"):
         fetch.fetch("cifar10", tmp_path)
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    old, new = folder / ".train.beton.abc.tmp", folder / ".test.beton.def.tmp"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    seen: list[tuple[str, int, int]] = []
+    write_dataset("digits", None, tmp_path, progress=lambda *done: seen.append(done))
+    assert not old.exists()
+    assert new.exists()
+    assert seen[99:101] == [("train", 100, 100), ("test", 1, 1697)]
