@@ -16,21 +16,29 @@ RELU_ENDED = ("resnet8", "resnet18", "vgg8", "shufflenetv1")
 
 
 @pytest.mark.parametrize("name", CIFAR)
-def test_features_hang_together(name: str) -> None:
-    network = filled(name, num_classes=10)
-    with torch.no_grad():
-        features = network.features(images(2, 16))
-        assert torch.equal(network(images(2, 16)), features.logits)
-        assert torch.equal(network.head(features.pooled), features.logits)
-    assert features.logits.shape == (2, 10)
+def test_shapes_fit_each_other(name: str) -> None:
+    with torch.device("meta"):
+        network = build_model(name, 10)
+        features = network.features(torch.empty(2, 3, 32, 32))
+    assert features.logits.shape == (2, network.head.out_features) == (2, 10)
+    assert features.pooled.shape == (2, network.head.in_features)
     assert features.last_map is not None
-    torch.testing.assert_close(features.last_map.mean((2, 3)), features.pooled)
+    assert features.last_map.shape[:2] == features.pooled.shape
     shapes = [stage.shape for stage in features.stages]
     assert [preact.shape for preact in features.preacts] == shapes
-    batch_norms = network.batch_norms_before_relu()
-    aligned = features.preacts[1:][-len(batch_norms) :]
-    assert [bn.num_features for bn in batch_norms] == [preact.shape[1] for preact in aligned]
-    assert len(batch_norms) == len(features.preacts) - 1
+    widths = [bn.num_features for bn in network.batch_norms_before_relu()]
+    assert widths == [shape[1] for shape in shapes[1:]]
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "resnet50"])
+def test_pooled_is_the_mean_that_the_head_reads(name: str) -> None:
+    network = filled(name, num_classes=10)
+    with torch.no_grad():
+        features = network.features(images(2, 32))
+        assert torch.equal(network(images(2, 32)), features.logits)
+        assert torch.equal(network.head(features.pooled), features.logits)
+    assert features.last_map is not None
+    torch.testing.assert_close(features.last_map.mean((2, 3)), features.pooled)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
