@@ -119,6 +119,12 @@ def differences(ours: Any, theirs: Any, prefix: str = "") -> dict[str, Any]:
     Used to name overrides: a run that differs from a table's own only in its recipe is the
     same slot with overrides.
     """
+    if isinstance(ours, list) and isinstance(theirs, list) and _named(ours) == _named(theirs):
+        if not _named(ours):
+            return {} if ours == theirs else {prefix: theirs}
+        # The methods of a run: compared one by one, under their names.
+        pairs = zip(ours, theirs, strict=True)
+        return {k: v for a, b in pairs for k, v in differences(a, b, a["name"]).items()}
     if isinstance(ours, dict) and isinstance(theirs, dict):
         found: dict[str, Any] = {}
         for name in sorted({*ours, *theirs}):
@@ -126,3 +132,7 @@ def differences(ours: Any, theirs: Any, prefix: str = "") -> dict[str, Any]:
             found.update(differences(ours.get(name), theirs.get(name), path))
         return found
     return {} if ours == theirs else {prefix: theirs}
+
+
+def _named(items: list[Any]) -> list[str]:
+    return [item["name"] for item in items if isinstance(item, dict) and "name" in item]

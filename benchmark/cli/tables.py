@@ -18,6 +18,7 @@ from benchmark.cli.options import (
     Seeds,
     Sets,
     TableName,
+    add_plugins,
     context,
     plan_for,
     selection,
@@ -58,6 +59,9 @@ def plan(
     sets: Sets = None,
     plugin: Plugins = None,
     pack: Annotated[str, typer.Option("--pack", help="Runs a process trains side by side.")] = "",
+    stale: Annotated[
+        bool, typer.Option("--stale", help="List the runs that no longer count, and why.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
     runs: RunsDir = DEFAULT_RUNS,
     data: DataDir = DEFAULT_DATA,
@@ -65,6 +69,12 @@ def plan(
     """Show what a table expands to: cells, runs, packs, and what is there already."""
     from benchmark.planning import describe_plan, parse_pack_size, plan_to_json
 
+    if stale:
+        from benchmark.results.stale import describe_stale
+
+        add_plugins(plugin)
+        print(describe_stale(table, runs, as_json))
+        return
     chosen = selection(only, seeds, sets)
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)

@@ -86,6 +86,8 @@ class Method(nn.Module, Generic[OptionsT]):
 
     - ``version``: raised whenever the method's numbers change; part of every run's key.
     - ``needs_teacher``: False for baselines.
+    - ``prepare_student``: False where the first stage looks at the teacher alone; the student's
+      features are then not computed (and its batch statistics not moved) in it.
     - ``private_teacher``: "train" gives the method its own copy of the teacher, kept in train
       mode and in the run's checkpoint, whose features then stand in ``Step.teacher``. Where an
       option decides it, an instance sets its own.
@@ -93,6 +95,7 @@ class Method(nn.Module, Generic[OptionsT]):
 
     version: ClassVar[int] = 1
     needs_teacher: ClassVar[bool] = True
+    prepare_student: ClassVar[bool] = True
     private_teacher: Literal["train"] | None = None
 
     def __init__(self, setup: Setup, options: OptionsT) -> None:

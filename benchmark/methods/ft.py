@@ -122,6 +122,8 @@ class Options(MethodOptions):
 class FT(Method[Options]):
     """Factor transfer of the last stage, behind a paraphraser trained first."""
 
+    prepare_student = False
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()

@@ -60,9 +60,10 @@ class Group:
 
 @dataclass
 class Collected:
-    """A filled grid before it is judged, and what could not be counted."""
+    """A filled grid before it is judged, which runs stand behind it, and what cannot be counted."""
 
     grid: Grid
+    plan: Plan
     groups: dict[tuple[str, str], list[Group]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -110,7 +111,7 @@ def collect(
         claims=_claims(table, rows, columns),
         made_by=made_by,
     )
-    return Collected(grid, assigned, [f"{key}: {why}" for key, why in index.broken()])
+    return Collected(grid, plans[0], assigned, [f"{key}: {why}" for key, why in index.broken()])
 
 
 # -- which run belongs to which slot --------------------------------------------------------
@@ -151,6 +152,25 @@ def _assign(plans: Sequence[Plan], index: RunIndex) -> dict[tuple[str, str], lis
             for place, number, told in _nearest(places[place_of], identity):
                 groups[place].append(Group(number, cell, told, tuple(runs)))
     return groups
+
+
+def foreign_runs(
+    collected: Collected, place: tuple[str, str], group: Group
+) -> dict[str, tuple[Any, Any]]:
+    """Return what differs between a group and its slot: field -> (the runs' value, the table's)."""
+    slot = next(s for s in collected.plan.slots if (s.row.name, s.column.name) == place)
+    ours = slot.variants[group.variant].runs[0].cell_identity
+    return {name: (value, _at(ours, name)) for name, value in group.differences.items()}
+
+
+def _at(data: Any, path: str) -> Any:
+    """Return the value at a dotted path; names may hold dots and colons (versions.model:x)."""
+    if path in data:
+        return data[path]
+    for name, inner in data.items():
+        if path.startswith(f"{name}.") and isinstance(inner, dict):
+            return _at(inner, path.removeprefix(f"{name}."))
+    return None
 
 
 def _by_teacher(
@@ -345,7 +365,7 @@ def describe(told: Mapping[str, Any]) -> tuple[str, ...]:
         elif name == "methods":
             words.append("method options differ")
         else:
-            words.append(f"{name} = {value}")
+            words.append(f"{name.replace('.options.', '.')} = {value}")
     return tuple(dict.fromkeys(words))
 
 

@@ -164,6 +164,18 @@ class RunIndex:
                 found[cell] = (place, json.loads(identity))
         return found
 
+    def all_runs(self) -> list[IndexedRun]:
+        """Return every indexed run, by key."""
+        return self.runs(self._signatures())
+
+    def all_cells(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return signature and identity of every cell, by cell key."""
+        return self.cells(self._signatures())
+
+    def _signatures(self) -> list[str]:
+        query = "select distinct signature from runs where signature != ''"
+        return [signature for (signature,) in self._database.execute(query)]
+
     def broken(self) -> list[tuple[str, str]]:
         """Return key and reason of every run directory that cannot be counted."""
         query = "select key, reason from runs where state = 'broken' order by key"

@@ -26,6 +26,8 @@ from benchmark.train.network import Network, probe_features
 from benchmark.train.optimiser import build_optimizer, drops_after, ends_early, learning_rate
 from benchmark.train.rng import RunRng, seeded
 
+# What stands in for the student's features where a first stage does not look at them.
+NO_FEATURES = Features(torch.empty(0), torch.empty(0), (), ())
 LAST = 5  # epochs at the end that are always evaluated, for the last-five protocols
 
 
@@ -170,20 +172,23 @@ class Trainee:
                 continue
             method = self.objective.methods[index]
             with self.student.autocast():
-                loss = method.prepare_loss(self._make_step(batch, teacher, epoch))
+                step = self._make_step(batch, teacher, epoch, method.prepare_student)
+                loss = method.prepare_loss(step)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
             total = loss.detach().double() * len(batch.labels)
             self._add(f"first_stage.{self.objective.names[index]}", total)
 
-    def _make_step(self, batch: Batch, teacher: Features | None, epoch: int) -> Step:
+    def _make_step(
+        self, batch: Batch, teacher: Features | None, epoch: int, student: bool = True
+    ) -> Step:
         images = self.student.layout(batch.images)
         return Step(
             images=images,
             labels=batch.labels,
             indices=batch.indices,
-            student=self.student.model.features(images),
+            student=self.student.model.features(images) if student else NO_FEATURES,
             teacher=teacher,
             epoch=epoch,
             student_head=self.student.model.head,

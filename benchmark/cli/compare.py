@@ -1,0 +1,29 @@
+"""bench compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.app import app
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A runs directory.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
+) -> None:
+    """Compare two sets of runs cell by cell; exit code 1 when one changed beyond noise."""
+    from benchmark.results.compare import compare as run
+    from benchmark.results.compare import comparison_to_json, describe_comparison
+
+    found = run(a, b)
+    if as_json:
+        print(json.dumps(comparison_to_json(found), indent=1))
+    else:
+        print(describe_comparison(found))
+    raise typer.Exit(1 if found.changed else 0)
