@@ -26,7 +26,7 @@ from benchmark.data.datasets import DatasetInfo
 from benchmark.data.ffcv_epoch import Epoch
 from benchmark.data.ffcv_guard import kept_threads
 from benchmark.data.ffcv_ops import Cell, CropFlipOperation, ResampledDecoder, Table
-from benchmark.data.formats import Layout
+from benchmark.data.formats import JPEG, Layout
 from benchmark.data.order import BatchPlan, Indices
 from benchmark.data.resized_crop import centre_rows, random_rows
 from benchmark.data.sidecar import Sidecar, SplitName
@@ -50,10 +50,11 @@ class _Split:
         if sidecar.splits[split].bytes <= _DIGEST_LIMIT:
             check_digest(sidecar, self.layout, split)
         heights, widths = self.layout.heights, self.layout.widths
-        if info.crop_size is None and (np.ptp(heights) or np.ptp(widths)):
+        compressed = (self.layout.modes == JPEG).any()
+        if info.crop_size is None and (compressed or np.ptp(heights) or np.ptp(widths)):
             raise UserError(
-                f"augmentation '{info.name}' needs images of one size, and {self.layout.path}"
-                " holds several; use: imagenet"
+                f"augmentation '{info.name}' needs uncompressed images of one size, and"
+                f" {self.layout.path} holds others; use: imagenet"
             )
         self._info = info
         self._cell = Cell()
@@ -89,6 +90,8 @@ class _Split:
         self, loader: Loader, order: Indices, batch_size: int, rows_of: Callable[[Indices], Table]
     ) -> Iterator[tuple[Indices, Tensor]]:
         """Yield (indices [B], images [B, H, W, 3] uint8), valid until the next."""
+        if not len(order):
+            return
         loader.batch_size = batch_size  # memory is taken anew for each pass
         passing = Epoch(loader, order, self._cell, rows_of)
         try:

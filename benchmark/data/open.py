@@ -13,7 +13,7 @@ from benchmark.data.datasets import dataset_info, require_dataset
 from benchmark.data.ffcv_guard import kept_threads, require_ffcv
 from benchmark.data.order import BatchPlan
 from benchmark.data.resident import ResidentBatches
-from benchmark.errors import unknown
+from benchmark.errors import UserError, unknown
 
 READERS = ("resident", "ffcv")
 
@@ -50,6 +50,9 @@ def open_batches(
     if reader == "resident":
         return ResidentBatches(info, sidecar, data_dir, plan, chosen, target, channels_last)
     require_ffcv()
-    with kept_threads():  # importing ffcv takes seconds, too
-        from benchmark.data.ffcv_loader import FfcvBatches
+    try:
+        with kept_threads():  # importing ffcv takes seconds, too
+            from benchmark.data.ffcv_loader import FfcvBatches
+    except (ImportError, OSError) as error:
+        raise UserError(f"ffcv is installed but cannot be imported: {error}") from error
     return FfcvBatches(info, sidecar, data_dir, plan, chosen, target, channels_last, workers)

@@ -21,10 +21,11 @@ from benchmark.data.datasets import dataset_info
 from benchmark.data.ffcv_guard import kept_threads, require_ffcv
 from benchmark.data.formats import read_layout, read_pixels
 from benchmark.data.open import open_batches
-from benchmark.data.resized_crop import centre_rows, random_rows
+from benchmark.data.resized_crop import random_rows
 from benchmark.data.sidecar import split_path
 from benchmark.data.write import write_dataset
 from benchmark.errors import UserError
+from benchmark.models.torchvision_shim import make_torchvision_importable
 
 if not os.environ.get("CI"):
     with kept_threads():
@@ -167,35 +168,39 @@ def pillow(path: Path, row: np.ndarray) -> np.ndarray:
 
 
 def check_photographs(
-    batches: list[Batch], folder: Path, imagenette: Path, rows_of: Callable[..., np.ndarray]
+    batches: list[Batch], imagenette: Path, expected: Callable[[Path, int], np.ndarray]
 ) -> None:
     files = sorted((imagenette / "train").glob("*/*"))
-    layout = read_layout(split_path("imagenette", folder, "train"))
+    classes = sorted(folder.name for folder in (imagenette / "train").iterdir())
     normalise = Normalise(dataset_info("imagenette"), 224, torch.device("cpu"), False)
     for batch in batches:
-        indices = batch.indices.numpy()
-        rows = rows_of(indices, layout.heights[indices], layout.widths[indices])
-        expected = [pillow(files[i], row) for i, row in zip(indices, rows, strict=True)]
-        assert torch.equal(batch.images, normalise(torch.from_numpy(np.stack(expected))))
-        assert batch.labels.tolist() == layout.labels[indices].tolist()
+        indices = batch.indices.tolist()
+        images = np.stack([expected(files[index], index) for index in indices])
+        assert torch.equal(batch.images, normalise(torch.from_numpy(images)))
+        names = [classes[label] for label in batch.labels.tolist()]
+        assert names == [files[index].parent.name for index in indices]
 
 
-def test_photographs_are_decoded_and_resized_as_by_pillow(
+def test_training_photographs_are_decoded_and_resized_as_by_pillow(
     photographs: Batches, imagenette_dir: Path, imagenette: Path
 ) -> None:
-    assert photographs.image_shape == (3, 224, 224)
-    check_photographs(
-        list(photographs.epoch(2, start=1)),
-        imagenette_dir,
-        imagenette,
-        lambda *arguments: random_rows(1, 2, *arguments, 224),
-    )
-    check_photographs(
-        list(photographs.validation(7)),
-        imagenette_dir,
-        imagenette,
-        lambda _, heights, widths: centre_rows(heights, widths, 224),
-    )
+    layout = read_layout(split_path("imagenette", imagenette_dir, "train"))
+    everything = np.arange(layout.num_samples)
+    rows = random_rows(1, 2, everything, layout.heights, layout.widths, 224)
+    found = list(photographs.epoch(2, start=1))
+    assert photographs.image_shape == tuple(found[0].images.shape[1:]) == (3, 224, 224)
+    check_photographs(found, imagenette, lambda path, index: pillow(path, rows[index]))
+
+
+def test_other_photographs_are_those_of_torchvision(photographs: Batches, imagenette: Path) -> None:
+    make_torchvision_importable()
+    from torchvision.transforms import CenterCrop, Resize
+
+    def expected(path: Path, _: int) -> np.ndarray:
+        with Image.open(path) as image:
+            return np.array(CenterCrop(224)(Resize(256)(image.convert("RGB"))))
+
+    check_photographs(list(photographs.validation(7)), imagenette, expected)
 
 
 def test_an_image_that_cannot_be_decoded_ends_the_epoch(
@@ -247,16 +252,17 @@ def test_a_silent_pipeline_is_not_waited_for(
         next(one_worker.epoch(0))
 
 
-def test_sizes_that_differ_need_crops(imagenette: Path, tmp_path: Path) -> None:
+def test_photographs_need_crops(imagenette: Path, imagenette_dir: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"reader": "ffcv", "seed": 0, "batch_size": 8, "augmentation": "none"}
+    with pytest.raises(UserError, match="needs uncompressed images of one size"):
+        open_batches("imagenette", imagenette_dir, **options)
     folders = tmp_path / "images"
     shutil.copytree(imagenette, folders)
     odd = next((folders / "train").glob("*/*"))
     Image.new("RGB", (300, 200)).save(odd)
-    write_dataset("imagenette", folders, tmp_path, allow_altered=True)
-    with pytest.raises(UserError, match="needs images of one size"):
-        open_batches(
-            "imagenette", tmp_path, reader="ffcv", seed=0, batch_size=8, augmentation="none"
-        )
+    write_dataset("imagenette", folders, tmp_path, allow_altered=True, storage="raw")
+    with pytest.raises(UserError, match="needs uncompressed images of one size"):
+        open_batches("imagenette", tmp_path, **options)
 
 
 def test_no_workers(digits_dir: Path) -> None:
