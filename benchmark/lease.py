@@ -4,6 +4,9 @@ A lease is a file that its holder creates exclusively and touches regularly. Age
 by the file system's own times (a probe file is written beside the lease), never by a node's
 clock. A lease may be taken over when it is stale, when its process is known to be dead, or
 when it belongs to an earlier start of the same Slurm job.
+
+Taking over what the token H holds needs the file ``.claim.H``, which one process alone can
+create; a claim whose owner died in between is itself taken over by the same rule.
 """
 
 from __future__ import annotations
@@ -12,13 +15,21 @@ import contextlib
 import json
 import os
 import socket
+import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.files import write_json
-from benchmark.rundir import STALE_SECONDS, RunDir
+
+if TYPE_CHECKING:
+    from benchmark.rundir import RunDir
+
+# A lease that was not renewed for this long is taken to be abandoned.
+STALE_SECONDS = 180.0
+_UNREADABLE = "unreadable"  # the token of a lease that a crash of its disk left empty
+_LONGEST_CHAIN = 8  # of claims whose owners all died
 
 
 class RunHeldError(UserError):
@@ -27,21 +38,6 @@ class RunHeldError(UserError):
 
 class LeaseLostError(RuntimeError):
     """The lease was taken over while we held it: stop without writing anything more."""
-
-
-def _identity() -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "token": uuid.uuid4().hex,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "pid_start": _process_start(os.getpid()),
-        "boot": _boot_id(),
-        "job": os.environ.get("SLURM_JOB_ID"),
-        "array_job": os.environ.get("SLURM_ARRAY_JOB_ID"),
-        "array_task": os.environ.get("SLURM_ARRAY_TASK_ID"),
-        "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
-    }
 
 
 class Lease:
@@ -59,10 +55,10 @@ class Lease:
         for _ in range(3):
             if _create(path, identity):
                 return cls(rundir, identity)
-            holder = _read(path)
-            if holder is None:
-                continue  # released, or being written, in between
             age = _age(path)
+            holder = _read(path)
+            if holder is None or age is None:
+                continue  # released in between
             if not _abandoned(holder, identity, age):
                 raise RunHeldError(
                     f"{rundir.key} is held by process {holder.get('pid')} on"
@@ -70,70 +66,112 @@ class Lease:
                     + (f" (job {holder['job']})" if holder.get("job") else "")
                     + f", last heartbeat {age:.0f} s ago; leaving it alone"
                 )
-            _take_over(path, holder, identity)
-        holder = _read(path)
-        if holder is not None and holder.get("token") == identity["token"]:
-            return cls(rundir, identity)
+            if _take_over(path, holder["token"], identity):
+                return cls(rundir, identity)
         raise RunHeldError(f"{rundir.key} was taken by another process at the same moment")
 
     def renew(self) -> None:
-        """Show a sign of life; LeaseLostError where another process took the run."""
+        """Show a sign of life; LeaseLostError where another process took the run.
+
+        A file system that does not answer costs a heartbeat, not the run.
+        """
         self.check()
-        os.utime(self._path)
+        with contextlib.suppress(OSError):
+            os.utime(self._path)
 
     def check(self) -> None:
         """Raise LeaseLostError unless the lease is still ours."""
-        holder = _read(self._path)
-        if holder is None or holder.get("token") != self._identity["token"]:
-            raise LeaseLostError(f"{self._path} was taken over by another process")
+        try:
+            holder = _read(self._path)
+        except OSError:
+            return
+        if holder is None or holder["token"] != self._identity["token"]:
+            raise LeaseLostError(f"{self._path} is gone or was taken over by another process")
 
     def release(self) -> None:
         """Give the run back."""
-        holder = _read(self._path)
-        if holder is not None and holder.get("token") == self._identity["token"]:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            holder = _read(self._path)
+            if holder is not None and holder["token"] == self._identity["token"]:
                 self._path.unlink()
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a living process holds the lease at ``path``, without writing anything.
+
+    For display and planning: its age is judged by this machine's clock.
+    """
+    try:
+        age = max(0.0, time.time() - path.stat().st_mtime)
+        holder = _read(path)
+    except OSError:
+        return False
+    return holder is not None and not _abandoned(holder, _identity(), age)
+
+
+def _identity() -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "token": uuid.uuid4().hex,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_start": _process_start(os.getpid()),
+        "boot": _boot_id(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "array_job": os.environ.get("SLURM_ARRAY_JOB_ID"),
+        "array_task": os.environ.get("SLURM_ARRAY_TASK_ID"),
+        "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+    }
 
 
 def _create(path: Path, identity: dict[str, Any]) -> bool:
     # Written whole under another name first, then linked: the lease is never seen half-written,
-    # and link() is exclusive also on NFS.
-    draft = path.with_name(f".lease.{identity['token']}")
-    draft.write_text(json.dumps(identity))
+    # and link() is exclusive also on NFS. There the answer may be lost and the repeated call
+    # then finds our own link, which the number of links tells.
+    draft = path.with_name(f".draft.{identity['token']}")
     try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
+        with draft.open("w") as file:
+            json.dump(identity, file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return draft.stat().st_nlink == 2
+        return True
     finally:
-        draft.unlink()
-    return True
+        draft.unlink(missing_ok=True)
 
 
-def _take_over(path: Path, holder: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Replace an abandoned lease; of several that try, one wins (per abandoned token)."""
-    claim = path.with_name(f".claim.{holder.get('token', 'unknown')}")
-    if not _create(claim, identity):
-        if _age(claim) < STALE_SECONDS:
-            return
-        # Whoever won this claim died before using it.
-        with contextlib.suppress(FileNotFoundError):
-            claim.unlink()
-        if not _create(claim, identity):
-            return
-    current = _read(path)
-    if current is not None and current.get("token") == holder.get("token"):
+def _take_over(path: Path, token: str, identity: dict[str, Any]) -> bool:
+    """Replace the lease that ``token`` abandoned; of several that try, one succeeds."""
+    claims = [path.with_name(f".claim.{token}")]
+    while not _create(claims[-1], identity):
+        age, other = _age(claims[-1]), _read(claims[-1])
+        if age is None or other is None or not _abandoned(other, identity, age):
+            return False
+        claims.append(path.with_name(f".claim.{other['token']}"))
+        if len(claims) > _LONGEST_CHAIN:
+            return False
+    try:
+        # Whoever held this claim before us may have used it, or the holder may have come back.
+        current = _read(path)
+        if current is None or current["token"] != token:
+            return False
         write_json(path, identity)
-    with contextlib.suppress(FileNotFoundError):
-        claim.unlink()
+        return True
+    finally:
+        for claim in claims:
+            claim.unlink(missing_ok=True)
 
 
 def _abandoned(holder: dict[str, Any], ours: dict[str, Any], age: float) -> bool:
     if age >= STALE_SECONDS:
         return True
     job = ("job", "array_job", "array_task")
-    if ours["job"] and all(holder.get(k) == ours[k] for k in job):
-        # An earlier start of the same job: Slurm has ended it before starting us.
-        return int(holder.get("restart", 0)) < int(ours["restart"])
+    same_job = ours["job"] and all(holder.get(k) == ours[k] for k in job)
+    if same_job and int(holder.get("restart", 0)) < int(ours["restart"]):
+        return True  # an earlier start of the same job: Slurm has ended it before starting us
     if holder.get("host") != ours["host"]:
         return False
     if holder.get("boot") != ours["boot"]:
@@ -142,24 +180,31 @@ def _abandoned(holder: dict[str, Any], ours: dict[str, Any], age: float) -> bool
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """Return who holds a lease or claim, None where there is none; OSError if it cannot be read.
+
+    A file that is no lease has a token and nothing else: it is abandoned once it is stale.
+    """
     try:
         data = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
-    return data if isinstance(data, dict) else None
+    except ValueError:
+        data = None
+    if not isinstance(data, dict) or not isinstance(data.get("token"), str):
+        return {"token": _UNREADABLE}
+    return data
 
 
-def _age(path: Path) -> float:
-    """Seconds since the file was touched, by the file system's clock."""
+def _age(path: Path) -> float | None:
+    """Seconds since the file was touched, by the file system's clock; None where it is gone."""
     probe = path.with_name(f".probe.{uuid.uuid4().hex}")
     try:
         probe.touch()
         return max(0.0, probe.stat().st_mtime - path.stat().st_mtime)
     except FileNotFoundError:
-        return 0.0
+        return None
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            probe.unlink()
+        probe.unlink(missing_ok=True)
 
 
 def _process_start(pid: int) -> str | None:

@@ -15,13 +15,11 @@ from typing import Any, Literal
 
 from benchmark.errors import UserError
 from benchmark.files import make_directory, read_json, write_json
+from benchmark.lease import is_held
 from benchmark.runs import SCHEMA, Run
 from benchmark.yamlfile import validate
 
 State = Literal["missing", "started", "running", "failed", "cancelled", "diverged", "done"]
-
-# A lease that was not renewed for this long is taken to be abandoned.
-STALE_SECONDS = 180.0
 
 
 def runs_dir() -> Path:
@@ -65,6 +63,11 @@ class RunDir:
     def checkpoint(self) -> Path:
         """The newest checkpoint."""
         return self.path / "last.pt"
+
+    @property
+    def next_checkpoint(self) -> Path:
+        """Where a checkpoint is written until it is verified."""
+        return self.path / "next.pt"
 
     @property
     def previous_checkpoint(self) -> Path:
@@ -115,9 +118,8 @@ class RunDir:
         return "failed" if self.failure.exists() else "started"
 
     def is_held(self) -> bool:
-        """Tell whether a living process holds the run, as far as file times tell."""
-        age = self.heartbeat_age()
-        return age is not None and age < STALE_SECONDS
+        """Tell whether a living process holds the run, as far as can be told from here."""
+        return is_held(self.lease)
 
     def heartbeat_age(self) -> float | None:
         """Return the seconds since the last heartbeat, None where nobody holds the run."""
@@ -156,8 +158,11 @@ class RunDir:
         """
         make_directory(self.path)
         if not self.cell.exists():
-            write_json(self.cell, run.to_json())
-        elif self.read_run() != run:
+            try:
+                write_json(self.cell, run.to_json())
+            except OSError as error:
+                raise UserError(f"cannot write {self.cell}: {error.strerror}") from error
+        elif self.read_run().identity != run.identity:
             raise UserError(f"{self.path} belongs to another run than the one asked for")
 
 

@@ -27,7 +27,7 @@ def save(rundir: RunDir, state: dict[str, Any]) -> None:
     Raises CheckpointError (a full disk, say) with the old checkpoint still in place.
     """
     path, previous = rundir.checkpoint, rundir.previous_checkpoint
-    fresh = path.with_name("next.pt")
+    fresh = rundir.next_checkpoint
     _write(fresh, state)
     if path.exists():
         os.replace(path, previous)
