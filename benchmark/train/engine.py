@@ -168,7 +168,7 @@ class Engine:
         # One run's error (a decomposition that does not converge, say) is not its neighbours'.
         try:
             action(trainee)
-        except (Interrupted, MemoryError, OSError):
+        except (Interrupted, MemoryError):
             raise
         except Exception as error:
             self.active = [t for t in self.active if t is not trainee]

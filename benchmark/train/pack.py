@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -17,63 +14,22 @@ from benchmark.data.batches import Batches
 from benchmark.data.datasets import dataset_identity, require_dataset
 from benchmark.data.open import open_batches
 from benchmark.errors import UserError
-from benchmark.lease import Lease, LeaseLostError, RunHeldError
+from benchmark.lease import Lease, RunHeldError
 from benchmark.methods.catalog import add_plugin, method_info
 from benchmark.models import model_info
 from benchmark.rundir import RunDir
 from benchmark.runs import ENGINE_VERSION, SCHEMA, Run
 from benchmark.train.engine import Engine, Interrupted
 from benchmark.train.evaluate import evaluate
-from benchmark.train.report import Reporter, default_reporter
-from benchmark.train.result import summarise
+from benchmark.train.network import Network
+from benchmark.train.report import Reporter
 from benchmark.train.session import Session
-from benchmark.train.state import CheckpointError
 from benchmark.train.teacher import LoadedTeacher, load_public, load_teacher
 from benchmark.train.trainee import Evaluation, Trainee, World
+from benchmark.train.watcher import Outcome, Surroundings, Watcher
 from benchmark.yamlfile import validate
 
-HEARTBEAT_SECONDS = 15.0
-Ending = Literal["done", "diverged", "failed", "held", "cancelled", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Where a pack is trained. Nothing here can change a number.
-
-    ``stop`` returns a reason once the pack should save its state and leave; ``reader`` None
-    chooses by what the dataset offers.
-    """
-
-    runs_dir: Path
-    data_dir: Path
-    reader: Literal["resident", "ffcv"] | None = None
-    checkpoint_seconds: float = 300.0
-    stop: Callable[[], str | None] = lambda: None
-    reporter: Callable[[], Reporter] = default_reporter
-
-
-@dataclass
-class Outcome:
-    """How each run of a pack ended, by key, with a line on why where it is not done."""
-
-    endings: dict[str, Ending] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def note(self, key: str, ending: Ending, reason: str = "") -> None:
-        """Say how a run ended."""
-        self.endings[key] = ending
-        if reason:
-            self.reasons[key] = reason
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether something is left to continue."""
-        return "interrupted" in self.endings.values()
-
-    @property
-    def exit_code(self) -> int:
-        """0 when every run has its result, 1 otherwise."""
-        return int(any(e not in ("done", "diverged") for e in self.endings.values()))
+__all__ = ["Outcome", "Surroundings", "read_pack", "train_pack"]
 
 
 def read_pack(data: dict[str, Any]) -> list[Run]:
@@ -108,11 +64,13 @@ def train_pack(data: dict[str, Any], where: Surroundings) -> Outcome:
         mine = [run for run in runs if run.key in sessions]
         if mine:
             _train(data["label"], mine, sessions, where, outcome, reporter)
-    except (UserError, OSError) as error:
+    except Exception as error:
         for key, session in sessions.items():
             if key not in outcome.endings:
                 session.fail(error)
                 outcome.note(key, "failed", str(error))
+        if not isinstance(error, UserError | OSError):
+            raise
     finally:
         for session in sessions.values():
             session.lease.release()
@@ -121,27 +79,40 @@ def train_pack(data: dict[str, Any], where: Surroundings) -> Outcome:
 
 
 def _open(run: Run, where: Surroundings, outcome: Outcome, reporter: Reporter) -> Session | None:
+    """Take a run, or note why it is left alone. One run's directory is not its neighbours'."""
     rundir = RunDir(where.runs_dir, run.key)
-    rundir.create(run)
-    state = rundir.state()
-    if state in ("done", "diverged"):
-        outcome.note(run.key, "done" if state == "done" else "diverged")
-        return None
-    if rundir.cancelled.exists():
-        outcome.note(run.key, "cancelled", "the run is cancelled")
-        reporter.say(f"{run.key} is cancelled; leaving it alone")
-        return None
     try:
-        lease = Lease.acquire(rundir)
+        rundir.create(run)
+        state = rundir.state()
+        if state == "done" or state == "diverged":
+            outcome.note(run.key, state)
+            return None
+        if rundir.cancelled.exists():
+            outcome.note(run.key, "cancelled", "the run is cancelled")
+            reporter.say(f"{run.key} is cancelled; leaving it alone")
+            return None
+        return _take(rundir, outcome)
     except RunHeldError as error:
         outcome.note(run.key, "held", str(error))
         reporter.say(str(error))
-        return None
-    if rundir.result.exists():  # finished by another process in between
+    except (UserError, OSError) as error:
+        outcome.note(run.key, "failed", str(error))
+        reporter.say(f"{run.key} cannot be trained: {error}")
+    return None
+
+
+def _take(rundir: RunDir, outcome: Outcome) -> Session | None:
+    lease = Lease.acquire(rundir)
+    try:
+        state = rundir.state()
+        if state == "done" or state == "diverged":  # by another process in between
+            lease.release()
+            outcome.note(rundir.key, state)
+            return None
+        return Session(rundir, lease)
+    except BaseException:
         lease.release()
-        outcome.note(run.key, "done")
-        return None
-    return Session(rundir, lease)
+        raise
 
 
 def _train(
@@ -156,118 +127,47 @@ def _train(
     _prepare_process(first)
     batches = _open_data(first, where)
     extra: dict[str, Any] = {"dataset_digest": first.dataset.digest}
-    if first.weights is not None:
-        for run in runs:
-            _evaluate_public(run, sessions[run.key], batches, extra, outcome)
-        return
-    teacher: LoadedTeacher | None = None
-    if first.teacher is not None:
-        teacher = load_teacher(first, batches.num_classes, where.runs_dir)
-        extra["teacher_digest"] = teacher.digest
-    world = World(batches.image_shape, batches.num_classes, batches.labels, batches.steps_per_epoch)
-    network = teacher.network if teacher else None
-    trainees: list[Trainee] = []
-    watcher = _Watcher(sessions, where, outcome, reporter, extra)
-    for run in runs:
-        try:
-            trainee = Trainee(run, world, network)
-            sessions[run.key].resume(trainee)
-        except CheckpointError as error:
-            watcher.failed_run(run.key, error)
-            continue
-        trainees.append(trainee)
-    reporter.started(label, trainees)
-    for trainee in trainees:
-        if trainee.finished:  # killed between its last checkpoint and its result
-            watcher.finished(trainee)
+    watcher = Watcher(sessions, where, outcome, reporter, extra)
     try:
+        if first.weights is not None:
+            for run in runs:
+                _evaluate_public(run, batches, watcher)
+            return
+        teacher: LoadedTeacher | None = None
+        if first.teacher is not None:
+            teacher = load_teacher(first, batches.num_classes, where.runs_dir)
+            extra["teacher_digest"] = teacher.digest
+        network = teacher.network if teacher else None
+        trainees = _trainees(runs, batches, network, sessions, watcher)
+        reporter.started(label, trainees)
+        for trainee in trainees:
+            if trainee.finished:  # killed between its last checkpoint and its result
+                watcher.end(trainee)
         Engine(trainees, batches, network, watcher).train()
     except Interrupted as stop:
-        reason = str(stop)
-        for trainee in trainees:
-            if trainee.run.key not in outcome.endings:
-                sessions[trainee.run.key].checkpoint(trainee)
-                outcome.note(trainee.run.key, "interrupted", reason)
-        reporter.say(f"stopped: {reason}; the state is saved")
+        watcher.interrupted(str(stop))
 
 
-class _Watcher:
-    """Turns what the engine reports into files and words (an engine Listener)."""
-
-    def __init__(
-        self,
-        sessions: dict[str, Session],
-        where: Surroundings,
-        outcome: Outcome,
-        reporter: Reporter,
-        extra: dict[str, Any],
-    ) -> None:
-        self._sessions = sessions
-        self._where = where
-        self._outcome = outcome
-        self._reporter = reporter
-        self._extra = extra
-        self._beat = self._saved = time.monotonic()
-
-    def tick(self, trainees: Sequence[Trainee]) -> Sequence[Trainee]:
-        reason = self._where.stop()
-        if reason is not None:
-            raise Interrupted(reason)
-        now = time.monotonic()
-        dropped: list[Trainee] = []
-        if now - self._beat >= HEARTBEAT_SECONDS:
-            self._beat = now
-            dropped = [trainee for trainee in trainees if not self._still_ours(trainee)]
-        if now - self._saved >= self._where.checkpoint_seconds:
-            for trainee in trainees:
-                if trainee not in dropped:
-                    self._save(trainee)
-            self._saved = time.monotonic()
-        return dropped
-
-    def _still_ours(self, trainee: Trainee) -> bool:
-        session = self._sessions[trainee.run.key]
+def _trainees(
+    runs: Sequence[Run],
+    batches: Batches,
+    teacher: Network | None,
+    sessions: dict[str, Session],
+    watcher: Watcher,
+) -> list[Trainee]:
+    """Build what is trained, each where its checkpoint left it; one that cannot be is left out."""
+    world = World(batches.image_shape, batches.num_classes, batches.labels, batches.steps_per_epoch)
+    for run in runs:
+        if not watcher.holds(run.key):  # reading data and teacher may have taken minutes
+            continue
         try:
-            session.lease.renew()
-        except LeaseLostError as error:
-            self._outcome.note(trainee.run.key, "held", str(error))
-            self._reporter.say(f"{trainee.run.key}: {error}; leaving it alone")
-            return False
-        if session.rundir.cancelled.exists():
-            self._save(trainee)
-            session.lease.release()
-            self._outcome.note(trainee.run.key, "cancelled", "cancelled while it was training")
-            return False
-        return True
-
-    def _save(self, trainee: Trainee, keep: bool = False) -> None:
-        try:
-            self._sessions[trainee.run.key].checkpoint(trainee, keep)
-        except (CheckpointError, OSError) as error:
-            # The last good checkpoint is still there, and space may come back.
-            self._reporter.say(f"{trainee.run.key}: {error}; training goes on")
-
-    def epoch_done(self, trainee: Trainee, record: dict[str, Any]) -> None:
-        session = self._sessions[trainee.run.key]
-        session.record(record)
-        with contextlib.suppress(OSError):
-            session.flush()
-        if trainee.keeps_checkpoint() and not trainee.finished:
-            self._save(trainee, keep=True)
-        self._reporter.epoch(trainee, record)
-
-    def finished(self, trainee: Trainee) -> None:
-        self._sessions[trainee.run.key].finish(trainee, self._extra)
-        diverged = trainee.diverged_at is not None
-        self._outcome.note(trainee.run.key, "diverged" if diverged else "done")
-
-    def failed(self, trainee: Trainee, error: Exception) -> None:
-        self.failed_run(trainee.run.key, error)
-
-    def failed_run(self, key: str, error: Exception) -> None:
-        self._sessions[key].fail(error)
-        self._outcome.note(key, "failed", str(error))
-        self._reporter.say(f"{key} failed: {error}")
+            trainee = Trainee(run, world, teacher)
+            sessions[run.key].resume(trainee)
+        except Exception as error:
+            watcher.fail(run.key, error)
+            continue
+        watcher.trainees.append(trainee)
+    return list(watcher.trainees)
 
 
 def _check_versions(run: Run) -> None:
@@ -320,17 +220,18 @@ def _open_data(run: Run, where: Surroundings) -> Batches:
     )
 
 
-def _evaluate_public(
-    run: Run, session: Session, batches: Batches, extra: dict[str, Any], outcome: Outcome
-) -> None:
+def _evaluate_public(run: Run, batches: Batches, watcher: Watcher) -> None:
     """Measure a public checkpoint: a result without training."""
     network = load_public(run, batches.num_classes)
 
     def predict(images: torch.Tensor) -> torch.Tensor:
         return network.network.features(images).logits
 
-    (accuracy,) = evaluate([predict], batches.test(run.recipe.eval_batch))
+    def tick() -> None:
+        watcher.look_for_stop()
+        if not watcher.holds(run.key):
+            raise Interrupted("another process took the run")
+
+    (accuracy,) = evaluate([predict], batches.test(run.recipe.eval_batch), tick)
     history = [Evaluation(0, accuracy.top1, accuracy.top5, accuracy.loss, float("nan"))]
-    extra = extra | {"teacher_digest": network.digest}
-    session.write_result(summarise(run, history, None, [], session.starts, extra))
-    outcome.note(run.key, "done")
+    watcher.measured(run, history, {"teacher_digest": network.digest})

@@ -29,8 +29,15 @@ class Session:
     def __init__(self, rundir: RunDir, lease: Lease) -> None:
         self.rundir = rundir
         self.lease = lease
+        self._clear_drafts()
         self.starts = self._note_start()
         self._pending: list[str] = []
+
+    def _clear_drafts(self) -> None:
+        # A process that is killed while it writes leaves a file as large as a checkpoint.
+        for path in self.rundir.path.glob(".*.tmp"):
+            if not path.name.startswith(f".{self.rundir.lease.name}"):
+                path.unlink(missing_ok=True)
 
     def _note_start(self) -> list[dict[str, Any]]:
         path = self.rundir.provenance
@@ -45,9 +52,18 @@ class Session:
         The records are cut back to where the checkpoint was taken.
         """
         saved = state.load(self.rundir)
+        size = 0
         if saved is not None:
-            trainee.load_state(saved)
-        size = int(saved["records_bytes"]) if saved else 0
+            try:
+                trainee.load_state(saved)
+                size = int(saved["records_bytes"])
+            # A file that bears our key and other content fails in any of torch's ways.
+            except Exception as error:
+                reason = " ".join(str(error).split())[:200]
+                raise state.CheckpointError(
+                    f"the checkpoint in {self.rundir.path} does not fit its run"
+                    f" ({type(error).__name__}: {reason}); move the directory away to start anew"
+                ) from error
         if self.rundir.records.exists() and self.rundir.records.stat().st_size > size:
             os.truncate(self.rundir.records, size)
         return saved is not None

@@ -1,0 +1,197 @@
+"""What a pack does between steps: heartbeats, checkpoints, words, and noting how runs end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.errors import UserError
+from benchmark.lease import LeaseLostError
+from benchmark.runs import Run
+from benchmark.train.engine import Interrupted
+from benchmark.train.report import Reporter, default_reporter
+from benchmark.train.result import summarise
+from benchmark.train.session import Session
+from benchmark.train.state import CheckpointError
+from benchmark.train.trainee import Evaluation, Trainee
+
+HEARTBEAT_SECONDS = 15.0
+Ending = Literal["done", "diverged", "failed", "held", "cancelled", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a pack is trained. Nothing here can change a number.
+
+    ``stop`` returns a reason once the pack should save its state and leave; ``reader`` None
+    chooses by what the dataset offers.
+    """
+
+    runs_dir: Path
+    data_dir: Path
+    reader: Literal["resident", "ffcv"] | None = None
+    checkpoint_seconds: float = 300.0
+    stop: Callable[[], str | None] = lambda: None
+    reporter: Callable[[], Reporter] = default_reporter
+
+
+@dataclass
+class Outcome:
+    """How each run of a pack ended, by key, with a line on why where it is not done."""
+
+    endings: dict[str, Ending] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def note(self, key: str, ending: Ending, reason: str = "") -> None:
+        """Say how a run ended."""
+        self.endings[key] = ending
+        if reason:
+            self.reasons[key] = " ".join(reason.split())[:500]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether something is left to continue."""
+        return "interrupted" in self.endings.values()
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every run has its result, 1 otherwise."""
+        return int(any(e not in ("done", "diverged") for e in self.endings.values()))
+
+
+class Watcher:
+    """Turns what the engine reports into files and words (an engine Listener)."""
+
+    def __init__(
+        self,
+        sessions: dict[str, Session],
+        where: Surroundings,
+        outcome: Outcome,
+        reporter: Reporter,
+        extra: dict[str, Any],
+    ) -> None:
+        self.trainees: list[Trainee] = []
+        self._sessions = sessions
+        self._where = where
+        self._outcome = outcome
+        self._reporter = reporter
+        self._extra = extra
+        self._beat = self._saved = time.monotonic()
+
+    # -- what the engine says -----------------------------------------------------------------
+
+    def tick(self, trainees: Sequence[Trainee]) -> Sequence[Trainee]:
+        """Between steps: stop if asked to, show signs of life, save; returns whom to let go."""
+        self.look_for_stop()
+        now = time.monotonic()
+        if now - self._beat >= HEARTBEAT_SECONDS:
+            self._beat = now
+            for trainee in trainees:
+                if self.holds(trainee.run.key):
+                    self._obey_cancel(trainee)
+        if now - self._saved >= self._where.checkpoint_seconds:
+            for trainee in trainees:
+                if trainee.run.key not in self._outcome.endings:
+                    self._save(trainee)
+            self._saved = time.monotonic()
+        return [t for t in trainees if t.run.key in self._outcome.endings]
+
+    def epoch_done(self, trainee: Trainee, record: dict[str, Any]) -> None:
+        """Write an epoch's record, and the checkpoint to keep where the rate drops."""
+        session = self._sessions[trainee.run.key]
+        session.record(record)
+        with contextlib.suppress(OSError):
+            session.flush()  # they stay noted, and the end of the run insists on them
+        if trainee.keeps_checkpoint() and not trainee.finished:
+            self._save(trainee, keep=True)
+        self._reporter.epoch(trainee, record)
+
+    def finished(self, trainee: Trainee) -> None:
+        """Write a run's result; OSError and UserError where that fails."""
+        key = trainee.run.key
+        try:
+            self._sessions[key].finish(trainee, self._extra)
+        except LeaseLostError as error:
+            self._lost(key, error)
+            return
+        self._outcome.note(key, "done" if trainee.diverged_at is None else "diverged")
+
+    def failed(self, trainee: Trainee, error: Exception) -> None:
+        """Note a run that raised an error while it trained."""
+        self.fail(trainee.run.key, error)
+
+    # -- what the pack says -------------------------------------------------------------------
+
+    def look_for_stop(self) -> None:
+        """Raise Interrupted where somebody asked the pack to stop."""
+        reason = self._where.stop()
+        if reason is not None:
+            raise Interrupted(reason)
+
+    def holds(self, key: str) -> bool:
+        """Show a sign of life for a run; False, and noted, where another process took it."""
+        try:
+            self._sessions[key].lease.renew()
+        except LeaseLostError as error:
+            self._lost(key, error)
+            return False
+        return True
+
+    def end(self, trainee: Trainee) -> None:
+        """Write the result of a run that has nothing left to train."""
+        try:
+            self.finished(trainee)
+        except (OSError, UserError) as error:
+            self.fail(trainee.run.key, error)
+
+    def measured(self, run: Run, history: Sequence[Evaluation], extra: dict[str, Any]) -> None:
+        """Write the result of a run that was evaluated only."""
+        session = self._sessions[run.key]
+        extra = self._extra | extra
+        session.write_result(summarise(run, history, None, [], session.starts, extra))
+        self._outcome.note(run.key, "done")
+
+    def fail(self, key: str, error: Exception) -> None:
+        """Note that a run failed; the others go on."""
+        self._sessions[key].fail(error)
+        self._outcome.note(key, "failed", str(error))
+        self._reporter.say(f"{key} failed: {error}")
+
+    def interrupted(self, reason: str) -> None:
+        """Save what is unfinished; one run's full disk is not its neighbours'."""
+        saved = True
+        for trainee in self.trainees:
+            if trainee.run.key not in self._outcome.endings:
+                saved = self._save(trainee) and saved
+        for key in self._sessions:
+            if key not in self._outcome.endings:
+                self._outcome.note(key, "interrupted", reason)
+        self._reporter.say(f"stopped: {reason}" + ("; the state is saved" if saved else ""))
+
+    def _lost(self, key: str, error: LeaseLostError) -> None:
+        self._outcome.note(key, "held", str(error))
+        self._reporter.say(f"{key}: {error}; leaving it alone")
+
+    def _obey_cancel(self, trainee: Trainee) -> None:
+        session = self._sessions[trainee.run.key]
+        if session.rundir.cancelled.exists():
+            self._save(trainee)
+            session.lease.release()
+            self._outcome.note(trainee.run.key, "cancelled", "cancelled while it was training")
+
+    def _save(self, trainee: Trainee, keep: bool = False) -> bool:
+        key = trainee.run.key
+        try:
+            self._sessions[key].checkpoint(trainee, keep)
+        except LeaseLostError as error:
+            self._lost(key, error)
+            return False
+        except (CheckpointError, OSError) as error:
+            # The last good checkpoint is still there, and space may come back.
+            self._reporter.say(f"{key}: {error}")
+            return False
+        return True
