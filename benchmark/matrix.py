@@ -19,7 +19,7 @@ from benchmark.methods.catalog import method_info
 from benchmark.models import model_info
 from benchmark.recipe import Recipe, named_recipe, override
 from benchmark.runs import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
-from benchmark.selection import Selection, accepts, nothing_matches
+from benchmark.selection import Selection, accepts, nothing_matches, unknown_values
 from benchmark.spec import Column, DistilledTeacher, MethodUse, Row, Table
 from benchmark.teachers import checkpoint_digest, registered
 
@@ -79,7 +79,9 @@ def make_plan(table: Table, selection: Selection, context: Context) -> Plan:
     """
     builder = _Builder(table, selection, context)
     slots = tuple(builder.slots())
-    if not slots:
+    wanted_seeds = any(item.key == "seed" and not item.excludes for item in selection.only)
+    nothing = not slots or (wanted_seeds and not any(slot.variants for slot in slots))
+    if nothing or unknown_values(selection.only, builder.seen):
         raise nothing_matches(selection.only, builder.seen)
     builder.check_sweeps(slots)
     runs = {run.key: run for slot in slots for v in slot.variants for run in v.runs}
@@ -94,7 +96,8 @@ class _Builder:
         self.selection = selection
         self.context = context
         self.where = f"table {table.name}"
-        self.seen: dict[str, set[str]] = {}
+        seeds = table.seeds if selection.seeds is None else selection.seeds
+        self.seen: dict[str, set[str]] = {"seed": {str(seed) for seed in seeds}}
         self.teachers: dict[str, Run] = {}
         self.needed: set[str] = set()
         base = named_recipe(table.recipe, self.where)
@@ -126,11 +129,8 @@ class _Builder:
     def _seeds(self, row: Row) -> tuple[int, ...]:
         seeds = self.selection.seeds if self.selection.seeds is not None else self.table.seeds
         if row.of == "teacher" and self.table.teacher.seed == "fixed":
-            seeds = (0,)
-        self.seen.setdefault("seed", set()).update(str(seed) for seed in seeds)
+            return (0,)
         only = [item for item in self.selection.only if item.key == "seed"]
-        if row.of == "teacher" and self.table.teacher.seed == "fixed":
-            only = []
         return tuple(seed for seed in seeds if accepts(only, {"seed": [str(seed)]}))
 
     def _assignments(self, row: Row) -> Iterator[dict[str, Any]]:
@@ -162,7 +162,7 @@ class _Builder:
         recipe = self._student_recipe(row, column, assignment, where)
         student = row.student or column.student
         methods = tuple(self._method(use, row, column, assignment, where) for use in row.methods)
-        _check_composition(row, methods, where)
+        _check_composition(methods, recipe, where, row.ce_weight, row.predict)
         teacher = None
         if any(method_info(m.name).needs_teacher for m in methods):
             teacher = self._teacher(dataset, row.teacher or column.teacher, seed, where)
@@ -184,7 +184,8 @@ class _Builder:
         recipe = override(self.recipe, column.recipe, f"{where}, column recipe")
         recipe = override(recipe, row.recipe, f"{where}, row recipe")
         recipe = override(recipe, row.recipe_per_column.get(column.name, {}), where)
-        swept = {k.removeprefix("recipe."): v for k, v in assignment.items() if "recipe." in k}
+        prefix = "recipe."
+        swept = {k[len(prefix) :]: v for k, v in assignment.items() if k.startswith(prefix)}
         recipe = override(recipe, swept, where)
         return override(recipe, self.selection.recipe, "--set")
 
@@ -241,6 +242,7 @@ class _Builder:
         methods: tuple[MethodRef, ...] = ()
         if distilled is not None:
             methods = _distilled_methods(distilled, where)
+            _check_composition(methods, recipe, f"{where}, teacher {model}")
             above = self._teacher_run(dataset, distilled.teacher, seed, where, (*students, model))
             teacher = TeacherRef(
                 model=distilled.teacher,
@@ -260,6 +262,8 @@ class _Builder:
         versions = {f"model:{name}": model_info(name, where).version for name in models}
         versions["engine"] = ENGINE_VERSION
         versions["augmentation"] = augmentation_info(recipe.augmentation, where).version
+        for name in recipe.per_model:
+            model_info(name, f"{where}, recipe.per_model")
         own = {name: s for name, s in recipe.per_model.items() if name in models}
         device = self.context.device if recipe.device == "auto" else recipe.device
         recipe = recipe.model_copy(update={"per_model": own, "device": device})
@@ -295,20 +299,38 @@ def _distilled_methods(distilled: DistilledTeacher, where: str) -> tuple[MethodR
     )
 
 
-def _check_composition(row: Row, methods: tuple[MethodRef, ...], where: str) -> None:
+def _check_composition(
+    methods: tuple[MethodRef, ...],
+    recipe: Recipe,
+    where: str,
+    ce_weight: float | None = None,
+    predict: str | None = None,
+) -> None:
     """Refuse compositions whose parts contradict each other unless the row settles it."""
-    weights = {m.name: method_info(m.name).ce_weight(m.options) for m in methods}
-    if len(set(weights.values())) > 1 and row.ce_weight is None:
+    infos = {m.name: method_info(m.name) for m in methods}
+    weights = {m.name: infos[m.name].ce_weight(m.options) for m in methods}
+    if len(set(weights.values())) > 1 and ce_weight is None:
         listed = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
         raise UserError(
             f"{where}: the methods disagree on the cross-entropy's weight ({listed});"
             " set ce_weight in the row"
         )
-    predicting = [m.name for m in methods if method_info(m.name).overrides_predict]
-    if len(predicting) > 1 and row.predict is None:
+    predicting = [name for name, info in infos.items() if info.overrides_predict]
+    if len(predicting) > 1 and predict is None:
         raise UserError(
             f"{where}: {' and '.join(predicting)} each bring their own prediction;"
             " name one as predict in the row"
         )
-    if row.predict is not None and row.predict not in predicting:
-        raise unknown("method with a prediction of its own", row.predict, predicting, where)
+    if predict is not None and predict not in predicting:
+        raise unknown("method with a prediction of its own", predict, predicting, where)
+    ruled = [m for m in methods if infos[m.name].has_gradient_rule(m.options)]
+    if len(ruled) > 1:
+        raise UserError(
+            f"{where}: {' and '.join(m.name for m in ruled)} each replace the optimiser step;"
+            " a row can have one of them"
+        )
+    if ruled and recipe.clip_norm and not infos[ruled[0].name].clips_gradients(ruled[0].options):
+        raise UserError(
+            f"{where}: {ruled[0].name} replaces the optimiser step, so the recipe's clip_norm"
+            f" {recipe.clip_norm:g} would not apply; set recipe.clip_norm to null"
+        )

@@ -14,8 +14,17 @@ from typing import Any
 from benchmark.runs import Run, digest
 
 DEFAULT_PACK = 12
-# What decides the images a network sees and the teacher's answers to them.
-_STREAM = ("batch_size", "augmentation", "drop_last", "holdout", "input_size")
+# What decides the images a network sees, down to their place in memory, and the teacher's
+# answers to them.
+_STREAM = (
+    "batch_size",
+    "augmentation",
+    "drop_last",
+    "holdout",
+    "input_size",
+    "eval_batch",
+    "channels_last",
+)
 _PROCESS = ("device", "threads", "deterministic")
 
 

@@ -202,14 +202,14 @@ def override(recipe: Recipe, fields: Mapping[str, Any], where: str = "") -> Reci
 
 def _replace(data: dict[str, Any], path: list[str], value: Any, where: str) -> None:
     head, *rest = path
-    if head not in data and not (rest or "per_model" in data):
-        data[head] = value  # refused by validation, with the nearest guess
-    elif rest:
+    if rest:
         inner = data.get(head)
         if not isinstance(inner, dict):
             raise unknown("recipe field", ".".join(path), data, where)
+        if head == "per_model":  # a network that has no settings of its own yet
+            inner.setdefault(rest[0], {})
         _replace(inner, rest, value, where)
     elif isinstance(value, Mapping) and isinstance(data.get(head), dict) and "kind" not in value:
         data[head] = {**data[head], **value}
     else:
-        data[head] = value
+        data[head] = value  # an unknown name is refused by validation, with the nearest guess

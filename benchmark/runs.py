@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -69,8 +70,8 @@ class Run(Strict):
     def identity(self) -> dict[str, Any]:
         """What the key hashes, as plain JSON values."""
         data = self.model_dump(mode="json", by_alias=True)
-        # Keeping a copy of a checkpoint moves no number.
-        del data["recipe"]["keep_drops"]
+        # Neither how this is written to a file nor keeping a copy of a checkpoint moves a number.
+        del data["schema"], data["recipe"]["keep_drops"]
         return data
 
     @property
@@ -101,6 +102,13 @@ class Run(Strict):
     def cell_key(self) -> str:
         """The cell's name: the same for every seed."""
         return f"{self.slug}-{digest(self.cell_identity)}"
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Run:
+        """Return a changed copy, without the cached keys of this one."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("key", "cell_key"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as it is written to cell.json and to packs."""

@@ -63,7 +63,7 @@ def parse_selection(
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of ``0-4``, ``3`` or ``0,2,5-7``, in order and without repeats."""
-    seeds: list[int] = []
+    seeds: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if not match:
@@ -74,9 +74,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UserError(
                 f"--seeds {text}: the range {first}-{last} is empty; did you mean {last}-{first}?"
             )
-        if last - first > 100_000:
+        if last - first >= 100_000:
             raise UserError(f"--seeds {text}: more than 100,000 seeds")
-        seeds += [seed for seed in range(first, last + 1) if seed not in seeds]
+        seeds.update(dict.fromkeys(range(first, last + 1)))
     return tuple(seeds)
 
 
@@ -118,17 +118,28 @@ def accepts(only: Iterable[Only], values: Mapping[str, Iterable[str]]) -> bool:
     return all(names & set(values[key]) for key, names in wanted.items())
 
 
+def unknown_values(only: Iterable[Only], seen: Mapping[str, Iterable[str]]) -> list[Only]:
+    """Return what names nothing at all: a misspelling, even where something else matches.
+
+    ``seen``: by key, every value that the table has.
+    """
+    return [item for item in only if item.value not in set(seen.get(item.key, ()))]
+
+
 def nothing_matches(only: Iterable[Only], seen: Mapping[str, Iterable[str]]) -> UserError:
     """Return the error for a selection without a match, with the nearest guesses."""
     items = list(only)
-    for item in items:
+    for item in unknown_values(items, seen):
         valid = sorted(set(seen.get(item.key, ())))
-        if not item.excludes and item.value not in valid:
-            guess = difflib.get_close_matches(item.value, valid, n=1, cutoff=0.4)
-            hint = f"; did you mean '{guess[0]}'?" if guess else ""
-            return UserError(
-                f"--only {item.key}={item.value} matches nothing{hint}"
-                f" (valid: {', '.join(valid) or 'none'})"
-            )
+        lower = {name.lower(): name for name in valid}
+        guess = difflib.get_close_matches(item.value.lower(), lower, n=1, cutoff=0.4)
+        hint = f"; did you mean '{lower[guess[0]]}'?" if guess else ""
+        sign = "!=" if item.excludes else "="
+        return UserError(
+            f"--only {item.key}{sign}{item.value} matches nothing{hint}"
+            f" (valid: {', '.join(valid) or 'none'})"
+        )
+    if not items:
+        return UserError("the table has no rows or no columns")
     asked = " ".join(f"--only {i.key}{'!=' if i.excludes else '='}{i.value}" for i in items)
     return UserError(f"{asked} match nothing together")

@@ -68,7 +68,21 @@ class MethodInfo:
 
         Methods may derive it from other options, so it is asked of the options themselves.
         """
-        return float(getattr(self.options_class.model_validate(dict(options)), "ce_weight", 1.0))
+        return float(getattr(self._typed(options), "ce_weight", 1.0))
+
+    def has_gradient_rule(self, options: Mapping[str, Any]) -> bool:
+        """Whether the method replaces the optimiser step, given resolved options.
+
+        Where it depends on the options, they have an attribute of that name.
+        """
+        return bool(getattr(self._typed(options), "has_gradient_rule", self.has_update))
+
+    def clips_gradients(self, options: Mapping[str, Any]) -> bool:
+        """Whether that step clips gradients itself, given resolved options."""
+        return bool(getattr(self._typed(options), "clips_gradients", False))
+
+    def _typed(self, options: Mapping[str, Any]) -> MethodOptions:
+        return self.options_class.model_validate(dict(options))
 
 
 @cache

@@ -116,6 +116,16 @@ class Options(MethodOptions):
         1, ge=1, le=2, description="optimiser steps with each gradient (ImageNet script: 2)"
     )
 
+    @property
+    def has_gradient_rule(self) -> bool:
+        """True where gradients are aligned, clipped or stepped twice."""
+        return self.gradient_alignment or self.clip_norm is not None or self.steps_per_batch != 1
+
+    @property
+    def clips_gradients(self) -> bool:
+        """True where ``clip_norm`` is set; it then stands in for the recipe's."""
+        return self.clip_norm is not None
+
 
 class DHKD(Method[Options]):
     """Dual-head KD; the auxiliary head is dropped after training."""
@@ -143,18 +153,13 @@ class DHKD(Method[Options]):
 
     @property
     def has_gradient_rule(self) -> bool:
-        """True where gradients are aligned, clipped or stepped twice."""
-        options = self.options
-        return (
-            options.gradient_alignment
-            or options.clip_norm is not None
-            or options.steps_per_batch != 1
-        )
+        """True where the options ask for more than the plain step."""
+        return self.options.has_gradient_rule
 
     @property
     def clips_gradients(self) -> bool:
-        """True where ``clip_norm`` is set; it then stands in for the recipe's."""
-        return self.options.clip_norm is not None
+        """True where the options' ``clip_norm`` stands in for the recipe's."""
+        return self.options.clips_gradients
 
     def update(
         self,

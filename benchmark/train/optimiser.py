@@ -42,10 +42,17 @@ def learning_rate(recipe: Recipe, epoch: int, accuracies: Sequence[float]) -> fl
     return recipe.lr * float(schedule.factor ** _plateau_drops(schedule, accuracies))
 
 
-def drops_after(recipe: Recipe, epoch: int) -> bool:
-    """Tell whether the rate drops by milestone between ``epoch`` and the next."""
-    schedule = recipe.schedule
-    return isinstance(schedule, Milestones) and epoch in schedule.milestones
+def drops_after(
+    recipe: Recipe, epoch: int, before: Sequence[float], after: Sequence[float]
+) -> bool:
+    """Tell whether the rate falls by a step between ``epoch`` and the next.
+
+    ``before`` and ``after``: the evaluations before and after the end of ``epoch``. A cosine
+    falls all the time and by no step.
+    """
+    if isinstance(recipe.schedule, Cosine):
+        return False
+    return learning_rate(recipe, epoch + 1, after) < learning_rate(recipe, epoch, before)
 
 
 def ends_early(recipe: Recipe, accuracies: Sequence[float]) -> bool:

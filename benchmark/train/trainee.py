@@ -247,9 +247,12 @@ class Trainee:
 
     def keeps_checkpoint(self) -> bool:
         """Whether the checkpoint at this epoch's start is one to keep (the rate drops here)."""
-        return (
-            self.recipe.keep_drops and self.step == 0 and drops_after(self.recipe, self.epoch - 1)
-        )
+        if not self.recipe.keep_drops or self.step != 0 or self.epoch <= 1:
+            return False
+        after = self._schedule_accuracies()
+        evaluated = bool(self.history) and self.history[-1].epoch == self.epoch - 1
+        before = after[:-1] if evaluated else after
+        return drops_after(self.recipe, self.epoch - 1, before, after)
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the evaluated logits [B, K]; call :meth:`eval` first."""
