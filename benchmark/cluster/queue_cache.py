@@ -56,23 +56,23 @@ def read(question: Question, max_age: float) -> Answer:
     """
     with _locked(question.file.with_suffix(".lock")):
         known = _load(question.file)
-        age = time.time() - known["raw"][2] if known else float("inf")
-        if known and 0 <= age < max(max_age, known["pause"]):
-            return Answer(_parse(known), known["warning"])
+        now = time.time()
+        if known and 0 <= now - known["asked"] < max(max_age, known["pause"]):
+            return _answer(known, now)
         try:
             raw = queue.read_raw(*question)
         except slurm.SlurmUnreachableError as error:
             if not known:
                 raise
-            known["pause"] = _longer(known["pause"], max_age)
-            known["warning"] = f"{error}; this is what it said {age:.0f} s ago"
+            known |= {"asked": now, "pause": _longer(known["pause"], max_age)}
+            known["failure"] = str(error)
             write_json(question.file, known)
-            return Answer(_parse(known), known["warning"])
-        slow = time.time() - raw.taken > SLOW_SECONDS
+            return _answer(known, now)
+        slow = time.time() - now > SLOW_SECONDS
         pause = _longer(known["pause"] if known else 0.0, max_age) if slow else 0.0
-        fresh = {"schema": SCHEMA, "raw": list(raw), "pause": pause, "warning": None}
+        fresh = {"schema": SCHEMA, "asked": now, "raw": list(raw), "pause": pause, "failure": None}
         write_json(question.file, fresh)
-        return Answer(_parse(fresh))
+        return _answer(fresh, now)
 
 
 def pause(refresh_seconds: float) -> float:
@@ -92,8 +92,12 @@ def _load(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and data.get("schema") == SCHEMA else None
 
 
-def _parse(data: dict[str, Any]) -> queue.Snapshot:
-    return queue.parse(queue.RawQueue(*data["raw"]))
+def _answer(data: dict[str, Any], now: float) -> Answer:
+    snapshot = queue.parse(queue.RawQueue(*data["raw"]))
+    if data["failure"] is None:
+        return Answer(snapshot)
+    age = max(0.0, now - snapshot.taken)
+    return Answer(snapshot, f"{data['failure']}; this is what it said {age:.0f} s ago")
 
 
 @contextmanager

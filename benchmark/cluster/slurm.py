@@ -229,13 +229,15 @@ def _log(command: Sequence[str], reply: Reply) -> None:
         result = "timed out"
     elif reply.code != 0:
         result = f"exit {reply.code}: {refusal(reply.err)}"
-    line = {
+    line: dict[str, str | float] = {
         "time": round(time.time(), 3),
         "user": user(),
         "command": shlex.join(command)[:400],
         "seconds": round(reply.seconds, 4),
         "result": result,
     }
+    if "SLURM_JOB_ID" in os.environ:
+        line["job"] = os.environ["SLURM_JOB_ID"]
     # A home directory that is full or read-only must not stop a job from requeueing itself.
     with contextlib.suppress(OSError):
         path = call_log()
