@@ -1,0 +1,94 @@
+"""One batch as a method's loss sees it, outside the loop: any gradient can be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmark.conformance.lab import Lab
+from benchmark.data.batches import Batch
+from benchmark.methods.base import Step
+from benchmark.models.features import Features
+from benchmark.runs import MethodRef
+from benchmark.train.trainee import Trainee
+
+# Past the warm-up of every published method, so that no weight is zero.
+EPOCH = 30
+
+
+class Networks(NamedTuple):
+    """What both networks say to a batch, and the method's own teacher where it has one."""
+
+    batch: Batch
+    student: Features
+    teacher: Features | None
+    private: Features | None
+
+
+def main_stage(lab: Lab, ref: MethodRef) -> Trainee:
+    """Return a run at the first step of its main stage."""
+    trainee = lab.start(lab.run([ref]))
+    if trainee.epoch < 1:
+        trainee.end_epoch(None, None)
+    trainee.student.model.train()
+    trainee.methods.train()
+    return trainee
+
+
+def observe(lab: Lab, trainee: Trainee) -> Networks:
+    """Return a full batch and the features of it; the student's without a graph."""
+    batch = lab.batch()
+    with torch.no_grad():
+        private = trainee.private_teacher
+        return Networks(
+            batch,
+            trainee.student.model.features(batch.images),
+            lab.taught(batch) if trainee.teacher else None,
+            private.features(batch.images) if private else None,
+        )
+
+
+def leaves(features: Features) -> Features:
+    """Return copies that collect gradients."""
+    return mapped(features, lambda tensor: tensor.detach().clone().requires_grad_())
+
+
+def mapped(features: Features, change: Callable[[Tensor], Tensor]) -> Features:
+    """Return features with every tensor changed."""
+    return Features(
+        change(features.logits),
+        change(features.pooled),
+        tuple(change(map_) for map_ in features.stages),
+        tuple(change(map_) for map_ in features.preacts),
+        None if features.last_map is None else change(features.last_map),
+    )
+
+
+def named(features: Features) -> dict[str, Tensor]:
+    """Return every tensor by name: logits, pooled, stages.0, ..."""
+    found = {"logits": features.logits, "pooled": features.pooled}
+    found |= {f"stages.{i}": map_ for i, map_ in enumerate(features.stages)}
+    found |= {f"preacts.{i}": map_ for i, map_ in enumerate(features.preacts)}
+    return found if features.last_map is None else found | {"last_map": features.last_map}
+
+
+def make_step(lab: Lab, trainee: Trainee, seen: Networks) -> Step:
+    """Return the step of such a batch."""
+    return Step(
+        images=seen.batch.images,
+        labels=seen.batch.labels,
+        indices=seen.batch.indices,
+        student=seen.student,
+        teacher=seen.teacher,
+        epoch=EPOCH,
+        student_head=trainee.student.model.head,
+        teacher_head=lab.teacher.model.head if trainee.teacher else None,
+    )
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """Return the sum of scalar terms."""
+    return torch.stack([value.float() for value in terms.values()]).sum()

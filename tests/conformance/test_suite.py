@@ -1,0 +1,81 @@
+"""The suite passes methods of every family, and finds each mistake by the check made for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmark.conformance.findings import find
+from benchmark.conformance.pairs import SMALL, Pair, parse_pair, table_pairs
+from benchmark.conformance.suite import check_method, close_checks, lab_for
+from benchmark.errors import UserError
+from benchmark.methods.catalog import add_plugin, method_infos
+from tests.conformance.broken import MISTAKES
+from tests.conformance.command import bench
+
+# One of a kind each: logits, a first stage, a private teacher, gradient rules, a prediction of
+# its own, a memory, no teacher, equal channels only.
+FAMILIES = ("dkd", "ft", "ofd", "dhkd", "dot", "simkd", "crd", "label_smoothing", "fsp")
+OTHERS = sorted(set(method_infos()) - set(FAMILIES))
+
+
+@pytest.mark.parametrize(
+    "name", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+def test_methods_conform(name: str) -> None:
+    report = check_method(name, quick=True)
+    assert report.passed, report.text()
+    assert len(report.findings) == 10
+    assert all(finding.outcome == "ok" for finding in report.findings), report.text()
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_found(name: str, tmp_path: Path) -> None:
+    text, check, says = MISTAKES[name]
+    path = tmp_path / f"{name}.py"
+    path.write_text(text)
+    add_plugin(path)
+    checks = dict(close_checks(lab_for(name), name, quick=True))
+    finding = find(check, checks[check])
+    assert finding.outcome == "FAILED"
+    assert says in finding.detail
+
+
+def test_an_undefined_pair_is_refused_not_failed() -> None:
+    with pytest.raises(UserError, match="fsp needs equal channels"):
+        check_method("fsp", pair=Pair(*SMALL[0]), quick=True)
+
+
+def test_pairs_are_those_of_the_table() -> None:
+    pairs = table_pairs("cifar100")
+    assert len(pairs) == 11
+    assert pairs[0] == ("resnet56", "resnet20")
+    assert parse_pair("resnet56, resnet20") == pairs[0]
+    with pytest.raises(UserError, match="expected TEACHER,STUDENT"):
+        parse_pair("resnet56")
+    with pytest.raises(UserError, match="did you mean 'resnet20'"):
+        parse_pair("resnet56,resnt20")
+
+
+@pytest.mark.usefixtures("plugins")
+def test_the_command_says_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "forgets_a_part.py"
+    path.write_text(MISTAKES["forgets_a_part"][0])
+    arguments = ("check-method", path.stem, "--plugin", str(path), "--quick")
+    assert bench(monkeypatch, *arguments) == 1
+    shown = capsys.readouterr().out
+    assert "FAILED  gradients" in shown
+    assert "10 checks: 9 ok, 1 FAILED" in shown
+    assert bench(monkeypatch, *arguments, "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == 1
+    assert not report["passed"]
+    failed = [f["check"] for f in report["findings"] if f["outcome"] == "FAILED"]
+    assert failed == ["gradients"]
+    assert bench(monkeypatch, "check-method", "forgets_a_prt") == 2
+    assert "did you mean 'forgets_a_part'" in capsys.readouterr().err
