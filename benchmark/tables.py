@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark.errors import UserError
 from benchmark.spec import Table
 from benchmark.yamlfile import load_yaml, validate
 
+PartT = TypeVar("PartT", list[Any], dict[Any, Any])
+_KINDS: dict[type, str] = {list: "list", dict: "mapping"}
 PACKAGED = Path(__file__).resolve().parent.parent / "tables"
 
 
@@ -40,7 +42,7 @@ def find_table(name: str, near: Path | None = None) -> Path:
     ``near`` is the folder of a table that names this one as its base.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name) if near is None or Path(name).is_file() else near / name
+        path = near / name if near is not None and (near / name).is_file() else Path(name)
         if not path.is_file():
             raise UserError(f"table file {path} does not exist")
         return path
@@ -88,9 +90,9 @@ def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str,
                 f"{path}: '{key}' cannot be set in a table with a base: it may only add"
                 f" {', '.join(sorted(allowed - {'schema', 'base'}))}"
             )
-    published = {row: dict(cells) for row, cells in (base.get("published") or {}).items()}
-    for row, cells in (data.get("published") or {}).items():
-        for column, cell in (cells or {}).items():
+    published = {row: dict(cells) for row, cells in _cells(base, path).items()}
+    for row, cells in _cells(data, path).items():
+        for column, cell in cells.items():
             known = published.get(row, {}).get(column)
             if known is not None and not _is_unknown(known):
                 raise UserError(
@@ -101,10 +103,28 @@ def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str,
     return {
         **base,
         **{k: data[k] for k in ("schema", "name", "base", "title", "note") if k in data},
-        "rows": [*base.get("rows", []), *(data.get("rows") or [])],
-        "columns": [*base.get("columns", []), *(data.get("columns") or [])],
-        "names": {**(base.get("names") or {}), **(data.get("names") or {})},
+        "rows": [*_part(base, "rows", list, path), *_part(data, "rows", list, path)],
+        "columns": [*_part(base, "columns", list, path), *_part(data, "columns", list, path)],
+        "names": {**_part(base, "names", dict, path), **_part(data, "names", dict, path)},
         "published": published,
+    }
+
+
+def _part(data: dict[str, Any], key: str, kind: type[PartT], path: Path) -> PartT:
+    """Return a list or mapping of a table file, empty where it is left out."""
+    value = data.get(key)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise UserError(f"{path}: {key}: expected a {_KINDS[kind]}, got {type(value).__name__}")
+    return value
+
+
+def _cells(data: dict[str, Any], path: Path) -> dict[Any, dict[Any, Any]]:
+    rows = _part(data, "published", dict, path)
+    return {
+        row: _part({f"published.{row}": cells}, f"published.{row}", dict, path)
+        for row, cells in rows.items()
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -24,6 +25,10 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float | bool | None):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key must be a name or a number", key_node.start_mark
+            )
         if key in found:
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key '{key}' stands twice", key_node.start_mark
@@ -105,18 +110,25 @@ def _readable(error: ValidationError, model: type[BaseModel], where: str) -> Use
 def _at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
     """Return the model that stands at a path of field names and indices, if it can be told."""
     current: type[BaseModel] | None = model
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         if isinstance(part, int) or current is None or part not in current.model_fields:
             continue
-        current = _model_in(current.model_fields[part].annotation)
+        field = current.model_fields[part]
+        models = list(_models_in(field.annotation))
+        if isinstance(field.discriminator, str):
+            kind = next(parts, None)  # the next part is the chosen one's
+            models = [m for m in models if _is_kind(m, field.discriminator, kind)]
+        current = models[0] if models else None
     return current
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+        yield annotation
     for argument in getattr(annotation, "__args__", ()):
-        found = _model_in(argument)
-        if found is not None:
-            return found
-    return None
+        yield from _models_in(argument)
+
+
+def _is_kind(model: type[BaseModel], discriminator: str, kind: int | str | None) -> bool:
+    return kind in get_args(model.model_fields[discriminator].annotation)
