@@ -61,6 +61,7 @@ class Pack:
             "label": self.label,
             "depends": list(self.depends),
             "plugins": [str(path) for path in plugins],
+            "keys": [run.key for run in self.runs],
             "runs": [run.to_json() for run in self.runs],
         }
 

@@ -76,6 +76,13 @@ class Queued(NamedTuple):
         """Whether the tasks have yet to start (again)."""
         return self.state in _WAITING
 
+    @property
+    def task_state(self) -> TaskState:
+        """The state of each of its tasks."""
+        if not self.waiting:
+            return TaskState("running", self.nodes)
+        return TaskState("requeued" if self.restarts else "waiting", self.reason)
+
 
 class Ended(NamedTuple):
     """What sacct knows of a task: its latest state, and what its past starts used."""
@@ -130,9 +137,7 @@ class Snapshot:
         """Return what is known of one task."""
         for record in self.by_job.get(job, ()):
             if number in record.tasks:
-                if not record.waiting:
-                    return TaskState("running", record.nodes)
-                return TaskState("requeued" if record.restarts else "waiting", record.reason)
+                return record.task_state
         ended = self.ended.get((job, number))
         if ended is None or ended.state in _OPEN:
             return TaskState("unknown")
@@ -142,9 +147,7 @@ class Snapshot:
         """Return the number of tasks by table and by running, waiting or requeued."""
         found: dict[str, dict[str, int]] = {}
         for record in self.queued:
-            state = "running"
-            if record.waiting:
-                state = "requeued" if record.restarts else "waiting"
+            state = record.task_state.name
             states = found.setdefault(record.tag.table, {})
             states[state] = states.get(state, 0) + len(record.tasks)
         return found

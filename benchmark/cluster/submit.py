@@ -18,6 +18,7 @@ from benchmark.cluster.arrays import ArrayPlan, PackData, plan_arrays, write_arr
 from benchmark.cluster.profile import Profile, Resources
 from benchmark.cluster.script import script_text
 from benchmark.cluster.slurm import Limits, SlurmUnreachableError
+from benchmark.cluster.submissions import write_index
 from benchmark.cluster.tag import Tag, word
 from benchmark.errors import UserError
 from benchmark.files import make_directory, write_json, write_text
@@ -107,6 +108,7 @@ def submit(request: Request) -> Sent:
     try:
         for number, plan in enumerate(plans):
             write_array(request.folder / f"array-{number}.jsonl", plan.packs)
+            write_index(request.folder, number, plan.packs)
         write_json(request.folder / "submission.json", record)
         for number, plan in enumerate(plans):
             script = request.folder / f"array-{number}.sh"

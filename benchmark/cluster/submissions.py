@@ -1,0 +1,131 @@
+"""What was sent to Slurm from a runs directory, read back from the submission folders.
+
+Beside each array lies a small index (pack id, label, keys of its runs), so that a pack can be
+found without reading what it trains. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.cluster.queue import Snapshot, TaskState
+from benchmark.errors import UserError
+from benchmark.files import read_json, write_text
+
+SCHEMA = 1
+
+
+class SentPack(NamedTuple):
+    """A pack that was sent: ``task`` is 1234_5, None where the answer to its array was lost."""
+
+    folder: Path
+    table: str
+    pack_id: str
+    label: str
+    run_keys: tuple[str, ...]
+    task: str | None
+
+
+class SentArray(NamedTuple):
+    """One array of a submission; ``job`` is None where Slurm's answer was lost."""
+
+    folder: Path
+    table: str
+    number: int
+    nonce: str
+    job: int | None
+
+    def in_queue(self, snapshot: Snapshot) -> SentArray:
+        """Return the array with its job looked up by its nonce where the answer was lost."""
+        if self.job is not None:
+            return self
+        return self._replace(job=snapshot.jobs_by_nonce.get(self.nonce))
+
+    def packs(self) -> Iterator[SentPack]:
+        """Yield the packs in the order of their tasks; none where the index is unreadable."""
+        try:
+            rows = json.loads(_index(self.folder, self.number).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        for number, (pack_id, label, keys) in enumerate(rows):
+            task = None if self.job is None else f"{self.job}_{number}"
+            yield SentPack(self.folder, self.table, pack_id, label, tuple(keys), task)
+
+
+def write_index(folder: Path, number: int, packs: Sequence[Any]) -> None:
+    """Write the index of array ``number``; packs are Pack.to_json()."""
+    rows = [[pack["id"], pack["label"], list(pack.get("keys", ()))] for pack in packs]
+    write_text(_index(folder, number), json.dumps(rows, separators=(",", ":")))
+
+
+def sent_arrays(runs_dir: Path) -> list[SentArray]:
+    """Return the user's own arrays, oldest first; other people's folders are passed over."""
+    return [array for folder in _folders(runs_dir) for array in _arrays(folder)]
+
+
+def sent_packs(runs_dir: Path, snapshot: Snapshot | None = None) -> list[SentPack]:
+    """Return the user's own packs, oldest first.
+
+    With a ``snapshot`` of the queue, arrays whose answer was lost are looked up in it.
+    """
+    arrays = sent_arrays(runs_dir)
+    if snapshot is not None:
+        arrays = [array.in_queue(snapshot) for array in arrays]
+    return [pack for array in arrays for pack in array.packs()]
+
+
+def queued_packs(runs_dir: Path, snapshot: Snapshot) -> Iterator[tuple[SentPack, TaskState]]:
+    """Yield the packs whose task is waiting or running, without reading those of the past."""
+    for array in sent_arrays(runs_dir):
+        found = array.in_queue(snapshot)
+        records = snapshot.by_job.get(found.job, ()) if found.job is not None else ()
+        if not records:
+            continue
+        packs = list(found.packs())
+        for record in records:
+            for number in record.tasks:
+                if number < len(packs):
+                    yield packs[number], record.task_state
+
+
+def tasks_by_run(runs_dir: Path, snapshot: Snapshot) -> dict[str, TaskState]:
+    """Return the state of the task of each run, by key, whose task is waiting or running."""
+    found: dict[str, TaskState] = {}
+    for pack, state in queued_packs(runs_dir, snapshot):
+        for key in pack.run_keys:
+            # A run may wait in one submission while it runs in another.
+            if key not in found or state.name == "running":
+                found[key] = state
+    return found
+
+
+def _folders(runs_dir: Path) -> list[Path]:
+    place = runs_dir / ".submissions"
+    if not place.is_dir():
+        return []
+    mine = [
+        (entry.stat().st_mtime, Path(entry.path))
+        for entry in os.scandir(place)
+        if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid == os.geteuid()
+    ]
+    return [folder for _, folder in sorted(mine)]
+
+
+def _arrays(folder: Path) -> list[SentArray]:
+    # A folder without this file belongs to another executor, or is being written.
+    with contextlib.suppress(UserError, KeyError, TypeError):
+        data = read_json(folder / "submission.json", SCHEMA)
+        return [
+            SentArray(folder, data["table"], number, array["nonce"], array["job"])
+            for number, array in enumerate(data["arrays"])
+        ]
+    return []
+
+
+def _index(folder: Path, number: int) -> Path:
+    return folder / f"array-{number}.index.json"
