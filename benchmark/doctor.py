@@ -74,9 +74,13 @@ def _readers() -> Iterator[Finding]:
         )
         return
     # Importing it loads native libraries, which is where it fails; in a process of its own.
-    done = subprocess.run(
-        [sys.executable, "-c", "import ffcv"], capture_output=True, text=True, timeout=120
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import ffcv"], capture_output=True, text=True, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        yield Finding("reader", f"ffcv {version} does not import within two minutes", "missing")
+        return
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         yield Finding("reader", f"ffcv {version} does not import: {last}", "missing")
@@ -89,7 +93,7 @@ def _devices() -> Iterator[Finding]:
     yield Finding("cpu", f"{visible_cpus()} CPUs, {memory:.0f} GiB of memory")
     gpus = visible_gpus()
     if gpus:
-        yield Finding("gpu", f"{len(gpus)} visible ({', '.join(map(str, gpus))})")
+        yield Finding("gpu", f"{len(gpus)} visible ({', '.join(gpus)})")
     else:
         yield Finding("gpu", "none; runs with `device: auto` train on the CPU", "note")
 

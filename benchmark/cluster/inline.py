@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from benchmark.cluster.worker import run_pack_file
+from benchmark.cluster.worker import run_pack_file, stop_on_signal
+from benchmark.errors import UserError
 from benchmark.submission import Submission, summary
 
 
 class InlineExecutor:
-    """Runs packs here and now; Ctrl-C saves the state and leaves."""
+    """Runs packs here and now; Ctrl-C saves the state and leaves, a second one leaves at once."""
 
     def announce(self, submission: Submission) -> list[str]:
         """Say what will be trained."""
@@ -23,31 +22,26 @@ class InlineExecutor:
         """Train every pack; there is nothing to wait for afterwards."""
         submission.write()
         code = 0
-        with _graceful() as asked:
+        with stop_on_signal(signal.SIGINT, signal.SIGTERM, insisting=_leave) as asked:
             for pack in submission.packs:
-                outcome = run_pack_file(submission.pack_file(pack), stop=lambda: asked.get("why"))
+                if asked:
+                    print(f"stopped: {asked['why']}; submit again to continue", file=sys.stderr)
+                    return 1
+                try:
+                    outcome = run_pack_file(
+                        submission.pack_file(pack), stop=lambda: asked.get("why")
+                    )
+                except UserError as error:  # this pack's; the others may be well
+                    print(f"{pack.label}: {error}", file=sys.stderr)
+                    code = 1
+                    continue
                 for key, reason in outcome.reasons.items():
                     print(f"{key}: {outcome.endings[key]}: {reason}", file=sys.stderr)
                 code = max(code, outcome.exit_code)
-                if asked:
-                    print("submit again to continue", file=sys.stderr)
-                    return 1
+        if asked and code:
+            print("submit again to continue", file=sys.stderr)
         return code
 
 
-@contextmanager
-def _graceful() -> Iterator[dict[str, str]]:
-    """Turn Ctrl-C and SIGTERM into a request to stop; a second one stops at once."""
-    asked: dict[str, str] = {}
-
-    def ask(number: int, _frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked["why"] = signal.Signals(number).name
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _leave() -> None:
+    raise KeyboardInterrupt

@@ -6,13 +6,15 @@ ended and enough CPUs (or a GPU) are free.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from benchmark.packs import Pack
 from benchmark.rundir import RunDir
 from benchmark.submission import Submission, summary
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
+_REMIND_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,19 @@ class Resources:
     """The CPUs and GPUs of this machine that are free."""
 
     cpus: int = field(default_factory=visible_cpus)
-    gpus: list[int] = field(default_factory=visible_gpus)
+    gpus: list[str] = field(default_factory=visible_gpus)
 
-    def take(self, need: Need) -> list[int] | None:
+    def take(self, need: Need) -> list[str] | None:
         """Take what a pack needs: its GPUs, or None where it does not fit now."""
         if need.cpus > self.cpus or (need.gpu and not self.gpus):
             return None
         self.cpus -= need.cpus
         return [self.gpus.pop(0)] if need.gpu else []
 
-    def give(self, need: Need, gpus: Sequence[int]) -> None:
+    def give(self, need: Need, gpus: Sequence[str]) -> None:
         """Put back what :meth:`take` gave."""
         self.cpus += need.cpus
-        self.gpus = sorted([*self.gpus, *gpus])
+        self.gpus += gpus
 
 
 def need_of(pack: Pack, cpus: int) -> Need:
@@ -125,33 +128,51 @@ def run_queue(submission: Submission) -> int:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def _shielded() -> Iterator[None]:
+    """Start processes that neither Ctrl-C nor a closed terminal reaches.
+
+    Both would kill submitit's controller, which gives its job one second. The queue tells them
+    by SIGTERM instead, which the controller hands on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Queue:
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
         self.resources = Resources()
         self.total_cpus = self.resources.cpus
         self.waiting = list(submission.packs)
-        self.running: list[tuple[Pack, Any, Need, list[int]]] = []
+        self.running: list[tuple[Pack, Any, Need, list[str]]] = []
         self.ended: set[str] = set()
         self.code = 0
-        self.stopping = False
+        self.asked_to_stop = 0
+        self.told = -math.inf
 
     def ask_to_stop(self, _number: int, _frame: object) -> None:
-        self.stopping = True
+        self.asked_to_stop += 1
 
     def run(self) -> int:
         show = _display(self.submission)
         try:
-            while (self.waiting and not self.stopping) or self.running:
-                if not self.stopping:
+            while self.running or (self.waiting and not self.asked_to_stop):
+                if not self.asked_to_stop:
                     self._start_what_fits()
+                elif self._leave_at_once(show):
+                    break
                 else:
-                    self._stop_all()
+                    self._tell_to_stop(show)
                 self._collect(show)
-                time.sleep(_POLL_SECONDS)
+                if self.running:
+                    time.sleep(_POLL_SECONDS)
         finally:
             show(None)
-        return 1 if self.stopping else self.code
+        return 1 if self.asked_to_stop else self.code
 
     def _start_what_fits(self) -> None:
         for pack in list(self.waiting):
@@ -164,18 +185,31 @@ class _Queue:
             self.waiting.remove(pack)
             self.running.append((pack, self._launch(pack, gpus), need, gpus))
 
-    def _launch(self, pack: Pack, gpus: list[int]) -> Any:
+    def _launch(self, pack: Pack, gpus: list[str]) -> Any:
         import submitit
 
         executor = submitit.LocalExecutor(folder=self.submission.folder / "logs")
-        executor.update_parameters(
-            timeout_min=60 * 24 * 365, name=f"bench-{pack.table}", visible_gpus=gpus
-        )
-        return executor.submit(run_pack_in_job, str(self.submission.pack_file(pack)))
+        executor.update_parameters(timeout_min=60 * 24 * 365, name=f"bench-{pack.table}")
+        with _shielded():
+            return executor.submit(
+                run_pack_in_job, str(self.submission.pack_file(pack)), tuple(gpus)
+            )
 
-    def _stop_all(self) -> None:
+    def _tell_to_stop(self, show: Callable[[str | None], None]) -> None:
+        if time.monotonic() - self.told < _REMIND_SECONDS:
+            return
+        if self.told < 0:
+            show(f"stopping: {len(self.running)} packs save their state; submit again to continue")
+        self.told = time.monotonic()
         for _pack, job, _need, _gpus in self.running:
-            job.cancel(check=False)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(job.job_id), signal.SIGTERM)
+
+    def _leave_at_once(self, show: Callable[[str | None], None]) -> bool:
+        if self.asked_to_stop < 2 or self.told < 0:
+            return False
+        show("leaving; the packs that were told to stop do so by themselves")
+        return True
 
     def _collect(self, show: Callable[[str | None], None]) -> None:
         for item in list(self.running):
@@ -264,7 +298,7 @@ def read_submission(folder: Path) -> Submission:
         packs.append(Pack(data["table"], runs, tuple(data["depends"])))
     if not packs:
         raise UserError(f"{folder} holds no packs")
-    packs.sort(key=lambda pack: bool(pack.depends))
+    packs.sort(key=lambda pack: (bool(pack.depends), pack.label, pack.id))
     return Submission(
         table=packs[0].table,
         nonce=folder.name.rpartition("-")[2],

@@ -12,14 +12,21 @@ def visible_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def visible_gpus() -> list[int]:
-    """Return the indices of the NVIDIA GPUs that this process may use."""
+def visible_gpus() -> list[str]:
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Without that variable they are numbered from 0: in a container the numbers of the device
+    files are the host's, not CUDA's.
+    """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [int(part) for part in chosen.split(",") if part.strip().isdigit()]
-    return [
-        int(path.name.removeprefix("nvidia")) for path in sorted(Path("/dev").glob("nvidia[0-9]*"))
-    ]
+    if chosen is None:
+        return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    found = []
+    for name in (part.strip() for part in chosen.split(",")):
+        if not name.isdecimal() and not name.startswith(("GPU-", "MIG-")):
+            break  # as CUDA does: what follows a wrong name is not visible
+        found.append(name)
+    return found
 
 
 def default_device() -> str:

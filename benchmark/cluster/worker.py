@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +42,17 @@ def run_pack_file(
     return train_pack(data, where)
 
 
-def run_pack_in_job(path: str) -> dict[str, Any]:
-    """Train a pack as a job of a local queue; what it returns crosses processes as plain data."""
+def run_pack_in_job(path: str, gpus: Sequence[str]) -> dict[str, Any]:
+    """Train a pack as a job of a local queue; what it returns crosses processes as plain data.
+
+    The job sees the GPUs of these names alone. SIGTERM asks it to save its state and end.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)  # before torch looks at it
     from benchmark.train.report import Lines
 
     try:
-        outcome = run_pack_file(Path(path), reporter=Lines)
+        with stop_on_signal(signal.SIGTERM) as asked:
+            outcome = run_pack_file(Path(path), stop=lambda: asked.get("why"), reporter=Lines)
     except UserError as error:
         return {"exit_code": 2, "endings": {}, "reasons": {"": str(error)}}
     return {
@@ -52,3 +60,23 @@ def run_pack_in_job(path: str) -> dict[str, Any]:
         "endings": dict(outcome.endings),
         "reasons": dict(outcome.reasons),
     }
+
+
+@contextmanager
+def stop_on_signal(
+    *signals: signal.Signals, insisting: Callable[[], None] = lambda: None
+) -> Iterator[dict[str, str]]:
+    """Turn signals into a request to stop, under "why"; further ones call ``insisting``."""
+    asked: dict[str, str] = {}
+
+    def ask(number: int, _frame: object) -> None:
+        if asked:
+            insisting()
+        asked["why"] = signal.Signals(number).name
+
+    before = {s: signal.signal(s, ask) for s in signals}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -60,13 +60,13 @@ def _git(root: Path, *arguments: str) -> str | None:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments],
             capture_output=True,
-            text=True,
             timeout=20,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    # A difference may show bytes of files that are no UTF-8.
+    return done.stdout.decode(errors="replace").strip()
 
 
 @cache

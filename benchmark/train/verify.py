@@ -50,7 +50,7 @@ def verify_teachers(dataset: str, model: str | None, data_dir: Path) -> Iterator
 
         (accuracy,) = evaluate([predict], batches.test(recipe.eval_batch))
         line = (
-            f"{teacher.model}: {accuracy.top1:.2f} % on {accuracy.count} images,"
+            f"{teacher.model}: {accuracy.top1:.2f} % on {accuracy.images} images,"
             f" published {teacher.accuracy:.2f} %, sha256 {checkpoint_digest(teacher)}"
         )
         if not sidecar.official:
