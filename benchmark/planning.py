@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ def parse_pack_size(text: str) -> int:
     """
     if text in ("", "auto"):
         return DEFAULT_PACK
-    if not text.isdigit() or int(text) < 1:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
         raise UserError(f"--pack {text}: expected a number of runs from 1 up, or auto")
     return int(text)
 
