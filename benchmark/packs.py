@@ -62,6 +62,7 @@ class Pack:
             "depends": list(self.depends),
             "plugins": [str(path) for path in plugins],
             "keys": [run.key for run in self.runs],
+            "cells": [run.cell_key for run in self.runs],
             "runs": [run.to_json() for run in self.runs],
         }
 

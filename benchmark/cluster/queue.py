@@ -50,6 +50,7 @@ _SACCT = (
     "JobName",
     "Comment",
 )
+_NO_ACCOUNTING = "accounting storage is disabled"
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"})
 # What sacct shows for a job that has not ended, or that it does not know to have ended.
 _OPEN = frozenset({"PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "RESIZING", "COMPLETING"})
@@ -193,7 +194,8 @@ def _ask_sacct(since: float, names: Iterable[str], all_users: bool, timeout: flo
     if reply.code == 0:
         return reply.out
     failure = slurm.error(command, reply)
-    if isinstance(failure, slurm.SlurmUnreachableError):
+    # A cluster without slurmdbd says so without asking anybody.
+    if isinstance(failure, slurm.SlurmUnreachableError) or _NO_ACCOUNTING in reply.err:
         return None
     raise failure
 

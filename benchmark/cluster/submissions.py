@@ -1,6 +1,6 @@
 """What was sent to Slurm from a runs directory, read back from the submission folders.
 
-Beside each array lies a small index (pack id, label, keys of its runs), so that a pack can be
+Beside each array lies a small index (pack id, label, keys and cells of its runs), so that a pack can be
 found without reading what it trains. Imports no torch.
 """
 
@@ -29,6 +29,7 @@ class SentPack(NamedTuple):
     label: str
     run_keys: tuple[str, ...]
     task: str | None
+    cells: tuple[str, ...] = ()  # of its runs, in their order
 
 
 class SentArray(NamedTuple):
@@ -52,14 +53,18 @@ class SentArray(NamedTuple):
             rows = json.loads(_index(self.folder, self.number).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
-        for number, (pack_id, label, keys) in enumerate(rows):
+        for number, (pack_id, label, keys, cells) in enumerate(rows):
             task = None if self.job is None else f"{self.job}_{number}"
-            yield SentPack(self.folder, self.table, pack_id, label, tuple(keys), task)
+            names = (self.folder, self.table, pack_id, label)
+            yield SentPack(*names, tuple(keys), task, tuple(cells))
 
 
 def write_index(folder: Path, number: int, packs: Sequence[Any]) -> None:
     """Write the index of array ``number``; packs are Pack.to_json()."""
-    rows = [[pack["id"], pack["label"], list(pack.get("keys", ()))] for pack in packs]
+    rows = [
+        [pack["id"], pack["label"], *(list(pack.get(name, ())) for name in ("keys", "cells"))]
+        for pack in packs
+    ]
     write_text(_index(folder, number), json.dumps(rows, separators=(",", ":")))
 
 
