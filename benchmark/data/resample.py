@@ -55,7 +55,7 @@ def resample(
     x_starts, x_lengths, x_weights = _weights(width, new_width, corner_x, out_width)
     first = y_starts[0]
     last = y_starts[out_height - 1] + y_lengths[out_height - 1]
-    narrow = np.empty((last - first, out_width, 3), np.uint8)
+    narrow = np.empty((last - first, out_width * 3), np.uint8)
     for y in range(last - first):
         line = source[top + first + y]
         for x in range(out_width):
@@ -66,18 +66,18 @@ def resample(
                 red += line[begin + tap, 0] * weight
                 green += line[begin + tap, 1] * weight
                 blue += line[begin + tap, 2] * weight
-            narrow[y, x, 0] = min(red >> _BITS, 255)
-            narrow[y, x, 1] = min(green >> _BITS, 255)
-            narrow[y, x, 2] = min(blue >> _BITS, 255)
-    sums = np.empty(out_width * 3, np.int64)
+            narrow[y, x * 3] = min(red >> _BITS, 255)
+            narrow[y, x * 3 + 1] = min(green >> _BITS, 255)
+            narrow[y, x * 3 + 2] = min(blue >> _BITS, 255)
+    # 255 << 22 is below 2 ** 31; sums of a whole row in 32 bits are vector instructions.
+    sums = np.empty(out_width * 3, np.int32)
     for y in range(out_height):
         sums[:] = _HALF
         for tap in range(y_lengths[y]):
-            weight = y_weights[y, tap]
+            weight = np.int32(y_weights[y, tap])
             line = narrow[y_starts[y] - first + tap]
-            for x in range(out_width):
-                for channel in range(3):
-                    sums[x * 3 + channel] += line[x, channel] * weight
+            for k in range(out_width * 3):
+                sums[k] += np.int32(line[k]) * weight
         for x in range(out_width):
             to = out_width - 1 - x if flip else x
             for channel in range(3):
