@@ -68,7 +68,7 @@ def train_pack(data: dict[str, Any], where: Surroundings) -> Outcome:
         for key, session in sessions.items():
             if key not in outcome.endings:
                 session.fail(error)
-                outcome.note(key, "failed", str(error))
+                outcome.note(key, "failed", str(error) or type(error).__name__)
         if not isinstance(error, UserError | OSError):
             raise
     finally:
@@ -166,7 +166,7 @@ def _trainees(
         except Exception as error:
             watcher.fail(run.key, error)
             continue
-        watcher.trainees.append(trainee)
+        watcher.add(trainee)
     return list(watcher.trainees)
 
 

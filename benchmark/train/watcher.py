@@ -41,10 +41,15 @@ class Surroundings:
 
 @dataclass
 class Outcome:
-    """How each run of a pack ended, by key, with a line on why where it is not done."""
+    """How each run of a pack ended, by key, with a line on why where it is not done.
+
+    ``advanced``: whether what lies on disk is further than when the pack began: a result, or
+    a checkpoint past the one that a run resumed from.
+    """
 
     endings: dict[str, Ending] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    advanced: bool = False
 
     def note(self, key: str, ending: Ending, reason: str = "") -> None:
         """Say how a run ended."""
@@ -81,6 +86,7 @@ class Watcher:
         self._reporter = reporter
         self._extra = extra
         self._beat = self._saved = time.monotonic()
+        self._resumed_at: dict[str, tuple[int, int]] = {}
 
     # -- what the engine says -----------------------------------------------------------------
 
@@ -118,6 +124,7 @@ class Watcher:
         except LeaseLostError as error:
             self._lost(key, error)
             return
+        self._outcome.advanced = True
         self._outcome.note(key, "done" if trainee.diverged_at is None else "diverged")
 
     def failed(self, trainee: Trainee, error: Exception) -> None:
@@ -125,6 +132,11 @@ class Watcher:
         self.fail(trainee.run.key, error)
 
     # -- what the pack says -------------------------------------------------------------------
+
+    def add(self, trainee: Trainee) -> None:
+        """Watch over a trainee that stands where its checkpoint left it."""
+        self._resumed_at[trainee.run.key] = trainee.position
+        self.trainees.append(trainee)
 
     def look_for_stop(self) -> None:
         """Raise Interrupted where somebody asked the pack to stop."""
@@ -153,13 +165,14 @@ class Watcher:
         session = self._sessions[run.key]
         extra = self._extra | extra
         session.write_result(summarise(run, history, None, [], session.starts, extra))
+        self._outcome.advanced = True
         self._outcome.note(run.key, "done")
 
     def fail(self, key: str, error: Exception) -> None:
         """Note that a run failed; the others go on."""
         self._sessions[key].fail(error)
-        self._outcome.note(key, "failed", str(error))
-        self._reporter.say(f"{key} failed: {error}")
+        self._outcome.note(key, "failed", str(error) or type(error).__name__)
+        self._reporter.say(f"{key} failed: {self._outcome.reasons[key]}")
 
     def interrupted(self, reason: str) -> None:
         """Save what is unfinished; one run's full disk is not its neighbours'."""
@@ -167,9 +180,10 @@ class Watcher:
         for trainee in self.trainees:
             if trainee.run.key not in self._outcome.endings:
                 saved = self._save(trainee) and saved
-        for key in self._sessions:
+        for key, session in self._sessions.items():
             if key not in self._outcome.endings:
-                self._outcome.note(key, "interrupted", reason)
+                gone = session.rundir.cancelled.exists()  # marked first, then interrupted
+                self._outcome.note(key, "cancelled" if gone else "interrupted", reason)
         self._reporter.say(f"stopped: {reason}" + ("; the state is saved" if saved else ""))
 
     def _lost(self, key: str, error: LeaseLostError) -> None:
@@ -194,4 +208,6 @@ class Watcher:
             # The last good checkpoint is still there, and space may come back.
             self._reporter.say(f"{key}: {error}")
             return False
+        if trainee.position > self._resumed_at[key]:
+            self._outcome.advanced = True
         return True
