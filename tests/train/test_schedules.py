@@ -1,0 +1,95 @@
+"""Learning rates: where drops apply, plateaus, warm-up."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from benchmark.recipe import Cosine, Milestones, Plateau, Recipe, named_recipe
+from benchmark.train.optimiser import drops_after, ends_early, learning_rate
+
+
+def with_schedule(schedule: Milestones | Plateau | Cosine, epochs: int = 20) -> Recipe:
+    recipe = named_recipe("crd_240")
+    return recipe.model_copy(update={"schedule": schedule, "epochs": epochs, "lr": 0.1})
+
+
+def test_crds_drops_apply_from_epochs_151_181_and_211() -> None:
+    recipe = named_recipe("crd_240")
+    rates = {epoch: learning_rate(recipe, epoch, []) for epoch in range(1, 241)}
+    assert rates[1] == rates[150] == 0.05
+    assert rates[151] == rates[180] == pytest.approx(0.005)
+    assert rates[181] == rates[210] == pytest.approx(0.0005)
+    assert rates[211] == rates[240] == pytest.approx(0.00005)
+    assert [e for e in range(1, 241) if drops_after(recipe, e, [], [])] == [150, 180, 210]
+
+
+def test_the_thesis_divides_by_five() -> None:
+    recipe = named_recipe("thesis_200")
+    rates = [learning_rate(recipe, epoch, []) for epoch in (60, 61, 120, 121, 160, 161)]
+    assert rates == pytest.approx([0.1, 0.02, 0.02, 0.004, 0.004, 0.0008])
+
+
+# Accuracies after each evaluation, and the rate of the epoch that follows it.
+PLATEAU = [
+    ([], 0.1),
+    ([10.0], 0.1),
+    ([10.0, 9.0], 0.1),
+    ([10.0, 9.0, 10.0], 0.05),  # twice no better: equal is not better
+    ([10.0, 9.0, 10.0, 9.0], 0.05),  # the count began anew
+    ([10.0, 9.0, 10.0, 9.0, 9.0], 0.025),
+    ([10.0, 9.0, 10.0, 9.0, 11.0], 0.05),
+    ([10.0, 11.0, 12.0, 13.0], 0.1),
+]
+
+
+@pytest.mark.parametrize(("accuracies", "rate"), PLATEAU)
+def test_a_plateau_halves_the_rate(accuracies: list[float], rate: float) -> None:
+    recipe = with_schedule(Plateau(kind="plateau", patience=2))
+    assert learning_rate(recipe, len(accuracies) + 1, accuracies) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "ends"),
+    [
+        ([], False),
+        ([10.0], False),
+        ([10.0, 9.0, 9.0], False),
+        ([10.0, 9.0, 9.0, 10.0], True),  # three without a better one
+        ([10.0, 9.0, 9.0, 10.1], False),
+        ([10.0, 9.0, 9.0, 10.1, 9.0, 9.0], False),
+        ([10.0, 9.0, 9.0, 10.1, 9.0, 9.0, 9.0], True),
+    ],
+)
+def test_a_plateau_ends_a_run(accuracies: list[float], ends: bool) -> None:
+    assert ends_early(with_schedule(Plateau(kind="plateau")), accuracies) is ends
+    endless = with_schedule(Plateau(kind="plateau", stop_patience=None))
+    assert not ends_early(endless, accuracies)
+    assert not ends_early(with_schedule(Milestones(milestones=(1,))), accuracies)
+
+
+def test_the_drop_of_a_plateau_is_noticed_once() -> None:
+    recipe = with_schedule(Plateau(kind="plateau", patience=2))
+    history = [10.0, 9.0, 9.0, 8.0, 8.0, 8.0]
+    drops = [
+        epoch
+        for epoch in range(1, len(history) + 1)
+        if drops_after(recipe, epoch, history[: epoch - 1], history[:epoch])
+    ]
+    assert drops == [3, 5]
+    # An epoch without an evaluation changes nothing.
+    assert not drops_after(recipe, 4, history[:3], history[:3])
+
+
+def test_a_cosine_warms_up_and_ends_near_its_least() -> None:
+    schedule = Cosine(kind="cosine", warmup_epochs=5, warmup_lr=0.0, min_lr=0.01)
+    recipe = with_schedule(schedule, epochs=25)
+    rates = [learning_rate(recipe, epoch, []) for epoch in range(1, 27)]
+    assert rates[:6] == pytest.approx([0.0, 0.02, 0.04, 0.06, 0.08, 0.1])
+    assert rates[15] == pytest.approx((0.1 + 0.01) / 2)  # half way
+    assert rates[25] == pytest.approx(0.01)
+    assert all(a > b for a, b in itertools.pairwise(rates[5:]))
+    assert not any(drops_after(recipe, epoch, [], []) for epoch in range(1, 25))
+    assert math.isclose(rates[10], 0.01 + 0.09 * (1 + math.cos(math.pi / 4)) / 2)
