@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -110,8 +111,16 @@ class Engine:
         if self.teacher is not None and any(t.needs_teacher for t in trainees):
             with torch.no_grad():
                 features = self.teacher.features(batch.images)
+        # Once for each memory format, not once for each student.
+        layouts = {t.student.channels_last: t.student for t in trainees}
+        laid_out = {
+            flag: batch._replace(images=network.layout(batch.images))
+            for flag, network in layouts.items()
+        }
         for trainee in trainees:
-            self._guarded(trainee, lambda t: t.train_step(batch, features))
+            own = laid_out[trainee.student.channels_last]
+            step = partial(Trainee.train_step, batch=own, teacher=features)
+            self._guarded(trainee, step)
             if trainee.diverged_at is not None:
                 self._leave(trainee, {})
 

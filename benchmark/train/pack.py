@@ -21,6 +21,7 @@ from benchmark.rundir import RunDir
 from benchmark.runs import ENGINE_VERSION, SCHEMA, Run
 from benchmark.train.engine import Engine, Interrupted
 from benchmark.train.evaluate import evaluate
+from benchmark.train.memory import keep_freed_memory
 from benchmark.train.network import Network
 from benchmark.train.report import Reporter
 from benchmark.train.session import Session
@@ -191,6 +192,8 @@ def _prepare_process(run: Run) -> None:
     if run.recipe.device == "cuda" and not torch.cuda.is_available():
         raise UserError(f"{run.key} wants a CUDA device and this machine has none")
     torch.set_num_threads(run.recipe.threads)
+    if run.recipe.device == "cpu":
+        keep_freed_memory()
     torch.use_deterministic_algorithms(run.recipe.deterministic)
 
 
