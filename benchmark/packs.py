@@ -6,7 +6,7 @@ and one teacher pass then serve all of them. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,19 +81,24 @@ def group_key(run: Run, teachers: frozenset[str]) -> tuple[Any, ...]:
 
 
 def make_packs(
-    table: str, runs: Sequence[Run], teachers: Iterable[str], size: int = DEFAULT_PACK
+    table: str,
+    runs: Sequence[Run],
+    teachers: Iterable[str],
+    size: int = DEFAULT_PACK,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> list[Pack]:
     """Group runs into packs of at most ``size``, teachers first.
 
-    ``teachers``: keys of the runs that others wait for. The order of ``runs`` is kept within
-    a pack, so that the same selection gives the same packs.
+    ``teachers``: keys of the runs that others wait for. ``elsewhere``: the pack ids, by key, of
+    teachers that an earlier submission trains. The order of ``runs`` is kept within a pack, so
+    that the same selection gives the same packs.
     """
     waited_for = frozenset(teachers)
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(group_key(run, waited_for), []).append(run)
     packs: list[Pack] = []
-    trained_by: dict[str, str] = {}
+    trained_by = dict(elsewhere or {})
     ordered = sorted(groups.values(), key=lambda group: group[0].key not in waited_for)
     for group in ordered:
         for chunk in _chunks(group, size):

@@ -7,8 +7,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchmark import rundir
 from benchmark.cluster.machine import default_cluster, default_device
 from benchmark.errors import UserError, unknown
 from benchmark.matrix import Plan, Slot
@@ -16,6 +17,7 @@ from benchmark.packs import DEFAULT_PACK, Pack
 from benchmark.rundir import RunDir
 from benchmark.submission import (
     Executor,
+    QueueExecutor,
     check_before_queue,
     new_submission,
     plan_packs,
@@ -24,6 +26,13 @@ from benchmark.submission import (
 from benchmark.tables import load_table, table_files
 
 CLUSTERS = ("slurm", "local", "inline")
+
+
+class Directories(NamedTuple):
+    """Where runs and data lie."""
+
+    runs: Path
+    data: Path
 
 
 def parse_pack_size(text: str) -> int:
@@ -61,6 +70,15 @@ def executor_for(cluster: str | None, profile: str | None) -> tuple[Executor, st
     return slurm_executor(profile)
 
 
+def directories(executor: Executor, runs_dir: Path | None, data_dir: Path | None) -> Directories:
+    """Return where runs and data lie: as the user said, else as the profile, else as usual."""
+    theirs = executor if isinstance(executor, QueueExecutor) else None
+    return Directories(
+        runs_dir or (theirs and theirs.runs_dir) or rundir.runs_dir(),
+        data_dir or (theirs and theirs.data_dir) or rundir.data_dir(),
+    )
+
+
 def submit_plan(
     plan: Plan,
     executor: Executor,
@@ -77,24 +95,37 @@ def submit_plan(
 
     Raises UserError before anything is queued where something would fail later.
     """
+    queueing = executor if isinstance(executor, QueueExecutor) else None
+    # The queue before the files: a run that ends in between is seen at least once.
+    queued = queueing.in_flight(runs_dir) if queueing else {}
     check_before_queue(plan, data_dir, runs_dir)
-    left = remaining(plan, runs_dir)
+    left = remaining(plan, runs_dir, queued=queued)
     name = plan.table.name
     _say(f"{name}: {len(left.done)} of {len(plan.runs)} runs are there, {len(left.runs)} to train")
+    if left.queued:
+        states = Counter(queued[run.key].state for run in left.queued)
+        _say(
+            f"{len(left.queued)} are queued already: "
+            + ", ".join(f"{count} {state}" for state, count in states.most_common(4))
+        )
     if left.held:
         _say(f"{len(left.held)} are being trained right now and are left alone")
     if left.cancelled:
         _say(f"{len(left.cancelled)} are cancelled; `bench retry` takes them up again")
+    theirs = {run.key: queued[run.key] for run in left.queued}
     if not left.runs:
-        return 0
-    packs = plan_packs(plan, left.runs, pack_size)
+        waited_for = queueing is not None and wait and not dry_run
+        return queueing.wait_for(theirs, runs_dir) if queueing and waited_for else 0
+    packs = plan_packs(plan, left.runs, pack_size, theirs)
     paths = [path.resolve() for path in plugins]
-    submission = new_submission(name, packs, runs_dir, data_dir, paths, reader)
+    submission = new_submission(name, packs, runs_dir, data_dir, paths, reader, theirs)
     for line in executor.announce(submission):
         _say(line)
-    if dry_run:
-        return 0
-    return executor.start(submission, wait)
+    if not dry_run:
+        return executor.start(submission, wait)
+    if queueing:
+        print(queueing.rehearse(submission))
+    return 0
 
 
 def describe_plan(plan: Plan, runs_dir: Path, pack_size: int) -> str:

@@ -6,12 +6,13 @@ know nothing of tables; nothing here knows where they run. Imports no torch.
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from benchmark.errors import UserError
 from benchmark.files import make_directory, write_json
@@ -21,9 +22,20 @@ from benchmark.rundir import RunDir
 from benchmark.runs import Run
 
 
+class Queued(NamedTuple):
+    """A run that an earlier submission has in a queue: its pack's id, its task, how it stands."""
+
+    pack: str
+    task: str
+    state: str
+
+
 @dataclass(frozen=True)
 class Submission:
-    """Packs on their way to an executor, in a private folder of their own."""
+    """Packs on their way to an executor, in a private folder of their own.
+
+    ``queued``: the runs of the same plan, by key, that wait or run in an earlier submission.
+    """
 
     table: str
     nonce: str
@@ -33,6 +45,7 @@ class Submission:
     packs: tuple[Pack, ...]
     plugins: tuple[Path, ...] = ()
     reader: str | None = None
+    queued: Mapping[str, Queued] = field(default_factory=dict)
 
     def pack_file(self, pack: Pack) -> Path:
         """Return where a pack's JSON lies."""
@@ -45,12 +58,15 @@ class Submission:
         (self.folder / "packs").mkdir(mode=0o700)
         (self.folder / "logs").mkdir(mode=0o700)
         for pack in self.packs:
-            content = pack.to_json(self.plugins) | {
-                "runs_dir": str(self.runs_dir.resolve()),
-                "data_dir": str(self.data_dir.resolve()),
-                "reader": self.reader,
-            }
-            write_json(self.pack_file(pack), content)
+            write_json(self.pack_file(pack), self.content(pack))
+
+    def content(self, pack: Pack) -> dict[str, Any]:
+        """Return all that a job needs to train a pack, as JSON values."""
+        return pack.to_json(self.plugins) | {
+            "runs_dir": str(self.runs_dir.resolve()),
+            "data_dir": str(self.data_dir.resolve()),
+            "reader": self.reader,
+        }
 
 
 class Executor(Protocol):
@@ -63,6 +79,28 @@ class Executor(Protocol):
         """Start the packs; with ``wait`` return their exit code (0 or 1), else 0 at once."""
 
 
+@runtime_checkable
+class QueueExecutor(Executor, Protocol):
+    """Hands packs to a queue that outlives this process and knows of earlier submissions."""
+
+    @property
+    def runs_dir(self) -> Path | None:
+        """Where runs lie there, None where that is open."""
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where data lie there, None where that is open."""
+
+    def in_flight(self, runs_dir: Path) -> dict[str, Queued]:
+        """Return the runs that wait or run in an earlier submission, by key."""
+
+    def rehearse(self, submission: Submission) -> str:
+        """Return what would be sent of an announced submission, without sending it."""
+
+    def wait_for(self, keys: Iterable[str], runs_dir: Path) -> int:
+        """Return when none of these runs is queued: 0 if each has its result, else 1."""
+
+
 @dataclass
 class Remaining:
     """What of a plan is left to train, and what is not and why."""
@@ -71,10 +109,16 @@ class Remaining:
     done: list[Run] = field(default_factory=list)
     held: list[Run] = field(default_factory=list)
     cancelled: list[Run] = field(default_factory=list)
+    queued: list[Run] = field(default_factory=list)
 
 
-def remaining(plan: Plan, runs_dir: Path, again: Iterable[str] = ()) -> Remaining:
-    """Sort a plan's runs by what is there; ``again`` are keys whose cancellation is lifted."""
+def remaining(
+    plan: Plan, runs_dir: Path, again: Iterable[str] = (), queued: Container[str] = ()
+) -> Remaining:
+    """Sort a plan's runs by what is there.
+
+    ``again``: keys whose cancellation is lifted; ``queued``: keys that a queue has already.
+    """
     found = Remaining()
     lifted = set(again)
     for run in plan.runs:
@@ -82,6 +126,8 @@ def remaining(plan: Plan, runs_dir: Path, again: Iterable[str] = ()) -> Remainin
         state = rundir.state()
         if state in ("done", "diverged"):
             found.done.append(run)
+        elif run.key in queued:
+            found.queued.append(run)
         elif state == "running":
             found.held.append(run)
         elif state == "cancelled" and run.key not in lifted:
@@ -91,10 +137,16 @@ def remaining(plan: Plan, runs_dir: Path, again: Iterable[str] = ()) -> Remainin
     return found
 
 
-def plan_packs(plan: Plan, runs: list[Run], size: int = DEFAULT_PACK) -> list[Pack]:
-    """Pack the runs of a plan that are left."""
+def plan_packs(
+    plan: Plan,
+    runs: list[Run],
+    size: int = DEFAULT_PACK,
+    queued: Mapping[str, Queued] | None = None,
+) -> list[Pack]:
+    """Pack the runs of a plan that are left; they wait for teachers that are queued already."""
     teachers = [run.key for run in plan.teachers]
-    return make_packs(plan.table.name, runs, teachers, size)
+    elsewhere = {key: (queued or {})[key].pack for key in teachers if key in (queued or {})}
+    return make_packs(plan.table.name, runs, teachers, size, elsewhere)
 
 
 def new_submission(
@@ -104,6 +156,7 @@ def new_submission(
     data_dir: Path,
     plugins: Iterable[Path] = (),
     reader: str | None = None,
+    queued: Mapping[str, Queued] | None = None,
 ) -> Submission:
     """Return a submission with a folder name of its own; nothing is written yet."""
     nonce = secrets.token_hex(6)
@@ -118,6 +171,7 @@ def new_submission(
         packs=tuple(packs),
         plugins=tuple(plugins),
         reader=reader,
+        queued=queued or {},
     )
 
 
@@ -135,7 +189,18 @@ def check_before_queue(plan: Plan, data_dir: Path, runs_dir: Path) -> None:
         )
     for name in sorted({run.dataset.name for run in plan.runs}):
         require_dataset(name, data_dir)
-    make_directory(runs_dir)
+    _check_writable(runs_dir)
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a directory that cannot be written, or made; nothing is made."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"{place} is not a directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{place} is not writable")
 
 
 def summary(packs: Iterable[Pack]) -> dict[str, Any]:

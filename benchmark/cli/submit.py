@@ -50,10 +50,15 @@ def submit(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Train what is missing of a table."""
-    from benchmark.planning import executor_for, parse_pack_size, submit_plan
+    from benchmark.planning import directories, executor_for, parse_pack_size, submit_plan
 
     chosen = selection(only, seeds, sets)
     executor, device = executor_for(cluster, profile)
+    runs, data = directories(
+        executor,
+        None if runs == DEFAULT_RUNS else runs,
+        None if data == DEFAULT_DATA else data,
+    )
     expanded = plan_for(table, chosen, data, plugin, device)
     code = submit_plan(
         expanded,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,29 +25,35 @@ class ArrayPlan(NamedTuple):
 
 
 def plan_arrays(
-    packs: Sequence[PackData], size: int, elsewhere: Collection[str] = ()
+    packs: Sequence[PackData],
+    size: int,
+    elsewhere: Collection[str] = (),
+    needs: Callable[[PackData], Hashable] = lambda pack: None,
 ) -> list[ArrayPlan]:
     """Split packs into arrays of at most ``size`` tasks, in an order in which they can be sent.
 
     Packs that wait for nothing come first, teachers and independent students together; then
     one array (or a few, if it is long) for the students of each missing teacher. That is at
     most ceil(packs / size) + missing teachers arrays. ``elsewhere``: the ids of packs that
-    were sent earlier and have not ended.
+    were sent earlier and have not ended. ``needs``: what the packs of an array must have in
+    common besides.
     """
     known = {pack["id"] for pack in packs} | set(elsewhere)
-    groups: dict[tuple[str, ...], list[PackData]] = {(): []}
+    groups: dict[tuple[tuple[str, ...], Hashable], list[PackData]] = {}
     for pack in packs:
         after = tuple(sorted(name for name in pack["depends"] if name in known))
-        groups.setdefault(after, []).append(pack)
+        groups.setdefault((after, needs(pack)), []).append(pack)
     plans: list[ArrayPlan] = []
     sent = set(elsewhere)
     while groups:
-        ready = [after for after in groups if sent.issuperset(after)]
+        ready = sorted(
+            (kind for kind in groups if sent.issuperset(kind[0])), key=lambda kind: bool(kind[0])
+        )
         assert ready, "packs wait for each other in a cycle"
-        for after in ready:
-            group = groups.pop(after)
+        for kind in ready:
+            group = groups.pop(kind)
             chunks = [group[start : start + size] for start in range(0, len(group), size)]
-            plans += [ArrayPlan(tuple(chunk), after) for chunk in chunks]
+            plans += [ArrayPlan(tuple(chunk), kind[0]) for chunk in chunks]
             sent.update(pack["id"] for pack in group)
     return plans
 

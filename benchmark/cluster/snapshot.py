@@ -42,11 +42,12 @@ class Snapshot:
         return {"BENCH_COMMIT": self.commit or "", "BENCH_DIRTY": self.dirty or ""}
 
 
-def take_snapshot(store: Path, root: Path = ROOT) -> Snapshot:
+def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> Snapshot:
     """Copy the code below ``root`` into a folder of ``store`` that is named by its content.
 
     The copy also holds ``origin.json`` (commit, installed versions) and ``changes.diff`` (what
-    differs from the commit). Raises UserError where there are files too large to be code.
+    differs from the commit). Without ``write`` only its name is found. Raises UserError where
+    there are files too large to be code.
     """
     contents = _read_tree(root)
     commit = _git(root, "rev-parse", "HEAD")
@@ -58,7 +59,7 @@ def take_snapshot(store: Path, root: Path = ROOT) -> Snapshot:
     # The same files may belong to two commits; each result names its own.
     digest.update(f"{commit} {dirty}".encode())
     path = store / digest.hexdigest()[:16]
-    if not path.exists():
+    if write and not path.exists():
         store.mkdir(parents=True, exist_ok=True, mode=0o700)
         origin = {"commit": commit, "dirty": dirty, "installed": _installed()}
         _write_tree(path, contents, {"schema": 1, **origin}, changes)

@@ -37,8 +37,9 @@ _PATIENCE_SECONDS = 300.0
 class Request:
     """What to send.
 
-    ``folder`` is created, for this submission alone; ``code`` holds the package that the tasks
-    run. ``elsewhere``: the tasks (``1234_5``) of teachers that were sent earlier.
+    ``folder`` is created, for this submission alone, with ``files`` (by their place in it);
+    ``code`` holds the package that the tasks run. ``resources``: what a task asks for, by pack
+    id. ``elsewhere``: the tasks (``1234_5``) of teachers that were sent earlier.
     """
 
     table: str
@@ -46,9 +47,10 @@ class Request:
     folder: Path
     packs: Sequence[PackData]
     profile: Profile
-    resources: Resources
+    resources: Mapping[str, Resources]
     limits: Limits
     code: Path
+    files: Mapping[str, bytes] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     module: str = TASK_MODULE
@@ -60,7 +62,9 @@ class Request:
 
     def plans(self) -> list[ArrayPlan]:
         """The arrays, in the order in which they are sent."""
-        return plan_arrays(self.packs, self.array_size, self.elsewhere)
+        return plan_arrays(
+            self.packs, self.array_size, self.elsewhere, lambda pack: self.resources[pack["id"]]
+        )
 
 
 @dataclass
@@ -106,6 +110,9 @@ def submit(request: Request) -> Sent:
     sent = Sent(tasks=dict(request.elsewhere))
     record = _record(request, plans)
     try:
+        for name, content in request.files.items():
+            (request.folder / name).parent.mkdir(exist_ok=True)
+            (request.folder / name).write_bytes(content)
         for number, plan in enumerate(plans):
             write_array(request.folder / f"array-{number}.jsonl", plan.packs)
             write_index(request.folder, number, plan.packs)
@@ -197,7 +204,7 @@ def _script(request: Request, number: int, plan: ArrayPlan, tasks: Mapping[str, 
         tasks=len(plan.packs),
         command=["-m", request.module, str(request.folder / f"array-{number}.jsonl")],
         profile=request.profile,
-        resources=request.resources,
+        resources=request.resources[plan.packs[0]["id"]],
         code=request.code,
         environment={"BENCH_NONCE": tag.nonce, **request.environment},
         after=tuple(tasks[name] for name in plan.after),

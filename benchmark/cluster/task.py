@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.cluster import hold, slurm
 from benchmark.cluster.arrays import read_pack
 from benchmark.cluster.survive import EXIT_INTERRUPTED, Interruption, settle, this_job
 from benchmark.cluster.tag import Tag
 from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.train.watcher import Outcome
 
 Pack = dict[str, Any]
 
@@ -99,3 +103,64 @@ def _show(pack: Pack) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+# -- training -----------------------------------------------------------------------------------
+
+
+def train(pack: Pack, interruption: Interruption) -> Report:
+    """Train a pack here until it is done or interrupted."""
+    from benchmark.train.pack import Surroundings, train_pack
+    from benchmark.train.report import Lines
+
+    where = Surroundings(
+        runs_dir=Path(pack["runs_dir"]),
+        data_dir=Path(pack["data_dir"]),
+        reader=pack["reader"],
+        stop=lambda: interruption.received.name if interruption.received else None,
+        reporter=Lines,
+        **_checkpoint_seconds(),
+    )
+    if not where.runs_dir.is_dir():
+        raise UserError(f"the runs directory {where.runs_dir} is not visible on {os.uname()[1]}")
+    try:
+        return report_of(train_pack(pack, where))
+    except UserError:
+        raise
+    except Exception as error:  # a failure like any other, whose traceback goes to the log
+        traceback.print_exc()
+        words = " ".join(str(error).split()) or "no reason given"
+        return Report(1, (f"{type(error).__name__}: {words}",))
+
+
+def report_of(outcome: Outcome) -> Report:
+    """Say of a pack's outcome what a task has to know.
+
+    A run that another process holds, or that is cancelled, is no failure.
+    """
+    endings = set(outcome.endings.values())
+    failed = [key for key, ending in outcome.endings.items() if ending == "failed"]
+    return Report(
+        code=outcome.exit_code,
+        reasons=tuple(outcome.reasons.get(key, "no reason given") for key in failed),
+        interrupted=bool(endings & {"interrupted", "cancelled"}),
+        advanced=outcome.advanced,
+        cancelled="cancelled" in endings and "interrupted" not in endings,
+    )
+
+
+def _checkpoint_seconds() -> dict[str, float]:
+    """How often to save, where BENCH_CHECKPOINT_SECONDS says it; never a matter of numbers."""
+    text = os.environ.get("BENCH_CHECKPOINT_SECONDS")
+    if text is None:
+        return {}
+    try:
+        return {"checkpoint_seconds": float(text)}
+    except ValueError as error:
+        raise UserError(
+            f"BENCH_CHECKPOINT_SECONDS is '{text}', which is no number of seconds"
+        ) from error
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_task(Path(sys.argv[1]), train))

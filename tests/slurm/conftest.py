@@ -160,7 +160,7 @@ def request_for(cluster: Cluster, tmp_path: Path) -> Callable[..., Request]:
             folder=tmp_path / f"submission-{nonce}",
             packs=packs,
             profile=profile,
-            resources=Resources(1, "0", "100M"),
+            resources={pack["id"]: Resources(1, "0", "100M") for pack in packs},
             limits=slurm.read_limits(),
             code=PROJECT,
             elsewhere=elsewhere,

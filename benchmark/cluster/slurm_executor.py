@@ -1,0 +1,190 @@
+"""Train on a Slurm cluster: everything is checked first, then packs go out as job arrays.
+
+What a user sees of it; the parts are check, snapshot, submit and queue. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from benchmark.cluster import queue, slurm
+from benchmark.cluster.check import check_profile, check_visible
+from benchmark.cluster.estimate import estimate
+from benchmark.cluster.profile import Profile, Resources, Site, cap_resources, load_profile
+from benchmark.cluster.profile import load_site as read_site
+from benchmark.cluster.snapshot import take_snapshot
+from benchmark.cluster.submissions import queued_packs
+from benchmark.cluster.submit import Request, dry_run, fitting, shared_directory, submit
+from benchmark.cluster.units import gpu_count
+from benchmark.cluster.wait import wait_for
+from benchmark.errors import UserError
+from benchmark.packs import Pack
+from benchmark.submission import Queued, Submission
+from benchmark.teachers import teachers_dir
+
+
+def slurm_executor(profile_name: str | None) -> tuple[SlurmExecutor, str]:
+    """Return the executor for a profile, and what ``device: auto`` means there.
+
+    That is cuda where the profile sets ``gpus``, and cpu where it does not or sets 0; a recipe
+    whose own device is cuda gets a GPU either way. Raises UserError for an unknown profile,
+    key or value.
+    """
+    site = read_site()
+    profile = load_profile(profile_name or "default", site)
+    wanted = profile.gpus is not None and gpu_count(profile.gpus) > 0
+    return SlurmExecutor(profile, site), "cuda" if wanted else "cpu"
+
+
+class SlurmExecutor:
+    """Sends packs to Slurm (a submission.QueueExecutor)."""
+
+    def __init__(self, profile: Profile, site: Site) -> None:
+        self._profile = profile
+        self._site = site
+        self._own_tasks = 0
+        self._request: Request | None = None
+
+    @property
+    def runs_dir(self) -> Path | None:
+        """Where the profile puts runs, None where it leaves that open."""
+        return self._profile.runs
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where the profile finds data, None where it leaves that open."""
+        return self._profile.data
+
+    def in_flight(self, runs_dir: Path) -> dict[str, Queued]:
+        """Ask squeue once for the runs that wait or run in an earlier submission, by key."""
+        snapshot = queue.read(time.time(), accounting=False)
+        self._own_tasks = sum(len(record.tasks) for record in snapshot.queued)
+        found: dict[str, Queued] = {}
+        for pack, state in queued_packs(runs_dir, snapshot):
+            assert pack.task is not None
+            for key in pack.run_keys:
+                if key not in found or state.name == "running":
+                    found[key] = Queued(pack.pack_id, pack.task, f"{state.name} ({state.detail})")
+        return found
+
+    def announce(self, submission: Submission) -> list[str]:
+        """Hold the submission against the cluster, and say what would be sent.
+
+        Raises UserError where the cluster would refuse it or let it wait for ever.
+        """
+        request = self._request = self._make_request(submission)
+        needs = Counter(request.resources[pack["id"]] for pack in request.packs)
+        for need in needs:
+            check_profile(self._profile, need)
+        sent = {pack["id"] for pack in request.packs}
+        packs = [pack for pack in submission.packs if pack.id in sent]
+        arrays = request.plans()
+        waiting = sum(bool(array.after) for array in arrays)
+        lines = [
+            f"cluster {request.limits.cluster}, profile {self._profile.name}: partition"
+            f" {self._profile.partition or '(the default)'}, time {self._profile.time}",
+            f"{sum(len(pack.runs) for pack in packs)} runs in"
+            f" {_join(f'{count} tasks of {_describe(need)}' for need, count in needs.items())}",
+            f"{len(arrays)} job arrays"
+            + (f", of which {waiting} wait for a teacher" if waiting else ""),
+            estimate(packs, request.resources, submission.runs_dir).words(),
+        ]
+        if self._profile.runs is not None:
+            lines.append(f"runs lie in {submission.runs_dir}; set BENCH_RUNS to it to collect them")
+        left_out = len(submission.packs) - len(packs)
+        if left_out:
+            lines.append(f"{left_out} more tasks do not fit into the queue; submit again later")
+        return lines
+
+    def rehearse(self, submission: Submission) -> str:
+        """Return the sbatch scripts of an announced submission; nothing is written or queued."""
+        assert self._request is not None
+        code = take_snapshot(_code_store(submission.runs_dir), write=False)
+        return dry_run(replace(self._request, code=code.path))
+
+    def start(self, submission: Submission, wait: bool) -> int:
+        """Send an announced submission; with ``wait`` return when its runs have ended."""
+        assert self._request is not None
+        note = check_visible(submission.runs_dir, self._profile)
+        if note is not None:
+            _say(note)
+        store = _code_store(submission.runs_dir)
+        shared_directory(store.parent)
+        code = take_snapshot(store)
+        request = replace(
+            self._request,
+            code=code.path,
+            environment={**self._request.environment, **code.environment},
+        )
+        sent = submit(request)
+        jobs = ", ".join(map(str, sent.jobs[:8])) + (", ..." if len(sent.jobs) > 8 else "")
+        _say(f"sent {len(request.packs)} tasks as jobs {jobs}; logs: {request.folder}")
+        if not wait:
+            return 0
+        packs = {pack["id"] for pack in request.packs}
+        keys = [run.key for pack in submission.packs if pack.id in packs for run in pack.runs]
+        code_of_rest = 1 if len(packs) < len(submission.packs) else 0
+        return max(code_of_rest, self.wait_for([*keys, *submission.queued], submission.runs_dir))
+
+    def wait_for(self, keys: Iterable[str], runs_dir: Path) -> int:
+        """Return when none of these runs is queued: 0 if each has its result, else 1."""
+        return wait_for(keys, runs_dir, self._site.refresh_seconds)
+
+    def _make_request(self, submission: Submission) -> Request:
+        limits = slurm.read_limits()
+        folder = submission.folder.resolve()
+        resources = {pack.id: self._resources(pack) for pack in submission.packs}
+        room = limits.max_job_count - queue.tasks_of_everybody()
+        if self._profile.max_jobs is not None:
+            room = min(room, self._profile.max_jobs - self._own_tasks)
+        # Copies, so that edits made while tasks wait change nothing.
+        copies = {path: f"plugins/{path.name}" for path in submission.plugins}
+        copied = replace(submission, plugins=tuple(folder / name for name in copies.values()))
+        return Request(
+            table=submission.table,
+            nonce=submission.nonce,
+            folder=folder,
+            packs=fitting([copied.content(pack) for pack in submission.packs], room),
+            profile=self._profile,
+            resources=resources,
+            limits=limits,
+            code=Path(),
+            files={name: path.read_bytes() for path, name in copies.items()},
+            environment={"BENCH_TEACHERS": str(teachers_dir().resolve())},
+            elsewhere={queued.pack: queued.task for queued in submission.queued.values()},
+        )
+
+    def _resources(self, pack: Pack) -> Resources:
+        recipes = [run.recipe for run in pack.runs]
+        cuda = any(recipe.device == "cuda" for recipe in recipes)
+        threads = max(recipe.threads for recipe in recipes)
+        need = cap_resources(self._profile, self._profile.resources(threads, cuda), self._site)
+        if cuda and gpu_count(need.gpus) == 0:
+            raise UserError(
+                f"profile {self._profile.name} asks for no GPUs and {pack.label} trains on cuda;"
+                " set gpus in the profile, or add --set recipe.device=cpu"
+            )
+        return need
+
+
+def _code_store(runs_dir: Path) -> Path:
+    """Where copies of the code lie: beside the runs, since compute nodes see those."""
+    return runs_dir.resolve() / ".code" / slurm.user()
+
+
+def _describe(need: Resources) -> str:
+    gpus = f", gpus {need.gpus}" if need.gpus != "0" else ", no GPU"
+    return f"{need.cpus} CPUs{gpus}, {need.mem}"
+
+
+def _join(parts: Iterable[str]) -> str:
+    return " and ".join(parts)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
