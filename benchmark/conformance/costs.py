@@ -68,7 +68,7 @@ def _measured(
         say(f"{info.name}: {costs[info.name]}")
     conditions = {
         "command": "bench methods --json --measure",
-        "what": "processor seconds of a training step with the method / of the plain student's step,"
+        "what": "processor seconds of a step with the method / of the plain student's step,"
         " median of interleaved rounds, teacher features given",
         "pair": list(pair),
         "batch_size": batch_size,

@@ -40,6 +40,12 @@ def built_as_declared(lab: Lab, info: MethodInfo, ref: MethodRef) -> str:
         raise CheckFailedError("predict is not defined in the method's own class body")
     if method.has_gradient_rule and not info.has_update:
         raise CheckFailedError("has_gradient_rule is True but the class defines no update")
+    for name in ("has_gradient_rule", "clips_gradients"):
+        if getattr(method, name) != getattr(info, name)(ref.options):
+            raise CheckFailedError(
+                f"{name} is {getattr(method, name)} in the method but not for planning: derive it"
+                " in Options, under the same name"
+            )
     if method.private_teacher and not info.needs_teacher:
         raise CheckFailedError("a private teacher needs needs_teacher = True")
     _owns_nothing_foreign(method, trainee.student.model, lab.teacher.model)

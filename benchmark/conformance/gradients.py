@@ -12,6 +12,7 @@ from benchmark.conformance.lab import Lab
 from benchmark.conformance.one_step import leaves, main_stage, make_step, named, observe, total
 from benchmark.models.features import Features, Model
 from benchmark.runs import MethodRef
+from benchmark.train.trainee import NO_FEATURES
 
 
 def finite_losses(lab: Lab, ref: MethodRef) -> str:
@@ -76,7 +77,10 @@ def first_stage(lab: Lab, ref: MethodRef) -> str:
     trainee.student.model.train()
     trainee.methods.train()
     seen = observe(lab, trainee)
-    seen = seen._replace(student=trainee.student.model.features(seen.batch.images))
+    student = trainee.student.model.features(seen.batch.images)
+    seen = seen._replace(student=student if method.prepare_student else NO_FEATURES)
+    if method.private_teacher:
+        seen = seen._replace(teacher=seen.private)
     loss = method.prepare_loss(make_step(lab, trainee, seen))
     if not loss.isfinite():
         raise CheckFailedError(f"its loss is {loss.item()}")

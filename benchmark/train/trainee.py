@@ -153,10 +153,7 @@ class Trainee:
     def _main_step(self, batch: Batch, teacher: Features | None) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
-        private = None
-        if self.private_teacher is not None:
-            with torch.no_grad():
-                private = self.private_teacher.features(batch.images)
+        private = self._private_features(batch)
         with self.student.autocast():
             step = self._make_step(batch, teacher, self.epoch)
             terms, logits = self.objective.terms(step, private)
@@ -166,19 +163,27 @@ class Trainee:
         self._add("/correct", (logits.detach().argmax(1) == batch.labels).sum().double())
 
     def _prepare_step(self, batch: Batch, teacher: Features | None) -> None:
+        private = self._private_features(batch)
         for index, optimizer in self._prepare_optimizers.items():
             epoch = self.epoch + self._prepare_epochs[index]
             if epoch < 1:
                 continue
             method = self.objective.methods[index]
+            seen = private if method.private_teacher else teacher
             with self.student.autocast():
-                step = self._make_step(batch, teacher, epoch, method.prepare_student)
+                step = self._make_step(batch, seen, epoch, method.prepare_student)
                 loss = method.prepare_loss(step)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
             total = loss.detach().double() * len(batch.labels)
             self._add(f"first_stage.{self.objective.names[index]}", total)
+
+    def _private_features(self, batch: Batch) -> Features | None:
+        if self.private_teacher is None:
+            return None
+        with torch.no_grad():
+            return self.private_teacher.features(batch.images)
 
     def _make_step(
         self, batch: Batch, teacher: Features | None, epoch: int, student: bool = True

@@ -54,6 +54,16 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "built as declared",
         "a network's own parameters",
     ),
+    "unplanned_rule": (
+        HEAD
+        + GOOD
+        + """
+    def update(self, optimizer, parameters, rest, own) -> None:
+        optimizer.step()
+""",
+        "built as declared",
+        "has_gradient_rule is False in the method but not for planning",
+    ),
     "not_a_scalar": (
         HEAD
         + """
@@ -226,3 +236,33 @@ MISTAKES = {
     )
     for name, (file, check, says) in MISTAKES.items()
 }
+
+# Nothing is wrong with this one: a first stage that sees a private teacher, and no shared one.
+PRIVATE_FIRST_STAGE = (
+    HEAD
+    + """
+    private_teacher = "train"
+
+    def __init__(self, setup: Setup, options: Options) -> None:
+        super().__init__(setup, options)
+        self.encoder = nn.Linear(10, 10).requires_grad_(False)
+
+    @property
+    def prepare_epochs(self) -> int:
+        return 3
+
+    def prepare_parameters(self, student: nn.Module) -> list[nn.Parameter]:
+        return list(self.encoder.requires_grad_(True).parameters())
+
+    def prepare_loss(self, step: Step) -> Tensor:
+        logits = step.need_teacher().logits
+        return (self.encoder(logits) - logits).square().mean()
+
+    def prepared(self) -> None:
+        self.encoder.requires_grad_(False)
+
+    def loss(self, step: Step) -> Tensor:
+        target = self.encoder(step.need_teacher().logits)
+        return self.options.weight * (step.student.logits - target).square().mean()
+"""
+)

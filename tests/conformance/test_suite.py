@@ -12,7 +12,7 @@ from benchmark.conformance.pairs import SMALL, Pair, parse_pair, table_pairs
 from benchmark.conformance.suite import check_method, close_checks, lab_for
 from benchmark.errors import UserError
 from benchmark.methods.catalog import add_plugin, method_infos
-from tests.conformance.broken import MISTAKES
+from tests.conformance.broken import MISTAKES, PRIVATE_FIRST_STAGE
 from tests.conformance.command import bench
 
 # One of a kind each: logits, a first stage, a private teacher, gradient rules, a prediction of
@@ -42,6 +42,15 @@ def test_mistakes_are_found(name: str, tmp_path: Path) -> None:
     finding = find(check, checks[check])
     assert finding.outcome == "FAILED"
     assert says in finding.detail
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_first_stage_may_see_a_private_teacher(tmp_path: Path) -> None:
+    path = tmp_path / "private_first_stage.py"
+    path.write_text(PRIVATE_FIRST_STAGE)
+    add_plugin(path)
+    report = check_method(path.stem, quick=True)
+    assert report.passed, report.text()
 
 
 def test_an_undefined_pair_is_refused_not_failed() -> None:
