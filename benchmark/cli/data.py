@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,14 @@ import typer
 
 from benchmark.cli.app import app
 from benchmark.cli.options import DEFAULT_DATA, DataDir
+
+
+class Storage(StrEnum):
+    """How images are stored in a .beton file."""
+
+    raw = "raw"
+    jpeg = "jpeg"
+
 
 data_app = typer.Typer(help="Datasets: download, write, verify.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -39,6 +48,10 @@ def write(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace other data of that name.")
     ] = False,
+    storage: Annotated[
+        Storage | None,
+        typer.Option("--storage", help="raw or jpeg; what suits the source if left out."),
+    ] = None,
     max_resolution: Annotated[
         int | None, typer.Option("--max-resolution", help="Bound the longest side of images.")
     ] = None,
@@ -49,6 +62,7 @@ def write(
     """Write a dataset as .beton files with a sidecar."""
     from benchmark.data.sidecar import sidecar_path
     from benchmark.data.write import write_dataset
+    from benchmark.progress import progress_line
 
     sidecar = write_dataset(
         name,
@@ -56,6 +70,8 @@ def write(
         data,
         allow_altered,
         overwrite=overwrite,
+        storage=None if storage is None else storage.value,
+        progress=progress_line(name),
         max_resolution=max_resolution,
         jpeg_quality=jpeg_quality,
         workers=workers,
