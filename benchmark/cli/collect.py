@@ -9,9 +9,7 @@ import typer
 
 from benchmark.cli.app import app
 from benchmark.cli.options import (
-    DEFAULT_DATA,
     DEFAULT_RUNS,
-    DataDir,
     Only,
     Plugins,
     RunsDir,
@@ -26,7 +24,7 @@ def collect(
     table: TableName,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="md, tex, csv, json; csv or json alone go to the terminal."),
+        typer.Option("--format", help="md, tex, csv, json; csv or json alone are printed."),
     ] = None,
     protocol: Annotated[
         str | None,
@@ -44,7 +42,6 @@ def collect(
     only: Only = None,
     plugin: Plugins = None,
     runs: RunsDir = DEFAULT_RUNS,
-    data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Fill a table from runs, beside the published numbers, with a verdict for every cell."""
     from benchmark.results.report import collect_table, explain_cell
@@ -52,7 +49,7 @@ def collect(
     add_plugins(plugin)
     chosen = selection(only, None, None)
     if explain is not None:
-        print(explain_cell(table, *explain, runs_dir=runs, protocol=protocol))
+        print(explain_cell(table, *explain, runs_dir=runs, protocol=protocol, formats=formats))
         return
     print(
         collect_table(

@@ -1,25 +1,27 @@
 """Compare two sets of runs cell by cell: two commits, two clusters, two versions.
 
-Cells are matched by what they are (dataset, networks, methods with options, recipe), whatever
-the versions of the code and the kind of device, since those are what one wants to compare.
+A cell has changed when its difference is beyond noise (Holm over all cells), when a seed
+diverged on one side only, or, for a public checkpoint that is only evaluated, when its accuracy
+moved by more than arithmetic on another machine explains.
 """
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmark.errors import UserError
-from benchmark.results.index import RunIndex
+from benchmark.errors import UserError, unknown
+from benchmark.results.index import METRICS, STATISTICS
 from benchmark.results.priors import checked_prior, family_prior
+from benchmark.results.run_set import CellRuns, RunSet, read_run_set
 from benchmark.results.statistics import (
     LEVEL,
+    Prior,
     difference,
     holm,
     mean_std,
@@ -28,38 +30,49 @@ from benchmark.results.statistics import (
     side,
 )
 
-Values = dict[int, float]  # by seed
+# Five images of 10,000: what another order of summation may tip over.
+EXACT_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class ComparedCell:
-    """One cell of both sets: means, numbers of seeds, B - A with its 95 % interval.
+    """One cell of both sets: means and numbers of seeds, B - A with its 95 % interval, points.
 
-    ``identical``: the same seeds gave the same values to the last bit. ``changed``: the
-    difference is beyond noise (Holm over all cells). ``p`` is Holm's.
+    ``p`` is Holm's over all cells; None where nothing was tested: no values on a side, the
+    same values, or no noise. ``diverged``: seeds that ended well on one side and diverged on
+    the other. ``identical``: the same seeds gave the same values to the last bit.
     """
 
     name: str
-    mean_a: float
+    mean_a: float | None
     n_a: int
-    mean_b: float
+    mean_b: float | None
     n_b: int
-    delta: float
-    low: float
-    high: float
-    p: float
+    delta: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    diverged: tuple[int, ...]
     identical: bool
+    exact: bool
+    note: str
 
     @property
     def changed(self) -> bool:
         """Whether the cell moved beyond noise."""
-        return not self.identical and self.p <= 1 - LEVEL
+        if self.identical:
+            return False
+        if self.exact:
+            return self.delta is not None and abs(self.delta) > EXACT_TOLERANCE
+        return bool(self.diverged) or (self.p is not None and self.p <= 1 - LEVEL)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Both sets side by side; cells that only one of them has are named."""
 
+    a: RunSet
+    b: RunSet
     cells: tuple[ComparedCell, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
@@ -73,134 +86,184 @@ class Comparison:
         """Return the one line that matters."""
         moved = sum(cell.changed for cell in self.cells)
         same = sum(cell.identical for cell in self.cells)
-        line = f"{len(self.cells)} cells compared: {moved} changed beyond noise, {same} identical"
+        cells = "1 cell" if len(self.cells) == 1 else f"{len(self.cells)} cells"
+        line = f"{cells} compared: {moved} changed beyond noise, {same} identical"
         if self.only_a or self.only_b:
             line += f"; {len(self.only_a)} only in A, {len(self.only_b)} only in B"
-        return line
+        broken = len(self.a.problems) + len(self.b.problems)
+        return line + (f"; {broken} run directories not counted" if broken else "")
 
 
 def compare(a: Path, b: Path, metric: str = "top1", statistic: str = "last") -> Comparison:
-    """Compare two runs directories. Raises UserError where they have no cell in common."""
-    left, right = _cells(a, metric, statistic), _cells(b, metric, statistic)
-    both = sorted(set(left) & set(right))
+    """Compare two runs directories.
+
+    Raises UserError for an unknown metric or statistic, and where no cell is in both.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS, "--metric")
+    if statistic not in STATISTICS:
+        raise unknown("protocol", statistic, STATISTICS, "--protocol")
+    left, right = read_run_set(a, metric, statistic), read_run_set(b, metric, statistic)
+    both = sorted(set(left.cells) & set(right.cells))
     if not both:
         raise UserError(
-            f"no finished cell is in both {a} ({len(left)} cells) and {b} ({len(right)} cells)"
+            f"no ended cell is in both {a} ({len(left.cells)} cells) and {b}"
+            f" ({len(right.cells)} cells)"
         )
-    pairs = [(left[key], right[key]) for key in both]
-    prior = _priors(pairs)
-    found = [_compare(one, two, prior) for one, two in pairs]
-    adjusted = holm([np.nan if cell.identical else cell.p for cell in found])
+    pairs = [_pair(left.cells[key], right.cells[key]) for key in both]
+    slugs = Counter(one.slug for one, _, _ in pairs)
+    priors = _priors([(one, two) for one, two, _ in pairs])
+    found = [
+        _compare(one, two, note, priors, one.slug if slugs[one.slug] == 1 else one.key)
+        for one, two, note in pairs
+    ]
+    adjusted = holm([np.nan if cell.p is None else cell.p for cell in found])
     cells = tuple(
-        ComparedCell(**{**vars(cell), "p": 1.0 if cell.identical else float(p)})
+        cell if cell.p is None else replace(cell, p=float(p))
         for cell, p in zip(found, adjusted, strict=True)
     )
-    return Comparison(
-        cells,
-        tuple(left[key].name for key in sorted(set(left) - set(right))),
-        tuple(right[key].name for key in sorted(set(right) - set(left))),
-    )
+    return Comparison(left, right, cells, _only(left, right), _only(right, left))
 
 
-@dataclass(frozen=True)
-class _Cell:
-    name: str
-    model: str
-    values: Mapping[int, float]
+def _only(these: RunSet, others: RunSet) -> tuple[str, ...]:
+    keys = set(these.cells) - set(others.cells)
+    return tuple(sorted(cell.key for key in keys for cell in these.cells[key]))
 
 
-def _cells(runs_dir: Path, metric: str, statistic: str) -> dict[str, _Cell]:
-    if not runs_dir.is_dir():
-        raise UserError(f"{runs_dir} is no directory of runs")
-    index = RunIndex(runs_dir)
-    index.refresh()
-    runs = defaultdict(dict)  # type: defaultdict[str, Values]
-    for run in index.all_runs():
-        if run.state == "done":
-            runs[run.cell][run.seed] = run.values[metric, statistic]
-    found = {}
-    for key, (_, identity) in index.all_cells().items():
-        if runs.get(key):
-            comparable = json.dumps(_comparable(identity), sort_keys=True)
-            found[comparable] = _Cell(key.rpartition("-")[0], identity["model"], runs[key])
-    return found
+def _pair(a: Sequence[CellRuns], b: Sequence[CellRuns]) -> tuple[CellRuns, CellRuns, str]:
+    """Return which variants are compared: the same on both sides if there are, else the last."""
+    notes = []
+    same = {cell.identity for cell in a} & {cell.identity for cell in b}
+    picked = []
+    for name, several in (("A", a), ("B", b)):
+        wanted = [cell for cell in several if cell.identity in same] or list(several)
+        chosen = max(wanted, key=lambda cell: (len(cell.values), cell.made_by, cell.key))
+        picked.append(chosen)
+        if len(several) > 1:
+            notes.append(f"{name} has {len(several)} versions or devices of it: {chosen.key} taken")
+    one, two = picked
+    if one.teachers and two.teachers and not one.teachers & two.teachers:
+        notes.append("their teachers are of different cells")
+    return one, two, "; ".join(notes)
 
 
-def _comparable(identity: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(identity))
-    del plain["versions"], plain["recipe"]["device"]
-    for method in plain["methods"]:
-        del method["version"]
-    return plain
-
-
-def _priors(pairs: list[tuple[_Cell, _Cell]]) -> dict[str, tuple[float, float]]:
-    """Return (sigma, df) by network, the family's unless the runs themselves are noisier."""
-    stds: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for pair in pairs:
-        for cell in pair:
+def _priors(pairs: Sequence[tuple[CellRuns, CellRuns]]) -> dict[str, Prior]:
+    """Return the prior by network: its family's unless the runs themselves are noisier."""
+    stds: dict[Prior, list[tuple[float, int]]] = defaultdict(list)
+    cells = [cell for pair in pairs for cell in pair]
+    for cell in cells:
+        if len(cell.values) > 1 and not cell.exact:
             _, std = mean_std(list(cell.values.values()))
-            if std is not None:
-                stds[family_prior(cell.model).name].append((std, len(cell.values)))
-    found = {}
-    for one, _ in pairs:
-        prior = family_prior(one.model)
-        seen = stds[prior.name]
-        own = checked_prior(prior, [s for s, _ in seen], [n for _, n in seen]) if seen else prior
-        found[one.model] = (own.sigma, own.df)
-    return found
+            assert std is not None
+            stds[family_prior(cell.model)].append((std, len(cell.values)))
+    checked = {
+        prior: checked_prior(prior, [s for s, _ in seen], [n for _, n in seen])
+        for prior, seen in stds.items()
+    }
+    return {
+        cell.model: checked.get(family_prior(cell.model), family_prior(cell.model))
+        for cell in cells
+    }
 
 
-def _compare(a: _Cell, b: _Cell, priors: dict[str, tuple[float, float]]) -> ComparedCell:
-    sigma, df = priors[a.model]
-    left, right = list(a.values.values()), list(b.values.values())
-    mean_a, std_a = mean_std(left)
-    mean_b, std_b = mean_std(right)
-    if set(a.values) == set(b.values):
-        steps = [b.values[seed] - a.values[seed] for seed in sorted(a.values)]
-        mean, std = mean_std(steps)
-        found = paired_difference(mean, len(steps), np.nan if std is None else std, sigma, df)
-    else:
-        one = side(mean_a, len(left), np.nan if std_a is None else std_a)
-        two = side(mean_b, len(right), np.nan if std_b is None else std_b)
-        found = difference(two, noise(two, sigma, df), one, noise(one, sigma, df))
-    return ComparedCell(
-        name=a.name,
+def _compare(
+    a: CellRuns, b: CellRuns, note: str, priors: Mapping[str, Prior], name: str
+) -> ComparedCell:
+    left, right = dict(a.values), dict(b.values)
+    mean_a = mean_std(list(left.values()))[0] if left else None
+    mean_b = mean_std(list(right.values()))[0] if right else None
+    diverged = (set(left) & b.diverged) | (set(right) & a.diverged)
+    cell = ComparedCell(
+        name=name,
         mean_a=mean_a,
         n_a=len(left),
         mean_b=mean_b,
         n_b=len(right),
-        delta=mean_b - mean_a,
-        low=float(found.low),
-        high=float(found.high),
-        p=float(found.p),
-        identical=dict(a.values) == dict(b.values),
+        delta=None if mean_a is None or mean_b is None else mean_b - mean_a,
+        low=None,
+        high=None,
+        p=None,
+        diverged=tuple(sorted(diverged)),
+        identical=left == right and a.diverged == b.diverged,
+        exact=a.exact,
+        note=note,
     )
+    if cell.identical or cell.exact or cell.delta is None:
+        return cell
+    found = _test(left, right, priors[a.model])
+    return replace(cell, low=float(found.low), high=float(found.high), p=float(found.p))
+
+
+def _test(left: Mapping[int, float], right: Mapping[int, float], prior: Prior) -> Any:
+    """Return B - A: seed by seed where both have the same seeds."""
+    if set(left) == set(right):
+        mean, std = mean_std([right[seed] - left[seed] for seed in sorted(left)])
+        return paired_difference(mean, len(left), _or_nan(std), prior.sigma, prior.df)
+    one, two = (
+        side(mean, len(values), _or_nan(std))
+        for values in (left, right)
+        for mean, std in [mean_std(list(values.values()))]
+    )
+    return difference(
+        two, noise(two, prior.sigma, prior.df), one, noise(one, prior.sigma, prior.df)
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+# -- in words -------------------------------------------------------------------------------
 
 
 def describe_comparison(found: Comparison) -> str:
     """Return a comparison for people: the cells that moved first, then the rest."""
-    lines = []
+    lines = [f"{name}: {_describe_set(runs)}" for name, runs in (("A", found.a), ("B", found.b))]
     for cell in sorted(found.cells, key=lambda c: (not c.changed, c.name)):
-        word = "identical" if cell.identical else "CHANGED" if cell.changed else "within noise"
-        lines.append(
-            f"{word:12} {cell.delta:+7.2f} [{cell.low:+.2f}, {cell.high:+.2f}]"
-            f"  {cell.mean_a:.2f} ({cell.n_a}) -> {cell.mean_b:.2f} ({cell.n_b})  {cell.name}"
-        )
+        word = "CHANGED" if cell.changed else "identical" if cell.identical else "within noise"
+        line = f"{word:12} {_describe_delta(cell)}  {cell.name}"
+        if cell.diverged:
+            line += f"; seeds {', '.join(map(str, cell.diverged))} diverged on one side"
+        lines.append(line + (f" ({cell.note})" if cell.note else ""))
     lines += [f"only in A    {name}" for name in found.only_a]
     lines += [f"only in B    {name}" for name in found.only_b]
-    lines.append(found.summary())
-    return "\n".join(lines)
+    for name, runs in (("A", found.a), ("B", found.b)):
+        lines += [f"not counted  {name}: {problem}" for problem in runs.problems]
+    return "\n".join([*lines, found.summary()])
+
+
+def _describe_set(runs: RunSet) -> str:
+    commits = ", ".join(commit[:12] for commit in runs.commits) or "unknown commit"
+    return f"{runs.path}, {runs.runs} runs of {len(runs.cells)} cells, {commits}"
+
+
+def _describe_delta(cell: ComparedCell) -> str:
+    delta = "      -" if cell.delta is None else f"{cell.delta:+7.2f}"
+    interval = ""
+    if cell.low is not None and cell.high is not None:
+        interval = f"[{cell.low:+.2f}, {cell.high:+.2f}]"
+    a, b = (
+        f"{'none' if mean is None else f'{mean:.2f}'} ({n})"
+        for mean, n in ((cell.mean_a, cell.n_a), (cell.mean_b, cell.n_b))
+    )
+    return f"{delta} {interval:16} {a} -> {b}"
 
 
 def comparison_to_json(found: Comparison) -> dict[str, Any]:
     """Return a comparison as JSON values."""
-    cells = [{**vars(cell), "changed": cell.changed} for cell in found.cells]
     return {
         "schema": 1,
         "summary": found.summary(),
         "changed": found.changed,
-        "cells": cells,
+        **{
+            name: {"path": str(runs.path), "runs": runs.runs, "commits": list(runs.commits)}
+            for name, runs in (("a", found.a), ("b", found.b))
+        },
+        "cells": [
+            {**vars(cell), "diverged": list(cell.diverged), "changed": cell.changed}
+            for cell in found.cells
+        ],
         "only_a": list(found.only_a),
         "only_b": list(found.only_b),
+        "not_counted": [*found.a.problems, *found.b.problems],
     }

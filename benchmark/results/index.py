@@ -1,8 +1,9 @@
 """A private index of run directories, so that collecting 100,000 runs takes seconds.
 
-The directories are the truth. The index is a cache in the user's own cache folder, brought up
-to date from directory times at every use, rebuilt when it is damaged, and safe to delete.
-Imports no torch.
+The directories are the truth. The index is an SQLite file in the user's own cache folder,
+brought up to date from file times at every use. It is never in the way: where it is damaged it
+is made anew, where it cannot be written (or another collector writes it for too long) the
+directories are read into memory instead. Imports no torch.
 """
 
 from __future__ import annotations
@@ -10,36 +11,43 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmark import files, recipe, runs
 from benchmark.errors import UserError
-from benchmark.files import read_json
-from benchmark.rundir import RunDir
-from benchmark.runs import SCHEMA, Run
-from benchmark.yamlfile import validate
+from benchmark.results import records
+from benchmark.results.records import METRICS, STATISTICS, RunReader, RunRecord
 
-STATISTICS = ("last", "best", "median_of_last_5", "mean_of_last_5")
-METRICS = ("top1", "top5")
+__all__ = ["METRICS", "STATISTICS", "IndexedRun", "RunIndex"]
+
 _VALUES = tuple(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS)
-# Raised whenever the tables below change: an index of another layout is thrown away.
-_LAYOUT = 1
-_TABLES = f"""
-create table if not exists cells (cell text primary key, signature text, identity text);
-create table if not exists runs (
-    key text primary key, mtime integer, cell text, signature text, seed integer,
-    teacher text, state text, reason text, val_top1 real, {", ".join(f"{v} real" for v in _VALUES)}
-);
-create index if not exists by_signature on runs (signature);
-"""
+_NAMES = tuple((metric, statistic) for metric in METRICS for statistic in STATISTICS)
+_FIELDS = "key, stamp, cell, seed, teacher, state, reason, commit_id, val_top1"
+_TABLES = {
+    "made_by": "create table made_by (code text)",
+    "cells": "create table cells (cell text primary key, signature text, identity text)",
+    "runs": "create table runs (key text primary key, stamp text, cell text, seed integer,"
+    " teacher text, state text, reason text, commit_id text, val_top1 real,"
+    f" {' real, '.join(_VALUES)} real)",
+}
+_LOOKUPS = (
+    "create index by_cell on runs (cell)",
+    "create index by_signature on cells (signature)",
+)
+_LOCK_SECONDS = 20.0
+# File times advance in steps (4 ms on Linux, up to 2 s elsewhere): a file younger than this may
+# change once more without its time showing it, and is read again at the next use.
+_YOUNG_NS = 3_000_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IndexedRun:
     """One run directory as collecting sees it.
 
@@ -54,202 +62,237 @@ class IndexedRun:
     teacher: str | None
     state: str
     reason: str | None
+    commit: str | None
     val_top1: float | None
     values: dict[tuple[str, str], float]
 
 
-def signature(run: Run) -> str:
-    """Return what a run and a slot must have in common to belong together, overrides or not."""
-    teacher = run.teacher.model if run.teacher else ""
-    return "|".join([run.dataset.name, teacher, run.model, *(m.name for m in run.methods)])
-
-
 class RunIndex:
-    """The index of one runs directory."""
+    """The index of one runs directory.
+
+    ``foreign``: how many entries of the directory are no runs, counted by :meth:`refresh`.
+    """
 
     def __init__(self, runs_dir: Path, cache_dir: Path | None = None) -> None:
         self.runs_dir = runs_dir
-        cache = cache_dir or _cache_dir()
-        name = hashlib.sha256(str(runs_dir.resolve()).encode()).hexdigest()[:16]
-        self._path = cache / f"runs-{name}-v{_LAYOUT}.sqlite"
+        self.foreign = 0
+        name = hashlib.sha256(os.fsencode(runs_dir.resolve())).hexdigest()[:16]
+        self._path = (cache_dir or _cache_dir()) / f"runs-{name}.sqlite"
         self._database = self._open()
+
+    # -- bringing it up to date -------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Bring the index up to date: runs whose files changed are read again.
+
+        Raises UserError where the runs directory cannot be read.
+        """
+        try:
+            self._refresh()
+        except sqlite3.DatabaseError as error:
+            self._give_up(error)
+
+    def _refresh(self) -> None:
+        known = dict(self._database.execute("select key, stamp from runs"))
+        cells = {cell for (cell,) in self._database.execute("select cell from cells")}
+        reader = RunReader(self.runs_dir, cells)
+        now = time.time_ns()
+        rows: list[tuple[Any, ...]] = []
+        seen: set[str] = set()
+        self.foreign = 0
+        for name, is_directory in _entries(self.runs_dir):
+            stamp = records.look(self.runs_dir, name) if is_directory else None
+            if stamp is None:
+                self.foreign += 1
+                continue
+            key = _storable(name)
+            seen.add(key)
+            if known.get(key) == stamp.text and not stamp.error:
+                continue
+            record = reader.read(name, stamp)
+            if record is None:  # deleted in between
+                seen.discard(key)
+                continue
+            settled = not stamp.error and now - stamp.newest_ns > _YOUNG_NS
+            rows.append(_row(key, stamp.text if settled else "", record))
+        gone = [(key,) for key in known if key not in seen]
+        self._write(gone, rows, reader.new_cells)
+
+    def _write(
+        self, gone: list[tuple[str]], rows: list[tuple[Any, ...]], cells: list[tuple[str, str, str]]
+    ) -> None:
+        if not (gone or rows or cells):
+            return
+        marks = ", ".join("?" * (len(_FIELDS.split(", ")) + len(_VALUES)))
+        with self._database:
+            self._database.executemany("delete from runs where key = ?", gone)
+            self._database.executemany("insert or replace into cells values (?, ?, ?)", cells)
+            self._database.executemany(f"insert or replace into runs values ({marks})", rows)
+
+    # -- asking it --------------------------------------------------------------------------
+
+    def runs(self, signatures: Iterable[str]) -> list[IndexedRun]:
+        """Return the indexed runs whose cells have these signatures, by key."""
+        query = (
+            f"select {_FIELDS}, {', '.join(_VALUES)} from runs natural join"
+            " (select cell from cells where signature in (#)) order by key"
+        )
+        return sorted(map(_indexed, self._in_parts(query, signatures)), key=lambda run: run.key)
+
+    def cells(self, signatures: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return signature and identity of the cells of these signatures, by cell key."""
+        query = "select cell, signature, identity from cells where signature in (#)"
+        return {c: (place, json.loads(i)) for c, place, i in self._in_parts(query, signatures)}
+
+    def all_runs(self) -> list[IndexedRun]:
+        """Return every run whose cell is known, by key."""
+        query = f"select {_FIELDS}, {', '.join(_VALUES)} from runs where cell != '' order by key"
+        return [_indexed(row) for row in self._ask(query)]
+
+    def all_cells(self) -> dict[str, dict[str, Any]]:
+        """Return the identity of every cell, by cell key."""
+        return {c: json.loads(i) for c, i in self._ask("select cell, identity from cells")}
+
+    def cells_of(self, keys: Iterable[str]) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Return seed and cell identity of the runs with these keys, where they are there."""
+        query = (
+            "select key, seed, identity from runs join cells on runs.cell = cells.cell"
+            " where key in (#)"
+        )
+        return {k: (seed, json.loads(i)) for k, seed, i in self._in_parts(query, keys)}
+
+    def broken(self) -> list[tuple[str, str]]:
+        """Return key and reason of every run directory that cannot be counted."""
+        return self._ask("select key, reason from runs where state = 'broken' order by key")
+
+    def count(self) -> int:
+        """Return how many run directories there are."""
+        return int(self._ask("select count(*) from runs")[0][0])
+
+    def _in_parts(self, query: str, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        wanted = sorted(set(names))
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            yield from self._ask(query.replace("#", ", ".join("?" * len(part))), part)
+
+    def _ask(self, query: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._database.execute(query, tuple(values)).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._give_up(error)
+            return self._database.execute(query, tuple(values)).fetchall()
+
+    # -- the file ---------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return self._connect(str(self._path))
-        except sqlite3.DatabaseError:
-            self._path.unlink(missing_ok=True)  # damaged: it is only a cache
-            return self._connect(str(self._path))
+            return _connect(str(self._path))
         except OSError:
-            return self._connect(":memory:")  # no place for a cache: read everything
-
-    @staticmethod
-    def _connect(path: str) -> sqlite3.Connection:
-        database = sqlite3.connect(path, timeout=60)
-        database.executescript(_TABLES)
-        return database
-
-    def refresh(self) -> None:
-        """Bring the index up to date: directories whose time changed are read again.
-
-        Raises UserError where the runs directory cannot be read.
-        """
-        known = dict(self._database.execute("select key, mtime from runs"))
-        seen: set[str] = set()
-        changed: list[tuple[str, int]] = []
-        for key, mtime in _directories(self.runs_dir):
-            seen.add(key)
-            if known.get(key) != mtime:
-                changed.append((key, mtime))
-        gone = [(key,) for key in known if key not in seen]
-        with self._database:
-            self._database.executemany("delete from runs where key = ?", gone)
-            for key, mtime in changed:
-                self._read(key, mtime)
-
-    def _read(self, key: str, mtime: int) -> None:
-        rundir = RunDir(self.runs_dir, key)
-        if not rundir.cell.exists():
-            return  # not a run, or just being made
+            return _connect(":memory:")
+        except sqlite3.DatabaseError as error:
+            if not _is_damaged(error):
+                return _connect(":memory:")
         try:
-            run = rundir.read_run()
-        except UserError as error:
-            self._broken(rundir, mtime, str(error))
-            return
-        state, reason, values, val = _result(rundir)
-        place = signature(run)
-        self._database.execute(
-            "insert or ignore into cells values (?, ?, ?)",
-            (run.cell_key, place, json.dumps(run.cell_identity, sort_keys=True)),
-        )
-        teacher = run.teacher.key if run.teacher else None
-        row = (key, mtime, run.cell_key, place, run.seed, teacher, state, reason, val)
-        numbers = tuple(values.get(name) for name in _VALUES)
-        marks = ", ".join("?" * (len(row) + len(numbers)))
-        self._database.execute(f"insert or replace into runs values ({marks})", row + numbers)
+            self._delete()
+            return _connect(str(self._path))
+        except (OSError, sqlite3.DatabaseError):
+            return _connect(":memory:")
 
-    def _broken(self, rundir: RunDir, mtime: int, reason: str) -> None:
-        # What it would have been is read leniently, so that it is missed in the right place.
-        place = ""
-        with contextlib.suppress(UserError, ValueError):
-            place = signature(validate(Run, read_json(rundir.cell, SCHEMA), ""))
-        self._database.execute(
-            "insert or replace into runs (key, mtime, signature, state, reason)"
-            " values (?, ?, ?, 'broken', ?)",
-            (rundir.key, mtime, place, reason),
-        )
+    def _give_up(self, error: sqlite3.DatabaseError) -> None:
+        """Go on without the file: read everything into memory."""
+        with contextlib.suppress(sqlite3.DatabaseError):
+            self._database.close()
+        if _is_damaged(error):
+            with contextlib.suppress(OSError):
+                self._delete()
+        self._database = _connect(":memory:")
+        self._refresh()
 
-    def runs(self, signatures: Iterable[str]) -> list[IndexedRun]:
-        """Return the indexed runs of these signatures, broken ones included, by key."""
-        wanted = sorted(set(signatures))
-        columns = ", ".join(_VALUES)
-        found = []
-        for part in _batches(wanted, 500):
-            marks = ", ".join("?" * len(part))
-            query = (
-                f"select key, cell, seed, teacher, state, reason, val_top1, {columns} from runs"
-                f" where signature in ({marks}) order by key"
-            )
-            found += [_indexed(row) for row in self._database.execute(query, part)]
-        return found
+    def _delete(self) -> None:
+        # The journal first: beside a new file it would be taken for that file's own.
+        self._path.with_name(self._path.name + "-journal").unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
-    def cells(self, signatures: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return signature and identity of the cells of these signatures, by cell key."""
-        found = {}
-        for part in _batches(sorted(set(signatures)), 500):
-            marks = ", ".join("?" * len(part))
-            query = f"select cell, signature, identity from cells where signature in ({marks})"
-            for cell, place, identity in self._database.execute(query, part):
-                found[cell] = (place, json.loads(identity))
-        return found
 
-    def all_runs(self) -> list[IndexedRun]:
-        """Return every indexed run, by key."""
-        return self.runs(self._signatures())
+def _connect(path: str) -> sqlite3.Connection:
+    """Open an index; one that other code made is emptied, since that may read runs otherwise."""
+    database = sqlite3.connect(path, timeout=_LOCK_SECONDS)
+    try:
+        if not _is_ours(database):
+            with database:
+                database.execute("begin immediate")
+                if not _is_ours(database):  # another process may have made it meanwhile
+                    for name in _TABLES:
+                        database.execute(f"drop table if exists {name}")
+                    for statement in (*_TABLES.values(), *_LOOKUPS):
+                        database.execute(statement)
+                    database.execute("insert into made_by values (?)", (_code(),))
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
 
-    def all_cells(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return signature and identity of every cell, by cell key."""
-        return self.cells(self._signatures())
 
-    def _signatures(self) -> list[str]:
-        query = "select distinct signature from runs where signature != ''"
-        return [signature for (signature,) in self._database.execute(query)]
+def _is_ours(database: sqlite3.Connection) -> bool:
+    if not database.execute("select 1 from sqlite_master where name = 'made_by'").fetchall():
+        return False
+    return database.execute("select code from made_by").fetchall() == [(_code(),)]
 
-    def broken(self) -> list[tuple[str, str]]:
-        """Return key and reason of every run directory that cannot be counted."""
-        query = "select key, reason from runs where state = 'broken' order by key"
-        return [(key, reason) for key, reason in self._database.execute(query)]
 
-    def count(self) -> int:
-        """Return how many run directories there are."""
-        (count,) = self._database.execute("select count(*) from runs").fetchone()
-        return int(count)
+def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+    """Tell damage from a file that is locked, read-only or on a full disk."""
+    return not isinstance(error, sqlite3.OperationalError)
+
+
+@cache
+def _code() -> str:
+    """Return a digest of the code that decides what the index holds."""
+    found = hashlib.sha256(repr(_TABLES).encode())
+    for module in (records, files, recipe, runs):
+        assert module.__file__ is not None
+        found.update(Path(module.__file__).read_bytes())
+    return found.hexdigest()
 
 
 def _cache_dir() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "kd-benchmark"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    # Without a home there is no place for a cache, and none can be made below this one.
+    return (base if base.is_absolute() else Path(os.devnull)) / "kd-benchmark"
 
 
-def _directories(root: Path) -> Iterator[tuple[str, int]]:
-    """Yield name and time of every subdirectory; one that vanishes meanwhile is passed over."""
+def _entries(root: Path) -> Iterator[tuple[str, bool]]:
+    """Yield name and kind of everything in a directory that is not hidden."""
     try:
-        entries = os.scandir(root)
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    yield entry.name, _is_directory(entry)
     except FileNotFoundError:
         return
     except OSError as error:
         raise UserError(f"cannot read the runs directory {root}: {error.strerror}") from error
-    with entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            with contextlib.suppress(OSError):
-                if entry.is_dir():
-                    yield entry.name, entry.stat().st_mtime_ns
 
 
-def _result(
-    rundir: RunDir,
-) -> tuple[str, str | None, dict[str, float], float | None]:
-    """Return state, reason, values and held-out accuracy of a run from its result."""
-    if not rundir.result.exists():
-        return "open", None, {}, None
+def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
-        result = read_json(rundir.result, SCHEMA)
-        if result.get("key") != rundir.key:
-            raise UserError(
-                f"{rundir.result} is the result of {result.get('key')}, not of {rundir.key}"
-            )
-        if result["diverged"]:
-            return "diverged", None, {}, None
-        values = _numbers(result, rundir.result)
-    except UserError as error:
-        return "broken", str(error), {}, None
-    except (KeyError, TypeError, ValueError) as error:
-        return "broken", f"{rundir.result} is not a complete result ({error!r})", {}, None
-    val = result.get("val_top1")
-    return "done", None, values, float(val) if isinstance(val, int | float) else None
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
-def _numbers(result: dict[str, Any], path: Path) -> dict[str, float]:
-    found = {}
-    for metric in METRICS:
-        for statistic in STATISTICS:
-            value = float(result["metrics"][metric][statistic])
-            if not (math.isfinite(value) and 0.0 <= value <= 100.0):
-                raise UserError(f"{path}: {metric} {statistic} is {value}, not a percentage")
-            found[f"{metric}_{statistic}"] = value
-    return found
+def _row(key: str, stamp: str, record: RunRecord) -> tuple[Any, ...]:
+    told = (record.cell, record.seed, record.teacher, record.state, record.reason, record.commit)
+    texts = (_storable(value) if isinstance(value, str) else value for value in told)
+    return (key, stamp, *texts, record.val_top1, *(record.values.get(name) for name in _NAMES))
+
+
+def _storable(text: str) -> str:
+    """Return text without what no file can hold: names need not be UTF-8, nor need JSON be."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _indexed(row: tuple[Any, ...]) -> IndexedRun:
-    key, cell, seed, teacher, state, reason, val, *numbers = row
-    names = [(metric, statistic) for metric in METRICS for statistic in STATISTICS]
-    values = {n: v for n, v in zip(names, numbers, strict=True) if v is not None}
-    return IndexedRun(key, cell or "", seed or 0, teacher, state, reason, val, values)
-
-
-def _batches(items: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    key, _, cell, seed, teacher, state, reason, commit, val, *numbers = row
+    values = dict(zip(_NAMES, numbers, strict=True)) if state == "done" else {}
+    return IndexedRun(key, cell, seed, teacher, state, reason, commit, val, values)

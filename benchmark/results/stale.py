@@ -7,11 +7,13 @@ overrides by collection, and listed here with the reason. Nothing is deleted.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.results.collect import collect, foreign_runs
+from benchmark.results.assign import Pairs
+from benchmark.results.collect import collect
 from benchmark.results.index import RunIndex
 from benchmark.spec import Table
 from benchmark.tables import load_table
@@ -24,7 +26,7 @@ class StaleRun:
     key: str
     row: str
     column: str
-    changes: dict[str, tuple[Any, Any]]
+    changes: Pairs
 
     def line(self) -> str:
         """Return the run and the reason as a line."""
@@ -37,14 +39,15 @@ class StaleRun:
 
 def stale_runs(table: Table, index: RunIndex) -> list[StaleRun]:
     """Return the runs that belong to a slot but are not the table's own, by key."""
-    collected = collect(table, index)
-    found = []
-    for (row, column), groups in collected.groups.items():
-        for group in groups:
-            if group.differences:
-                changes = foreign_runs(collected, (row, column), group)
-                found += [StaleRun(run.key, row, column, changes) for run in group.runs]
-    return sorted(found, key=lambda run: (run.key, run.row))
+    found = [
+        StaleRun(run.key, row, column, dict(group.differences))
+        for (row, column), groups in collect(table, index).groups.items()
+        for group in groups
+        if group.differences
+        for run in group.runs
+        if run.state != "queued"
+    ]
+    return sorted(found, key=lambda run: (run.key, run.row, run.column))
 
 
 def describe_stale(name: str, runs_dir: Path, as_json: bool) -> str:
@@ -54,9 +57,11 @@ def describe_stale(name: str, runs_dir: Path, as_json: bool) -> str:
     index.refresh()
     found = stale_runs(table, index)
     if as_json:
-        return json.dumps(stale_to_json(table, found), indent=1)
-    lines = [run.line() for run in found]
-    return "\n".join([*lines, f"{table.name}: {len(found)} runs in {runs_dir} do not count"])
+        return json.dumps(stale_to_json(table, found), indent=1, allow_nan=False)
+    runs = {run.key for run in found}
+    count = "1 run does" if len(runs) == 1 else f"{len(runs)} runs do"
+    last = f"{table.name}: {count} not count in {runs_dir.resolve()}; nothing was deleted"
+    return "\n".join([*(run.line() for run in found), last])
 
 
 def stale_to_json(table: Table, found: list[StaleRun]) -> dict[str, Any]:
@@ -69,16 +74,17 @@ def stale_to_json(table: Table, found: list[StaleRun]) -> dict[str, Any]:
                 "run": run.key,
                 "row": run.row,
                 "column": run.column,
-                "changes": {
-                    name: {"run": theirs, "table": ours}
-                    for name, (theirs, ours) in run.changes.items()
-                },
+                "changes": _as_json(run.changes),
             }
             for run in found
         ],
     }
 
 
+def _as_json(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    return {name: {"run": theirs, "table": ours} for name, (theirs, ours) in changes.items()}
+
+
 def _short(value: Any) -> str:
-    text = str(value)
+    text = "unset" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "..."

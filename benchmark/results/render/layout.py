@@ -146,7 +146,7 @@ def show(grid: Grid, key: CellKey, statistic: str, marks: Footnotes, *, is_best:
     word = str(cell.state)
     if cell.values:
         word = f"no {statistic_label(statistic)}"
-    elif cell.state in (State.DONE, State.PARTIAL, State.REFERENCE):
+    elif cell.state in (State.DONE, State.REFERENCE):
         word = str(State.MISSING)
     return Shown(word=word, letters=letters)
 

@@ -1,0 +1,351 @@
+"""Which runs stand for which slot of a table, and what sets them apart from the table's own.
+
+A run is a slot's own when its cell is the table's. The table leaves two things open: the device
+(where a recipe says auto), and, where teachers come from the registry, whether the public
+checkpoint or a teacher trained here was used; runs that differ in these are all its own, but
+stand in groups of their own, by ``kind``. A run that differs in anything else belongs to the
+slot that it differs least from, with every difference named. Pure; imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmark.matrix import Context, Plan, Slot, make_plan
+from benchmark.results.index import IndexedRun
+from benchmark.results.records import signature
+from benchmark.runs import Run, differences, digest
+from benchmark.selection import Selection, accepts, nothing_matches
+from benchmark.spec import Table
+from benchmark.teachers import registered
+
+# A table is about the official data and the cells that it describes, whatever lies on this
+# machine: data that is not official makes an override, a public teacher is told by its digest.
+_NO_DATA = Path("/nonexistent")
+DEVICES = ("cuda", "cpu")
+ENDED = ("done", "diverged")
+
+Place = tuple[str, str]  # row and column
+Pairs = dict[str, tuple[Any, Any]]  # by dotted field: the run's value, the table's
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one cell that stand for one variant of a slot; without differences, its own."""
+
+    variant: int
+    cell: str
+    kind: str
+    differences: Mapping[str, tuple[Any, Any]]
+    runs: tuple[IndexedRun, ...]
+    evaluated: bool = False  # a public checkpoint: nothing was trained
+
+    @property
+    def ended(self) -> int:
+        """How many runs have a result, diverged ones included."""
+        return sum(run.state in ENDED for run in self.runs)
+
+    @cached_property
+    def finished(self) -> tuple[IndexedRun, ...]:
+        """The runs with values, one a seed, in order of seed."""
+        by_seed = {run.seed: run for run in reversed(self.runs) if run.state == "done"}
+        return tuple(by_seed[seed] for seed in sorted(by_seed))
+
+    @property
+    def unlikeness(self) -> str:
+        """The differences as text: groups that share it are overridden alike."""
+        return repr(sorted((name, repr(theirs)) for name, (theirs, _) in self.differences.items()))
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A variant of a slot as the table describes it, on each device."""
+
+    place: Place
+    variant: int
+    runs: tuple[Run, ...]  # by device
+    any_device: bool
+    any_teacher: bool
+    is_teacher: bool
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The cell's identity without what the table leaves open."""
+        return self.stripped(self.runs[0].cell_identity)
+
+    @cached_property
+    def digest(self) -> str:
+        """What a cell must have in common with this one to be its own."""
+        return digest(self.identity)
+
+    @property
+    def leaves_open(self) -> tuple[bool, bool]:
+        """What decides how a cell's identity is stripped."""
+        return self.any_device, self.any_teacher and self.is_teacher
+
+    def stripped(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a cell's identity without what this table leaves open."""
+        found = dict(identity)
+        if self.any_device:
+            found["recipe"] = {k: v for k, v in found["recipe"].items() if k != "device"}
+        if self.any_teacher and found["teacher"] is not None:
+            found["teacher"] = {"model": found["teacher"]["model"]}
+        if self.any_teacher and self.is_teacher:
+            found["weights"] = None
+        return found
+
+
+@dataclass
+class Expected:
+    """What a table consists of: its slots, the seeds of each, and how its runs are told."""
+
+    table: Table
+    slots: tuple[Slot, ...]
+    seeds: tuple[int, ...]
+    only_seeds: Callable[[int], bool]
+    templates: dict[str, list[_Template]] = field(default_factory=dict)  # by signature
+    teachers: dict[str, Run] = field(default_factory=dict)  # by key, of all devices
+
+    def planned(self, slot: Slot) -> int:
+        """Return how many seeds the table wants in a slot."""
+        if not slot.variants:
+            return 0
+        return 1 if self._one_teacher(slot) else len(self.seeds)
+
+    def _one_teacher(self, slot: Slot) -> bool:
+        return slot.row.of == "teacher" and self.table.teacher.seed == "fixed"
+
+    def counts(self, slot: Slot, seed: int) -> bool:
+        """Tell whether a run of that seed may stand in a slot."""
+        return seed == 0 if self._one_teacher(slot) else self.only_seeds(seed)
+
+
+def expect(table: Table, chosen: Selection) -> Expected:
+    """Return what the table, limited to ``chosen``, consists of.
+
+    Raises UserError where nothing matches.
+    """
+    only = [item for item in chosen.only if item.key == "seed"]
+    seeds = tuple(s for s in table.seeds if accepts(only, {"seed": [str(s)]}))
+    if not seeds:
+        raise nothing_matches(only, {"seed": [str(seed) for seed in table.seeds]})
+    # One seed is enough to know a cell; the teacher of another seed is worked out from it.
+    others = tuple(item for item in chosen.only if item.key != "seed")
+    first = Selection(only=others, seeds=seeds[:1])
+    policy = table.teacher.model_copy(update={"from_": "train"})
+    trained = table.model_copy(update={"teacher": policy})
+    plans = [make_plan(trained, first, Context(_NO_DATA, device)) for device in DEVICES]
+    expected = Expected(
+        table,
+        plans[0].slots,
+        seeds,
+        lambda seed: accepts(only, {"seed": [str(seed)]}),
+        teachers={run.key: run for plan in plans for run in plan.runs},
+    )
+    for template in _templates(table, plans):
+        expected.templates.setdefault(signature(template.runs[0]), []).append(template)
+    return expected
+
+
+def _templates(table: Table, plans: Sequence[Plan]) -> Iterable[_Template]:
+    for slots in zip(*(plan.slots for plan in plans), strict=True):
+        for number, variants in enumerate(zip(*(slot.variants for slot in slots), strict=True)):
+            runs = tuple(variant.runs[0] for variant in variants)
+            yield _Template(
+                (slots[0].row.name, slots[0].column.name),
+                number,
+                runs,
+                any_device=len({run.recipe.device for run in runs}) > 1,
+                any_teacher=table.teacher.from_ == "registry",
+                is_teacher=slots[0].row.of == "teacher",
+            )
+
+
+def assign(
+    expected: Expected,
+    cells: Mapping[str, tuple[str, dict[str, Any]]],
+    runs: Iterable[IndexedRun],
+    teacher_of: Callable[[str], tuple[int, dict[str, Any]] | None],
+) -> dict[Place, list[Group]]:
+    """Sort runs into groups by slot.
+
+    ``cells``: signature and identity by cell key; ``teacher_of``: seed and cell identity of a
+    teacher's run by its key, None where that is not there.
+    """
+    slots = {(slot.row.name, slot.column.name): slot for slot in expected.slots}
+    by_cell: dict[str, list[IndexedRun]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (run.seed, run.key)):
+        by_cell[run.cell].append(run)
+    teachers = _Teachers(expected, teacher_of)
+    groups: dict[Place, list[Group]] = defaultdict(list)
+    for cell, members in sorted(by_cell.items()):
+        where, identity = cells[cell]
+        for template, pairs in _matching(expected.templates.get(where, ()), identity):
+            slot = slots[template.place]
+            mine = [run for run in members if expected.counts(slot, run.seed)]
+            groups[template.place] += _split(template, cell, identity, pairs, mine, teachers)
+    return groups
+
+
+def _split(
+    template: _Template,
+    cell: str,
+    identity: Mapping[str, Any],
+    pairs: Pairs,
+    runs: Iterable[IndexedRun],
+    teachers: _Teachers,
+) -> Iterator[Group]:
+    """Yield the runs of a cell in groups of one kind and one sort of teacher."""
+    parts: dict[tuple[str, str], tuple[Pairs, list[IndexedRun]]] = {}
+    for run in runs:
+        kind, more = teachers.of(template, identity, run)
+        found = {**pairs, **more}
+        parts.setdefault((kind, repr(more)), (found, []))[1].append(run)
+    for (kind, _), (found, members) in parts.items():
+        evaluated = identity["weights"] is not None
+        yield Group(template.variant, cell, kind, found, tuple(members), evaluated)
+
+
+def _matching(
+    candidates: Sequence[_Template], identity: Mapping[str, Any]
+) -> list[tuple[_Template, Pairs]]:
+    """Return the templates whose own a cell is; else the closest, one a slot, and differences."""
+    # A public checkpoint that was only evaluated never stands for a network that is trained.
+    possible = [t for t in candidates if t.is_teacher or identity["weights"] is None]
+    stripped = {t.leaves_open: t.stripped(identity) for t in possible}
+    digests = {opens: digest(data) for opens, data in stripped.items()}
+    exact: list[tuple[_Template, Pairs]] = [
+        (t, {}) for t in possible if t.digest == digests[t.leaves_open]
+    ]
+    if exact:
+        return exact
+    compared = [(t, differences(t.identity, stripped[t.leaves_open])) for t in possible]
+    fewest = min((len(told) for _, told in compared), default=0)
+    nearest: dict[Place, tuple[_Template, Pairs]] = {}
+    for template, told in compared:
+        if len(told) == fewest and template.place not in nearest:
+            table = differences(stripped[template.leaves_open], template.identity)
+            pairs = {name: (theirs, table[name]) for name, theirs in told.items()}
+            nearest[template.place] = (template, pairs)
+    return list(nearest.values())
+
+
+class _Teachers:
+    """Tells of which kind a run is, and how its teacher differs from the table's."""
+
+    def __init__(
+        self,
+        expected: Expected,
+        teacher_of: Callable[[str], tuple[int, dict[str, Any]] | None],
+    ) -> None:
+        self._expected = expected
+        self._find = cache(teacher_of)
+        self._keys: dict[tuple[str, int], str] = {}
+
+    def of(
+        self, template: _Template, identity: Mapping[str, Any], run: IndexedRun
+    ) -> tuple[str, Pairs]:
+        """Return the kind of a run in words, and what sets its teacher apart."""
+        device = str(identity["recipe"].get("device"))
+        teacher, pairs = self._teacher(template, identity, run, device)
+        parts = [f"on {device}"] if template.any_device else []
+        return ", ".join([*parts, *([teacher] if teacher else [])]), pairs
+
+    def _teacher(
+        self, template: _Template, identity: Mapping[str, Any], run: IndexedRun, device: str
+    ) -> tuple[str, Pairs]:
+        teacher = identity["teacher"]
+        if template.any_teacher and template.is_teacher and identity["weights"]:
+            return _public(identity["dataset"]["name"], identity["model"], identity["weights"])
+        if teacher is None:
+            return "", {}
+        if teacher["source"] == "train":
+            return self._trained(template, run, device)
+        if template.any_teacher:
+            return _public(identity["dataset"]["name"], teacher["model"], run.teacher or "")
+        return "", {}  # named among the cell's own differences
+
+    def _trained(self, template: _Template, run: IndexedRun, device: str) -> tuple[str, Pairs]:
+        fixed = self._expected.table.teacher.seed == "fixed"
+        wanted = 0 if fixed else run.seed
+        keys = {}
+        for name, example in zip(DEVICES, template.runs, strict=True):
+            assert example.teacher is not None, example.key  # the signatures are equal
+            keys[self._key(self._expected.teachers[example.teacher.key], wanted)] = name
+        words = "teacher trained here" if template.any_teacher else ""
+        if run.teacher in keys:
+            elsewhere = len(keys) > 1 and keys[run.teacher] != device
+            return f"{words or 'teacher'} on {keys[run.teacher]}" if elsewhere else words, {}
+        return words, self._apart(template, run.teacher or "", wanted)
+
+    def _apart(self, template: _Template, key: str, wanted: int) -> Pairs:
+        """Return how a teacher that is not the table's differs from the table's."""
+        examples = [self._expected.teachers[r.teacher.key] for r in template.runs if r.teacher]
+        found = self._find(key)
+        if found is None:
+            return {"teacher": (key, self._key(examples[0], wanted))}
+        seed, theirs = found
+        compared = []
+        for example in examples:  # on the device that it is closest to
+            ours = example.cell_identity
+            told, table = differences(ours, theirs), differences(theirs, ours)
+            compared.append({f"teacher.{k}": (v, table[k]) for k, v in told.items()})
+        pairs: Pairs = min(compared, key=len)
+        if seed != wanted:
+            pairs["teacher.seed"] = (seed, wanted)
+        return pairs or {"teacher": (key, self._key(examples[0], wanted))}
+
+    def _key(self, run: Run, seed: int) -> str:
+        """Return the key of a teacher's run with another seed; its own teacher changes along."""
+        if run.seed == seed:
+            return run.key
+        if (run.key, seed) not in self._keys:
+            identity = {**run.identity, "seed": seed}
+            above = run.teacher
+            if above is not None and above.source == "train":
+                key = self._key(self._expected.teachers[above.key], seed)
+                identity["teacher"] = {**identity["teacher"], "key": key}
+            self._keys[run.key, seed] = f"{run.slug}-s{seed}-{digest(identity)}"
+        return self._keys[run.key, seed]
+
+
+def _public(dataset: str, model: str, key: str) -> tuple[str, Pairs]:
+    known = registered(dataset, model)
+    expected = known.sha256 if known is not None else None
+    pairs: Pairs = {} if expected in (None, key) else {"teacher.key": (key, expected)}
+    return f"public checkpoint {key[:8]}", pairs
+
+
+def describe(group: Group) -> tuple[str, ...]:
+    """Return what sets a group apart from the table's own runs, in words."""
+    own = {n: v for n, (v, _) in group.differences.items() if not n.startswith("teacher.")}
+    teachers = {
+        n.removeprefix("teacher."): v
+        for n, (v, _) in group.differences.items()
+        if n.startswith("teacher.")
+    }
+    words = [_words(name, value) for name, value in own.items()]
+    if teachers and all(name in own and own[name] == v for name, v in teachers.items()):
+        words.append("its teacher likewise")
+    else:
+        words += [f"its teacher: {_words(name, value)}" for name, value in teachers.items()]
+    return tuple(dict.fromkeys(words))
+
+
+def _words(name: str, value: Any) -> str:
+    if name.startswith("dataset"):
+        return "data: not the official set"
+    if name.startswith("versions."):
+        return f"version {value} of {name.removeprefix('versions.')}"
+    if name.endswith(".version") and ".options." not in name:
+        return f"version {value} of {name.removesuffix('.version')}"
+    if name == "teacher":
+        return "another teacher, whose run is gone"
+    if name in ("key", "weights") and value is not None:
+        return f"public checkpoint {str(value)[:8]}"
+    return f"{name.replace('.options.', '.')} = {'unset' if value is None else value}"

@@ -1,0 +1,270 @@
+"""Everything that is known of one cell of a table, in lines for people.
+
+What was published and by whom, ours and the verdict, every option and recipe field with where
+its value comes from, and every run with its commit and hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UserError
+from benchmark.files import read_json
+from benchmark.methods.catalog import method_info
+from benchmark.recipe import named_recipe
+from benchmark.results.assign import Group, describe
+from benchmark.results.collect import Collected
+from benchmark.results.grid import Grid, GridCell
+from benchmark.results.index import IndexedRun
+from benchmark.rundir import RunDir
+from benchmark.runs import SCHEMA
+from benchmark.spec import Column, Row, Table
+
+
+def explain(table: Table, row: Row, column: Column, collected: Collected, runs_dir: Path) -> str:
+    """Return all that is known of the cell in a row and a column; ``collected`` is judged."""
+    place = (row.name, column.name)
+    lines = [f"{table.name}: {row.name}, {column.name}"]
+    teacher, student = row.teacher or column.teacher, row.student or column.student
+    lines.append(f"teacher {teacher}, student {student}, dataset {column.dataset or table.dataset}")
+    grid = collected.grid
+    for metric in table.metrics:
+        cell = grid.cell(row.name, column.name, metric)
+        if cell is None:
+            reason = row.not_run.get(column.name, "the row does not have this column")
+            lines.append(f"{metric}: not part of the table ({reason})")
+            continue
+        lines += [f"{metric}:", *_indented(_published(cell)), *_indented(_ours(grid, cell))]
+    shown = [
+        choice.shown
+        for key, choice in collected.choices.items()
+        if key[:2] == place and choice.shown is not None
+    ]
+    if not row.reference:
+        lines += _options(table, row, column, shown[0] if shown else None, collected)
+        lines += _recipe(table, row, column, shown[0] if shown else None)
+    groups = collected.groups.get(place, [])
+    slot = next((s for s in collected.slots if (s.row.name, s.column.name) == place), None)
+    for group in sorted(groups, key=lambda g: (bool(g.differences), g.variant, g.kind, g.cell)):
+        assignment = slot.variants[group.variant].assignment if slot else {}
+        lines.append(_heading(group, assignment, group in shown))
+        lines += _indented(_run(run, runs_dir, collected.live) for run in group.runs)
+    if not groups and not row.reference:
+        lines.append(f"no runs of it in {runs_dir.resolve()}")
+    return "\n".join(lines)
+
+
+def _indented(lines: Any) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+# -- numbers --------------------------------------------------------------------------------
+
+
+def _published(cell: GridCell) -> Iterator[str]:
+    entry = cell.published
+    if entry is None:
+        yield "published: nothing"
+        return
+    value = "unknown" if entry.value is None else f"{entry.value:g}"
+    value += f" ± {entry.std:g}" if entry.std is not None else ""
+    value += f" (n = {entry.n})" if entry.n is not None else ""
+    yield f"published: {value}, statistic {entry.statistic}; {entry.status}; source: {entry.source}"
+    if entry.note:
+        yield f"  note: {entry.note}"
+    for other in entry.others:
+        against = "" if entry.value is None else f" ({other.value - entry.value:+.2f})"
+        note = f" ({other.note})" if other.note else ""
+        yield f"  another source prints {other.value:g}{against}: {other.source}{note}"
+    if cell.expected_miss:
+        yield f"  expected miss: {cell.expected_miss}"
+
+
+def _ours(grid: Grid, cell: GridCell) -> Iterator[str]:
+    for sample in cell.samples:
+        if sample.mean is not None:
+            spread = f" ± {sample.std:.2f}" if sample.std is not None else ""
+            table = "the table's protocol" if sample.statistic == grid.protocol else "also"
+            yield f"ours by {sample.statistic}: {sample.mean:.2f}{spread} ({sample.n}; {table})"
+    if cell.seeds:
+        yield f"seeds: {', '.join(map(str, cell.seeds))} ({cell.planned} planned)"
+    yield f"state: {cell.state}" + (f"; verdict: {cell.verdict}" if cell.verdict else "")
+    for found in cell.comparisons:
+        interval = ""
+        if found.low is not None and found.high is not None:
+            interval = f" [{found.low:+.2f}, {found.high:+.2f}]"
+        delta = f"{found.delta:+.2f}{interval}"
+        yield f"  by {found.statistic}: {delta}, {found.verdict}; {found.noise}"
+    if cell.overrides:
+        yield f"overrides: {'; '.join(cell.overrides)}"
+    for mark in cell.marks:
+        if mark.kind != "override":
+            yield f"note: {mark.text}"
+
+
+# -- where values come from -----------------------------------------------------------------
+
+
+def _options(
+    table: Table, row: Row, column: Column, shown: Group | None, collected: Collected
+) -> Iterator[str]:
+    """Yield every resolved option of every method with where its value comes from."""
+    where = f"table {table.name}"
+    chosen: Mapping[str, Any] = {}
+    if shown is not None:
+        slots = {(s.row.name, s.column.name): s for s in collected.slots}
+        chosen = slots[row.name, column.name].variants[shown.variant].assignment
+    assumed = _assumed(row, column)
+    for use in row.methods:
+        own = row.per_column.get(column.name, {}).get(use.name, {})
+        info = method_info(use.name, where)
+        swept = {k.partition(".")[2]: v for k, v in chosen.items() if k.startswith(f"{use.name}.")}
+        resolved = info.resolve({**use.options, **own, **swept}, where)
+        for option, value in resolved.items():
+            name = f"{use.name}.{option}"
+            if name in row.grid:
+                origin = f"of the grid {_listed(row.grid[name])}"
+            elif option in own:
+                origin = "set for this column"
+            elif option in use.options:
+                origin = "set in this row"
+            else:
+                origin = "the method's default"
+            if name in row.grid and name not in chosen:
+                value = "not chosen yet"
+            yield _origin(f"option {name}", value, origin, row, assumed, name) + _instead(
+                shown, f"{use.name}.options.{option}"
+            )
+    if row.ce_weight is not None:
+        yield f"cross-entropy weight = {row.ce_weight:g} (set in this row)"
+    if row.predict is not None:
+        yield f"predictions by {row.predict} (set in this row)"
+
+
+def _recipe(table: Table, row: Row, column: Column, shown: Group | None) -> Iterator[str]:
+    """Yield the recipe fields that differ from the named recipe, the last word of each."""
+    layers = [(table.recipe_overrides, "set in the table")]
+    if row.of == "teacher":
+        layers += [(table.teacher.recipe, "set for teachers in the table")]
+    else:
+        layers += [
+            (column.recipe, "set in this column"),
+            (row.recipe, "set in this row"),
+            (row.recipe_per_column.get(column.name, {}), "set for this row in this column"),
+        ]
+    named = dict(_flat(named_recipe(table.recipe).model_dump(mode="json")))
+    found: dict[str, tuple[Any, str]] = {}
+    for fields, origin in layers:
+        found.update({name: (value, origin) for name, value in _flat(fields)})
+    yield f"recipe {table.recipe}" + (", except:" if found else "")
+    assumed = _assumed(row, column)
+    for name, (value, origin) in found.items():
+        was = f"{origin}; {table.recipe} has {named.get(name, 'none')}"
+        full = f"recipe.{name}"
+        yield _origin(full, value, was, row, assumed, full, f"recipe.{name.partition('.')[0]}")
+    if shown is not None:
+        for name, (theirs, ours) in shown.differences.items():
+            if name.startswith("recipe."):
+                yield f"{name}: the runs shown have {theirs}, the table has {ours}"
+
+
+def _origin(
+    name: str, value: Any, origin: str, row: Row, assumed: Mapping[str, str], *keys: str
+) -> str:
+    source = next((row.sources[key] for key in keys if key in row.sources), None)
+    parts = [origin, *([f"source: {source}"] if source else [])]
+    parts += [f"assumed: {assumed[key]}" for key in keys if key in assumed]
+    return f"{name} = {value} ({'; '.join(parts)})"
+
+
+def _instead(shown: Group | None, field: str) -> str:
+    if shown is None or field not in shown.differences:
+        return ""
+    return f"; the runs shown have {shown.differences[field][0]}"
+
+
+def _assumed(row: Row, column: Column) -> dict[str, str]:
+    return {
+        item.option: item.note
+        for item in row.assumed
+        if item.columns is None or column.name in item.columns
+    }
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+
+
+# -- runs -----------------------------------------------------------------------------------
+
+
+def _heading(group: Group, assignment: Mapping[str, Any], shown: bool) -> str:
+    told = "; ".join(describe(group)) or "the table's own"
+    told += f"; {group.kind}" if group.kind else ""
+    if assignment:
+        told += "; " + ", ".join(f"{name} = {value}" for name, value in assignment.items())
+    return f"{'shown' if shown else 'not shown'}: runs of {group.cell} ({told})"
+
+
+def _run(run: IndexedRun, runs_dir: Path, live: Mapping[str, str]) -> str:
+    rundir = RunDir(runs_dir, run.key)
+    if run.state == "broken":
+        return f"{run.key}: not counted: {run.reason}"
+    if run.state == "queued":
+        return f"{run.key}: queued"
+    if run.state == "open":
+        return f"{run.key}: {live.get(run.key, 'started')}{_standing(rundir)}"
+    try:
+        result = read_json(rundir.result, SCHEMA)
+    except UserError as error:
+        return f"{run.key}: {error}"
+    value = "diverged" if run.state == "diverged" else f"last {run.values['top1', 'last']:.2f} %"
+    teacher = result.get("teacher_digest")
+    parts = [value, f"seed {run.seed}", *_provenance(result)]
+    parts += [f"teacher file {str(teacher)[:8]}"] if teacher else []
+    return f"{run.key}: {', '.join(parts)}"
+
+
+def _provenance(result: Mapping[str, Any]) -> list[str]:
+    """Return commit, hardware, versions and times; whatever is not there is unknown."""
+    origin = result.get("provenance")
+    origin = origin if isinstance(origin, Mapping) else {}
+    versions = origin.get("versions")
+    torch = versions.get("torch", "unknown") if isinstance(versions, Mapping) else "unknown"
+    commit = str(origin.get("commit") or "unknown")[:12]
+    parts = [
+        f"commit {commit}" + (" with changes" if origin.get("dirty") else ""),
+        str(origin.get("gpu") or origin.get("cpu") or "unknown hardware"),
+        f"on {origin.get('host', 'unknown host')}",
+        f"torch {torch}",
+    ]
+    seconds, restarts = result.get("seconds"), result.get("restarts")
+    parts += [f"{seconds:.0f} s"] if isinstance(seconds, int | float) else []
+    parts += [f"{restarts} restarts"] if restarts else []
+    parts += [f"job {origin['slurm_job']}"] if origin.get("slurm_job") else []
+    return parts
+
+
+def _standing(rundir: RunDir) -> str:
+    """Return how far an unfinished run is, and why its last attempt ended."""
+    told = ""
+    try:
+        records = rundir.read_records()
+        if records:
+            told += f", {records[-1].get('epoch')} epochs done"
+        if rundir.failure.exists():
+            failure = read_json(rundir.failure, SCHEMA)
+            told += f", last attempt: {failure.get('reason')}"
+    except (UserError, OSError, ValueError, AttributeError):
+        pass  # it is being written or deleted while we look
+    return told

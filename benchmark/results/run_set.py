@@ -1,0 +1,120 @@
+"""One side of a comparison: the cells of a runs directory, told by what they are.
+
+Cells match whatever the versions of the code and the kind of device, since those are what one
+wants to compare.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UserError
+from benchmark.results.index import IndexedRun, RunIndex
+from benchmark.runs import digest
+
+
+@dataclass(frozen=True)
+class CellRuns:
+    """The ended runs of one cell: values in percent and divergence, by seed.
+
+    ``identity``: digest with versions and device; ``made_by``: those, to tell variants apart.
+    ``teachers``: the cells of the teachers that are still there. ``exact``: one public
+    checkpoint evaluated.
+    """
+
+    key: str
+    model: str
+    identity: str
+    made_by: str
+    values: Mapping[int, float]
+    diverged: frozenset[int]
+    teachers: frozenset[str]
+    exact: bool
+
+    @property
+    def slug(self) -> str:
+        """The readable part of the cell's key."""
+        return self.key.rpartition("-")[0]
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """A runs directory: ``cells`` by what they are, each in one or more variants."""
+
+    path: Path
+    runs: int
+    commits: tuple[str, ...]
+    cells: Mapping[str, Sequence[CellRuns]]
+    problems: tuple[str, ...]
+
+
+def read_run_set(path: Path, metric: str, statistic: str) -> RunSet:
+    """Return the ended runs of a directory. Raises UserError where it is none."""
+    if not path.is_dir():
+        raise UserError(f"{path} is no directory of runs")
+    index = RunIndex(path)
+    index.refresh()
+    runs: dict[str, list[IndexedRun]] = defaultdict(list)
+    for run in index.all_runs():
+        if run.state in ("done", "diverged"):
+            runs[run.cell].append(run)
+    identities = index.all_cells()
+    named = {run.teacher for several in runs.values() for run in several if run.teacher}
+    teachers = {
+        key: digest(comparable(identity)) for key, (_, identity) in index.cells_of(named).items()
+    }
+    cells: dict[str, list[CellRuns]] = defaultdict(list)
+    for key in sorted(runs):
+        found = _cell(key, identities[key], runs[key], teachers, (metric, statistic))
+        cells[digest(comparable(identities[key]))].append(found)
+    commits = {run.commit for several in runs.values() for run in several}
+    return RunSet(
+        path,
+        sum(map(len, runs.values())),
+        tuple(sorted(commit for commit in commits if commit)),
+        cells,
+        tuple(f"{key}: {why}" for key, why in index.broken()),
+    )
+
+
+def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be equal for two cells to be compared."""
+    found = {name: value for name, value in identity.items() if name != "versions"}
+    found["recipe"] = {k: v for k, v in identity["recipe"].items() if k != "device"}
+    found["methods"] = [
+        {k: v for k, v in method.items() if k != "version"} for method in identity["methods"]
+    ]
+    return found
+
+
+def _cell(
+    key: str,
+    identity: Mapping[str, Any],
+    runs: Sequence[IndexedRun],
+    teachers: Mapping[str, str],
+    name: tuple[str, str],
+) -> CellRuns:
+    # Of two runs with one seed (their teachers differ) the first by key stands.
+    by_seed = {run.seed: run for run in reversed(runs)}
+    made_by = {
+        "device": identity["recipe"].get("device"),
+        **identity.get("versions", {}),
+        **{method["name"]: method.get("version") for method in identity["methods"]},
+    }
+    return CellRuns(
+        key=key,
+        model=identity["model"],
+        identity=digest(dict(identity)),
+        made_by=json.dumps(made_by, sort_keys=True),
+        values={s: by_seed[s].values[name] for s in sorted(by_seed) if by_seed[s].values},
+        diverged=frozenset(s for s, run in by_seed.items() if run.state == "diverged"),
+        teachers=frozenset(
+            teachers[r.teacher] for r in runs if r.teacher and r.teacher in teachers
+        ),
+        exact=identity["weights"] is not None,
+    )
