@@ -6,7 +6,8 @@ and one teacher pass then serve all of them. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from benchmark.runs import Run, digest
 
 DEFAULT_PACK = 12
+Sizer = Callable[[Sequence[Run]], int]  # how many runs of a group share a process at most
 # What decides the images a network sees, down to their place in memory, and the teacher's
 # answers to them.
 _STREAM = (
@@ -84,10 +86,10 @@ def make_packs(
     table: str,
     runs: Sequence[Run],
     teachers: Iterable[str],
-    size: int = DEFAULT_PACK,
+    size: int | Sizer = DEFAULT_PACK,
     elsewhere: Mapping[str, str] | None = None,
 ) -> list[Pack]:
-    """Group runs into packs of at most ``size``, teachers first.
+    """Group runs into packs of at most ``size`` and of similar sizes, teachers first.
 
     ``teachers``: keys of the runs that others wait for. ``elsewhere``: the pack ids, by key, of
     teachers that an earlier submission trains. The order of ``runs`` is kept within a pack, so
@@ -101,7 +103,7 @@ def make_packs(
     trained_by = dict(elsewhere or {})
     ordered = sorted(groups.values(), key=lambda group: group[0].key not in waited_for)
     for group in ordered:
-        for chunk in _chunks(group, size):
+        for chunk in chunks(group, size if isinstance(size, int) else size(group)):
             teacher = chunk[0].teacher
             depends = [trained_by[teacher.key]] if teacher and teacher.key in trained_by else []
             pack = Pack(table, tuple(chunk), tuple(depends))
@@ -110,5 +112,8 @@ def make_packs(
     return packs
 
 
-def _chunks(runs: Sequence[Run], size: int) -> list[Sequence[Run]]:
-    return [runs[start : start + size] for start in range(0, len(runs), size)]
+def chunks(runs: Sequence[Run], size: int) -> list[Sequence[Run]]:
+    """Cut runs into as few parts of at most ``size`` as possible, of similar lengths."""
+    count = -(-len(runs) // size)
+    ends = [len(runs) * number // count for number in range(count + 1)]
+    return [runs[start:end] for start, end in itertools.pairwise(ends)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ from benchmark import rundir
 from benchmark.cluster.machine import default_cluster, default_device
 from benchmark.errors import UserError, unknown
 from benchmark.matrix import Plan, Slot
-from benchmark.packs import DEFAULT_PACK, Pack
+from benchmark.pack_size import Limited, PackSize, no_limits
+from benchmark.packs import Pack
 from benchmark.rundir import RunDir
 from benchmark.submission import (
     Executor,
@@ -33,18 +34,6 @@ class Directories(NamedTuple):
 
     runs: Path
     data: Path
-
-
-def parse_pack_size(text: str) -> int:
-    """Return how many runs share a process; the default where nothing is said.
-
-    Raises UserError for anything but a positive number or ``auto``.
-    """
-    if text in ("", "auto"):
-        return DEFAULT_PACK
-    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
-        raise UserError(f"--pack {text}: expected a number of runs from 1 up, or auto")
-    return int(text)
 
 
 def executor_for(cluster: str | None, profile: str | None) -> tuple[Executor, str]:
@@ -85,7 +74,7 @@ def submit_plan(
     *,
     runs_dir: Path,
     data_dir: Path,
-    pack_size: int,
+    pack_size: PackSize,
     plugins: Sequence[Path] = (),
     reader: str | None = None,
     dry_run: bool = False,
@@ -116,7 +105,8 @@ def submit_plan(
     if not left.runs:
         waited_for = queueing is not None and wait and not dry_run
         return queueing.wait_for(theirs, runs_dir) if queueing and waited_for else 0
-    packs = plan_packs(plan, left.runs, pack_size, theirs)
+    limits = executor.limits if isinstance(executor, Limited) else no_limits
+    packs = plan_packs(plan, left.runs, pack_size.sizer(runs_dir, limits), theirs)
     paths = [path.resolve() for path in plugins]
     submission = new_submission(name, packs, runs_dir, data_dir, paths, reader, theirs)
     for line in executor.announce(submission):
@@ -128,12 +118,12 @@ def submit_plan(
     return 0
 
 
-def describe_plan(plan: Plan, runs_dir: Path, pack_size: int) -> str:
+def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
     """Return a plan for people: what it holds and what is left to train."""
     table = plan.table
     states = Counter(RunDir(runs_dir, run.key).state() for run in plan.runs)
     left = remaining(plan, runs_dir)
-    packs = plan_packs(plan, left.runs, pack_size)
+    packs = plan_packs(plan, left.runs, pack_size.sizer(runs_dir))
     cells = {v.cell_key for slot in plan.slots for v in slot.variants}
     seeds = ", ".join(str(seed) for seed in plan.seeds)
     lines = [
@@ -143,7 +133,7 @@ def describe_plan(plan: Plan, runs_dir: Path, pack_size: int) -> str:
         f" {len(plan.runs)} runs, of which {len(plan.teachers)} teachers",
         f"  runs in {runs_dir}: "
         + ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
-        f"  to train: {len(left.runs)} runs in {len(packs)} packs of at most {pack_size}",
+        f"  to train: {len(left.runs)} runs in {len(packs)} packs of {pack_size}",
     ]
     for pack in packs[:20]:
         after = f" after {', '.join(pack.depends)}" if pack.depends else ""
@@ -153,10 +143,29 @@ def describe_plan(plan: Plan, runs_dir: Path, pack_size: int) -> str:
     return "\n".join(lines)
 
 
-def plan_to_json(plan: Plan, runs_dir: Path, pack_size: int) -> dict[str, Any]:
+def describe_simulation(
+    plan: Plan,
+    runs_dir: Path,
+    pack_size: PackSize,
+    profile: str,
+    slots: int | None,
+    preemptions_per_hour: float,
+) -> str:
+    """Return when everything that is left of a plan would be done with a profile's resources."""
+    from benchmark.cluster.profile import load_profile
+    from benchmark.cluster.simulation import simulate_packs, task_limits
+
+    chosen = load_profile(profile)
+    sizer = pack_size.sizer(runs_dir, partial(task_limits, chosen))
+    packs = plan_packs(plan, remaining(plan, runs_dir).runs, sizer)
+    lines = simulate_packs(packs, chosen, runs_dir, slots, preemptions_per_hour)
+    return "\n".join([f"{plan.table.name}: {len(plan.runs)} runs", *lines])
+
+
+def plan_to_json(plan: Plan, runs_dir: Path, pack_size: PackSize) -> dict[str, Any]:
     """Return a plan as JSON values: one entry a slot and metric, and the packs left to train."""
     table = plan.table
-    packs = plan_packs(plan, remaining(plan, runs_dir).runs, pack_size)
+    packs = plan_packs(plan, remaining(plan, runs_dir).runs, pack_size.sizer(runs_dir))
     return {
         "schema": 1,
         "table": table.name,

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from benchmark.errors import UserError
 from benchmark.files import make_directory, write_json
 from benchmark.matrix import Plan
-from benchmark.packs import DEFAULT_PACK, Pack, make_packs
+from benchmark.packs import DEFAULT_PACK, Pack, Sizer, make_packs
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
 
@@ -140,7 +140,7 @@ def remaining(
 def plan_packs(
     plan: Plan,
     runs: list[Run],
-    size: int = DEFAULT_PACK,
+    size: int | Sizer = DEFAULT_PACK,
     queued: Mapping[str, Queued] | None = None,
 ) -> list[Pack]:
     """Pack the runs of a plan that are left; they wait for teachers that are queued already."""

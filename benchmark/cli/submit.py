@@ -50,7 +50,8 @@ def submit(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Train what is missing of a table."""
-    from benchmark.planning import directories, executor_for, parse_pack_size, submit_plan
+    from benchmark.pack_size import parse_pack_size
+    from benchmark.planning import directories, executor_for, submit_plan
 
     chosen = selection(only, seeds, sets)
     executor, device = executor_for(cluster, profile)

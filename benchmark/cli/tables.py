@@ -58,7 +58,20 @@ def plan(
     seeds: Seeds = None,
     sets: Sets = None,
     plugin: Plugins = None,
-    pack: Annotated[str, typer.Option("--pack", help="Runs a process trains side by side.")] = "",
+    pack: Annotated[
+        str, typer.Option("--pack", help="Runs a process trains side by side, or auto.")
+    ] = "",
+    simulate: Annotated[
+        str | None,
+        typer.Option("--simulate", help="A profile: predict when all would be done with it."),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", min=1, help="Simulated tasks at a time; the profile's by default."),
+    ] = None,
+    preemptions: Annotated[
+        float, typer.Option("--preemptions", min=0.0, help="Simulated, of one task an hour.")
+    ] = 0.0,
     stale: Annotated[
         bool, typer.Option("--stale", help="List the runs that no longer count, and why.")
     ] = False,
@@ -67,7 +80,8 @@ def plan(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Show what a table expands to: cells, runs, packs, and what is there already."""
-    from benchmark.planning import describe_plan, parse_pack_size, plan_to_json
+    from benchmark.pack_size import parse_pack_size
+    from benchmark.planning import describe_plan, describe_simulation, plan_to_json
 
     if stale:
         from benchmark.results.stale import describe_stale
@@ -78,7 +92,9 @@ def plan(
     chosen = selection(only, seeds, sets)
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)
-    if as_json:
+    if simulate is not None:
+        print(describe_simulation(expanded, runs, size, simulate, slots, preemptions))
+    elif as_json:
         print(json.dumps(plan_to_json(expanded, runs, size), indent=1, allow_nan=False))
     else:
         print(describe_plan(expanded, runs, size))

@@ -12,6 +12,11 @@ def visible_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def memory_mb() -> float:
+    """Return how many megabytes of memory this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def visible_gpus() -> list[str]:
     """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
 

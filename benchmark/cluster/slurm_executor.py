@@ -17,13 +17,16 @@ from benchmark.cluster.check import check_profile, check_visible
 from benchmark.cluster.estimate import estimate
 from benchmark.cluster.profile import Profile, Resources, Site, cap_resources, load_profile
 from benchmark.cluster.profile import load_site as read_site
+from benchmark.cluster.simulation import task_limits
 from benchmark.cluster.snapshot import take_snapshot
 from benchmark.cluster.submissions import queued_packs
 from benchmark.cluster.submit import Request, dry_run, fitting, shared_directory, submit
 from benchmark.cluster.units import gpu_count
 from benchmark.cluster.wait import wait_for
 from benchmark.errors import UserError
+from benchmark.pack_size import Limits
 from benchmark.packs import Pack
+from benchmark.runs import Run
 from benchmark.submission import Queued, Submission
 from benchmark.teachers import teachers_dir
 
@@ -59,6 +62,10 @@ class SlurmExecutor:
     def data_dir(self) -> Path | None:
         """Where the profile finds data, None where it leaves that open."""
         return self._profile.data
+
+    def limits(self, run: Run) -> Limits:
+        """Return the time limit and the memory of a task that trains such runs."""
+        return task_limits(self._profile, run)
 
     def in_flight(self, runs_dir: Path) -> dict[str, Queued]:
         """Ask squeue once for the runs that wait or run in an earlier submission, by key."""

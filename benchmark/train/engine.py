@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from benchmark.data.batches import Batch, Batches
 from benchmark.models.features import Features
 from benchmark.train.evaluate import Accuracy, evaluate
+from benchmark.train.memory import peak_memory_mb
 from benchmark.train.network import Network
 from benchmark.train.trainee import Trainee
 
@@ -133,6 +134,7 @@ class Engine:
             "data_wait": round(timing.data_wait, 4),
             "images_per_second": round(timing.images / max(timing.seconds, 1e-9), 1),
             "packed": len(trainees),
+            "peak_memory_mb": round(peak_memory_mb()),
         }
         for trainee in trainees:
             test, validation = tests.get(id(trainee)), validations.get(id(trainee))

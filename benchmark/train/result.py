@@ -38,6 +38,7 @@ def summarise(
         "seconds": round(seconds, 3),
         "own_seconds": round(packed, 3),
         "images_per_second": _median([r.get("images_per_second") for r in records]),
+        "peak_memory_mb": max((r.get("peak_memory_mb", 0) for r in records), default=0) or None,
         "restarts": len(starts) - 1,
         "provenance": starts[-1] if starts else {},
         **extra,

@@ -1,0 +1,140 @@
+"""What a pack will take: hours, memory, disk; from similar runs that ended here, else a guess.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.data.datasets import DATASETS
+from benchmark.rundir import RunDir, all_rundirs
+from benchmark.runs import Run
+
+# One run's images of 32x32 pixels a second, in inverse proportion to their side. Nothing that
+# this was measured on is known about the machine at hand, so it is only ever called a guess.
+_GUESSED_RATE = {"cuda": 3000.0, "cpu": 100.0}
+# Megabytes: the process with its libraries, a run's weights and optimiser, and bytes a pixel of
+# a batch for the maps of two networks (photographs are halved twice before the first stage).
+_GUESSED_BASE, _GUESSED_RUN, _GUESSED_PIXEL = 600.0, 60.0, 6e-3
+_GUESSED_DISK = 40.0
+_STEM_SIDE = 64
+_READ_AT_MOST = 1000
+
+Kind = tuple[str, ...]
+
+
+class Cost(NamedTuple):
+    """What runs in one process take; ``measured``: the share of them that was measured."""
+
+    hours: float
+    memory_mb: float
+    disk_mb: float
+    measured: float
+
+
+class _Seen(NamedTuple):
+    """One finished run: seconds of an epoch on its share of a pack of ``packed``, megabytes."""
+
+    seconds: float
+    packed: float
+    peak_mb: float | None
+    disk_mb: float
+
+
+class History:
+    """What the results in a runs directory say about runs to come."""
+
+    def __init__(self, seen: Mapping[Kind, Sequence[_Seen]]) -> None:
+        self._seen = seen
+
+    def cost(self, runs: Iterable[Run]) -> Cost:
+        """Estimate one pack: all its runs in one process."""
+        packed = list(runs)
+        own = [self._similar(run) for run in packed]
+        seconds = [
+            (0 if run.weights else run.recipe.epochs) * (_median(seen, "seconds") or _seconds(run))
+            for run, seen in zip(packed, own, strict=True)
+        ]
+        memory = max(self._memory(run, len(packed)) for run in packed)
+        disk = sum(_median(seen, "disk_mb") or _GUESSED_DISK for seen in own)
+        share = sum(bool(seen) for seen in own) / len(packed)
+        return Cost(sum(seconds) / 3600, memory, disk, share)
+
+    def _similar(self, run: Run) -> Sequence[_Seen]:
+        return next((self._seen[k] for k in _kinds(run.to_json()) if k in self._seen), ())
+
+    def _memory(self, run: Run, packed: int) -> float:
+        """Megabytes of a process that trains ``packed`` runs such as this one.
+
+        A larger pack than was measured is taken to need as much more: more than it will, since
+        a part of it is shared.
+        """
+        peaks = [
+            seen.peak_mb * max(1.0, packed / seen.packed)
+            for seen in self._similar(run)
+            if seen.peak_mb is not None
+        ]
+        if peaks:
+            return statistics.median(peaks)
+        side = min(_side(run), _STEM_SIDE)
+        pixels = run.recipe.batch_size * side**2
+        return _GUESSED_BASE + packed * _GUESSED_RUN + pixels * _GUESSED_PIXEL
+
+
+def read_history(runs_dir: Path) -> History:
+    """Read the newest results below ``runs_dir``; broken and foreign ones are passed over."""
+    newest = heapq.nlargest(_READ_AT_MOST, _results(runs_dir), key=lambda item: item[0])
+    found: dict[Kind, list[_Seen]] = {}
+    for _, rundir in newest:
+        try:
+            cell = json.loads(rundir.cell.read_text(encoding="utf-8"))
+            result = json.loads(rundir.result.read_text(encoding="utf-8"))
+            kinds = _kinds(cell)
+            epochs, seconds = int(result["epochs"]), float(result["own_seconds"])
+            whole, peak = float(result["seconds"]), result.get("peak_memory_mb")
+            disk = sum(item.stat().st_size for item in rundir.path.iterdir()) / 2**20
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # collecting says so
+        if epochs > 0 and seconds > 0:
+            seen = _Seen(seconds / epochs, max(1.0, whole / seconds), peak, disk)
+            for kind in kinds:
+                found.setdefault(kind, []).append(seen)
+    return History(found)
+
+
+def _results(runs_dir: Path) -> Iterable[tuple[float, RunDir]]:
+    for rundir in all_rundirs(runs_dir):
+        try:
+            yield rundir.result.stat().st_mtime, rundir
+        except OSError:
+            continue
+
+
+def _kinds(cell: dict[str, Any]) -> list[Kind]:
+    """What makes runs similar, the closest first."""
+    recipe = cell["recipe"]
+    place = (recipe["device"], cell["dataset"]["name"], str(recipe["input_size"]))
+    teacher = cell["teacher"]["model"] if cell["teacher"] else ""
+    methods = [method["name"] for method in cell["methods"]]
+    pair = (*place, cell["model"], teacher)
+    return [(*pair, recipe["precision"], *methods), pair, (*place, cell["model"]), place]
+
+
+def _median(seen: Sequence[_Seen], field: str) -> float | None:
+    return statistics.median(getattr(item, field) for item in seen) if seen else None
+
+
+def _seconds(run: Run) -> float:
+    """Seconds an epoch where nothing is known."""
+    rate = _GUESSED_RATE.get(run.recipe.device, _GUESSED_RATE["cpu"])
+    return DATASETS[run.dataset.name].num_train / rate * _side(run) / 32
+
+
+def _side(run: Run) -> int:
+    return run.recipe.input_size or DATASETS[run.dataset.name].image_size

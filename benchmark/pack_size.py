@@ -1,0 +1,91 @@
+"""How many runs share a process: as asked for, and no more than fit. Imports no torch.
+
+More students to a teacher's pass are always less work in total, so the only reasons for a smaller
+pack are its memory and, where the size is left open, the time limit of a job.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from benchmark.errors import UserError
+from benchmark.estimate import History, read_history
+from benchmark.packs import DEFAULT_PACK, Sizer, chunks
+from benchmark.runs import Run
+
+
+class Limits(NamedTuple):
+    """What one process may use: hours in one go, megabytes of memory."""
+
+    hours: float = math.inf
+    memory_mb: float = math.inf
+
+
+LimitsOf = Callable[[Run], Limits]
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """An executor that knows the limits of its processes."""
+
+    def limits(self, run: Run) -> Limits:
+        """Return what a process that trains runs such as this one may use."""
+
+
+def no_limits(_: Run) -> Limits:
+    """Return the limits where nothing is known of the machine."""
+    return Limits()
+
+
+class PackSize(NamedTuple):
+    """What ``--pack`` says: a number of runs, or None to choose it."""
+
+    most: int | None = DEFAULT_PACK
+
+    def sizer(self, runs_dir: Path, limits: LimitsOf = no_limits) -> Sizer:
+        """Return the size of a pack for each group of runs that could share one.
+
+        A number is lowered only where packs that were measured would not fit the memory.
+        ``auto`` takes as many runs as end within the time limit, where that was measured too,
+        and whose memory fits even by a guess.
+        """
+        history = read_history(runs_dir)
+        return lambda group: _largest(group, self.most, history, limits(group[0]))
+
+    def __str__(self) -> str:
+        return "a size chosen for each" if self.most is None else f"at most {self.most}"
+
+
+def parse_pack_size(text: str) -> PackSize:
+    """Read ``--pack``; the default where nothing is said.
+
+    Raises UserError for anything but a positive number or ``auto``.
+    """
+    if text == "auto":
+        return PackSize(None)
+    if text == "":
+        return PackSize()
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise UserError(f"--pack {text}: expected a number of runs from 1 up, or auto")
+    return PackSize(int(text))
+
+
+def _largest(group: Sequence[Run], most: int | None, history: History, limits: Limits) -> int:
+    size = min(len(group), most or len(group))
+    while size > 1 and not all(
+        _fits(runs, most is None, history, limits) for runs in chunks(group, size)
+    ):
+        size -= 1
+    return size
+
+
+def _fits(runs: Sequence[Run], choosing: bool, history: History, limits: Limits) -> bool:
+    cost = history.cost(runs)
+    guessed = cost.measured < 1
+    if choosing and not guessed and cost.hours > limits.hours:
+        return False
+    return cost.memory_mb <= limits.memory_mb or (guessed and not choosing)
