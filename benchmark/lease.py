@@ -109,6 +109,20 @@ def is_held(path: Path) -> bool:
     return holder is not None and not _abandoned(holder, _identity(), age)
 
 
+def silence(path: Path) -> float | None:
+    """Return the seconds since the holder's last heartbeat, None where nobody holds the lease.
+
+    A holder that is known to be dead holds nothing; one that merely says nothing is not known
+    to be. For display: judged by this machine's clock.
+    """
+    try:
+        age = max(0.0, time.time() - path.stat().st_mtime)
+        holder = _read(path)
+    except OSError:
+        return None
+    return None if holder is None or _abandoned(holder, _identity(), 0.0) else age
+
+
 def _identity() -> dict[str, Any]:
     return {
         "schema": 1,

@@ -78,6 +78,10 @@ class RunDir:
         """The checkpoint kept at a drop of the learning rate, after ``epoch`` epochs."""
         return self.path / f"epoch{epoch:04d}.pt"
 
+    def drop_checkpoints(self) -> list[Path]:
+        """The checkpoints kept at drops of the learning rate, as far as there are any."""
+        return sorted(self.path.glob("epoch[0-9][0-9][0-9][0-9].pt"))
+
     @property
     def weights(self) -> Path:
         """The trained network."""

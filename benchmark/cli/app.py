@@ -28,5 +28,17 @@ def _version(
 
 
 # Importing a group registers its commands.
-for _group in ("tables", "submit", "collect", "compare", "methods", "data", "teachers", "doctor"):
+for _group in (
+    "tables",
+    "submit",
+    "status",
+    "jobs",
+    "collect",
+    "compare",
+    "methods",
+    "data",
+    "teachers",
+    "init",
+    "doctor",
+):
     importlib.import_module(f"benchmark.cli.{_group}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from benchmark.cluster import slurm
@@ -26,6 +27,17 @@ def init_profile(path: Path | None = None) -> Path:
     make_directory(target.parent)
     write_text(target, profile_text(limits, read_nodes(), accounts, qos))
     return target
+
+
+def profile_path(name: str | None) -> Path | None:
+    """Return where a profile of this name, or of this path, is written."""
+    if name is None:
+        return None
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"--profile {name}: a name has letters, digits, '.', '_' and '-' only")
+    return Path("slurm") / "profiles" / f"{name}.yaml"
 
 
 def profile_text(

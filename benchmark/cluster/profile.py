@@ -157,6 +157,13 @@ def load_profile(name: str = "default", site: Site | None = None) -> Profile:
     return apply_caps(profile, site or load_site())
 
 
+def profile_as_sent(name: str, options: Any, site: Site) -> Profile:
+    """Return the profile that a submission recorded, held to today's caps."""
+    profile = validate(Profile, options, f"profile {name} as it was sent")
+    profile._name = name
+    return apply_caps(profile, site)
+
+
 def apply_caps(profile: Profile, site: Site) -> Profile:
     """Return the profile with the site's limits where it sets none of its own.
 

@@ -1,7 +1,7 @@
 """What was sent to Slurm from a runs directory, read back from the submission folders.
 
-Beside each array lies a small index (pack id, label, keys and cells of its runs), so that a pack can be
-found without reading what it trains. Imports no torch.
+Beside each array lies a small index (pack id, label, keys and cells of its runs), so that a
+pack can be found without reading what it trains. Imports no torch.
 """
 
 from __future__ import annotations

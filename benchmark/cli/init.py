@@ -1,0 +1,32 @@
+"""bench init."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.app import app
+
+init = typer.Typer(help="Write first versions of files that fit this place.", no_args_is_help=True)
+app.add_typer(init, name="init")
+
+
+@init.callback()
+def _group() -> None:
+    """Write first versions of files that fit this place."""
+
+
+@init.command()
+def slurm(
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Its name; the cluster's own by default.")
+    ] = None,
+) -> None:
+    """Write a profile for this cluster from what sinfo and sacctmgr say."""
+    from benchmark.cluster.init_profile import init_profile, profile_path
+
+    path = init_profile(profile_path(profile))
+    name = path.stem if path.parent == Path("slurm") / "profiles" else path
+    print(f"wrote {path}; look through it, then: bench submit --table T --profile {name}")

@@ -1,0 +1,106 @@
+"""bench logs, cancel, retry, pause, resume, clean."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.app import app
+from benchmark.cli.options import DEFAULT_RUNS, RunsDir
+
+OneTable = Annotated[
+    str | None, typer.Option("--table", "-t", help="A table that was submitted; all by default.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and leave.")]
+
+
+@app.command()
+def logs(
+    run: Annotated[str, typer.Argument(help="A run's key, or a part of it that no other has.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until it ends.")] = False,
+    runs: RunsDir = DEFAULT_RUNS,
+) -> None:
+    """Print the log of the task that trains a run."""
+    from benchmark.cluster.logs import show_log
+
+    show_log(runs, run, follow)
+
+
+@app.command()
+def cancel(
+    run: Annotated[str | None, typer.Argument(help="A run's key, or a part of it.")] = None,
+    table: Annotated[str | None, typer.Option("--table", "-t", help="All of a table.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of the runs directory.")] = False,
+    runs: RunsDir = DEFAULT_RUNS,
+) -> None:
+    """Cancel what waits or runs; it stays cancelled until it is retried."""
+    from benchmark.cluster.operate import cancel as cancel_runs
+
+    print(*cancel_runs(runs, table, run, everything), sep="\n")
+
+
+@app.command()
+def retry(
+    failed: Annotated[bool, typer.Option("--failed", help="What failed or stopped.")] = False,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="What was cancelled.")] = False,
+    table: OneTable = None,
+    most: Annotated[
+        int, typer.Option("--max", min=1, help="Leave alone what failed alike so often.")
+    ] = 3,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Another profile than before.")
+    ] = None,
+    dry_run: DryRun = False,
+    runs: RunsDir = DEFAULT_RUNS,
+) -> None:
+    """Submit again, as it was submitted before; shows why it ended."""
+    from benchmark.cluster.retry import retry as retry_runs
+
+    lines, code = retry_runs(
+        runs,
+        table,
+        failed=failed,
+        cancelled=cancelled,
+        cap=most,
+        profile=profile,
+        dry_run=dry_run,
+    )
+    print(*lines, sep="\n")
+    raise typer.Exit(code)
+
+
+@app.command()
+def pause(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
+    """Keep what waits from starting, for maintenance; what runs goes on."""
+    from benchmark.cluster.operate import pause as pause_runs
+
+    print(*pause_runs(runs, table), sep="\n")
+
+
+@app.command()
+def resume(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
+    """Let what was paused start."""
+    from benchmark.cluster.operate import resume as resume_runs
+
+    print(*resume_runs(runs, table), sep="\n")
+
+
+@app.command()
+def clean(
+    table: OneTable = None,
+    drops: Annotated[
+        bool, typer.Option("--drops", help="Also checkpoints kept where the rate drops.")
+    ] = False,
+    older_than: Annotated[
+        float, typer.Option("--older-than", help="Days since a submission was last written to.")
+    ] = 7.0,
+    dry_run: DryRun = False,
+    runs: RunsDir = DEFAULT_RUNS,
+) -> None:
+    """Remove checkpoints of finished runs and folders of ended submissions."""
+    from benchmark.cluster.clean import check_days
+    from benchmark.cluster.clean import clean as clean_runs
+
+    lines = clean_runs(runs, table, drops=drops, older_than=check_days(older_than), dry_run=dry_run)
+    print(*lines, sep="\n")

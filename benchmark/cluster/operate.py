@@ -1,0 +1,184 @@
+"""Cancel, pause and resume what was submitted. Imports no torch.
+
+Runs are marked before Slurm is told, so that a task which starts or asks to be requeued in
+between sees the mark. Processes of this machine see it at their next heartbeat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from benchmark.cluster import hold, slurm
+from benchmark.cluster.find import find_run
+from benchmark.cluster.indices import IndexSet
+from benchmark.cluster.look import Seen, look
+from benchmark.cluster.vitals import MISSING
+from benchmark.cluster.wanted import table_name
+from benchmark.cluster.work import PAUSED, Work, paused, submitted_tables
+from benchmark.errors import UserError
+from benchmark.files import make_directory, write_json
+from benchmark.rundir import RunDir
+
+SCHEMA = 1
+_ALIVE = ("running", "queued", "held")
+_FINISHED = ("done", "diverged")
+_IDS_A_CALL = 500
+
+
+def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool) -> list[str]:
+    """Cancel a table, a run, or all; return what was done, as lines.
+
+    Raises UserError where nothing or several things are named, and, with the marks in place,
+    where Slurm does not answer.
+    """
+    if sum((table is not None, run is not None, everything)) != 1:
+        raise UserError("say what to cancel: --table T, the name of a run, or --all")
+    name = None if table is None else table_name(table, submitted_tables(runs_dir))
+    seen = look(runs_dir, table=name)
+    key = None if run is None else find_run(runs_dir, run)
+    keys = _to_cancel(seen, key)
+    for marked in keys:
+        _mark(RunDir(runs_dir, marked))
+    if seen.snapshot is None and any(work.in_slurm for work in seen.packs):
+        raise UserError(
+            f"{len(keys)} runs are marked as cancelled and will not train, but Slurm could not be"
+            f" told ({seen.warnings[0].partition(';')[0]}); cancel again when it answers"
+        )
+    # Those of runs that were marked earlier too: Slurm may not have answered then.
+    mine = [work for work in seen.packs if work.living and key in (None, *work.keys)]
+    living = [work for work in mine if work.in_slurm and _all_cancelled(work, keys, seen)]
+    if not keys and not living:
+        return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
+    _call_with_ids(["scancel"], task_lists(living))
+    lines = [f"cancelled {_count(len(keys), 'run')}"]
+    if living:
+        lines[0] += f": {_count(len(living), 'task')} taken from Slurm"
+    lines += _still_training(keys, seen, living)
+    return [*_warn(seen), *lines, "`bench retry --cancelled` takes them up again"]
+
+
+def _to_cancel(seen: Seen, run: str | None) -> list[str]:
+    if run is not None:
+        standing = seen.standings.get(run)
+        finished = standing is not None and standing.name in _FINISHED
+        return [] if finished else [run]
+    alive = _ALIVE if seen.snapshot is not None else (*_ALIVE, "unknown", "stopped")
+    return [key for key, standing in seen.standings.items() if standing.name in alive]
+
+
+def _mark(rundir: RunDir) -> None:
+    try:
+        if not rundir.path.is_dir():
+            make_directory(rundir.path)
+        rundir.cancelled.touch()
+    except OSError as error:
+        raise UserError(f"cannot mark {rundir.cancelled}: {error.strerror}") from error
+
+
+def _all_cancelled(work: Work, keys: Collection[str], seen: Seen) -> bool:
+    """Whether a pack has nothing left to train."""
+    marked = set(keys)
+    return all(
+        key in marked or seen.standings[key].name in (*_FINISHED, "cancelled") for key in work.keys
+    )
+
+
+def _still_training(keys: Collection[str], seen: Seen, told: Sequence[Work]) -> list[str]:
+    ended = {key for work in told for key in work.keys}
+    left = sum(
+        seen.vitals.get(key, MISSING).silence is not None for key in keys if key not in ended
+    )
+    if not left:
+        return []
+    return [f"{_count(left, 'run')} in training now: saved and left at the next heartbeat (15 s)"]
+
+
+def task_lists(works: Iterable[Work]) -> list[str]:
+    """Return tasks as Slurm's commands take them: one text an array, ``12_[0-99,105]``."""
+    arrays: dict[int, list[int]] = {}
+    for work in works:
+        if work.place is not None:
+            arrays.setdefault(work.place[0], []).append(work.place[1])
+    return [f"{job}_[{IndexSet.of(numbers)}]" for job, numbers in sorted(arrays.items())]
+
+
+def _call_with_ids(command: list[str], ids: Sequence[str]) -> None:
+    for start in range(0, len(ids), _IDS_A_CALL):
+        with contextlib.suppress(slurm.SlurmError):
+            slurm.ask([*command, *ids[start : start + _IDS_A_CALL]])
+
+
+# -- maintenance --------------------------------------------------------------------------------
+
+
+def pause(runs_dir: Path, table: str | None) -> list[str]:
+    """Keep what waits from starting; what runs goes on. Returns what was done, as lines."""
+    name = None if table is None else table_name(table, submitted_tables(runs_dir))
+    seen = look(runs_dir, table=name)
+    living = [work for work in seen.packs if work.living]
+    folders = {work.folder for work in living}
+    reason = f"paused by {slurm.user()} since {time.strftime('%Y-%m-%d %H:%M')}"
+    for folder in folders:
+        if paused(folder) is None:
+            write_json(folder / PAUSED, {"schema": SCHEMA, "reason": reason})
+    _hold("hold", folders, living)
+    if not folders:
+        return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
+    counts = [standing.name for standing in seen.standings.values()]
+    return [
+        *_warn(seen),
+        f"paused {_count(len(folders), 'submission')}: {_count(counts.count('queued'), 'run')}"
+        " will not start",
+        *_go_on(counts.count("running")),
+        "`bench resume` lets them start again",
+    ]
+
+
+def resume(runs_dir: Path, table: str | None) -> list[str]:
+    """Let what was paused start; what is held after failures stays held."""
+    name = None if table is None else table_name(table, submitted_tables(runs_dir))
+    seen = look(runs_dir, table=name)
+    folders = {work.folder for work in seen.packs if paused(work.folder) is not None}
+    held = {folder for folder in folders if hold.held(folder) is not None}
+    _hold("release", folders - held, [work for work in seen.packs if work.living])
+    for folder in folders:
+        (folder / PAUSED).unlink(missing_ok=True)
+    lines = [*_warn(seen), f"resumed {_count(len(folders), 'submission')}"]
+    if held:
+        lines.append(
+            f"{_count(len(held), 'submission')} held after failures: `bench retry --failed`"
+            " lets the rest start"
+        )
+    return lines
+
+
+def _hold(action: str, folders: Collection[Path], living: Iterable[Work]) -> None:
+    # A running task would be held too, once it is requeued; but sacct then no longer finds it.
+    jobs = {
+        str(work.place[0])
+        for work in living
+        if work.folder in folders and work.place is not None and work.state.name != "running"
+    }
+    ids = sorted(jobs, key=int)
+    for start in range(0, len(ids), _IDS_A_CALL):
+        # scontrol takes one argument; arrays of which nothing waits any more are refused.
+        slurm.call(["scontrol", action, ",".join(ids[start : start + _IDS_A_CALL])])
+
+
+def _go_on(running: int) -> list[str]:
+    return [f"{_count(running, 'run')} in training go on to their end"] if running else []
+
+
+def _of(table: str | None) -> str:
+    return f"of {table} " if table else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _warn(seen: Seen) -> list[str]:
+    return [f"warning: {text}" for text in seen.warnings]

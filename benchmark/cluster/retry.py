@@ -1,0 +1,213 @@
+"""Submit again what failed or was cancelled, as it was submitted before. Imports no torch.
+
+A run that failed alike too often is left alone: what is broken stays broken by repetition.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.cluster import hold
+from benchmark.cluster.arrays import read_pack
+from benchmark.cluster.failures import Failed, group
+from benchmark.cluster.look import Seen, look
+from benchmark.cluster.profile import load_site, profile_as_sent, profile_files
+from benchmark.cluster.status_text import WIDTH, count_runs, shorten
+from benchmark.cluster.vitals import MISSING
+from benchmark.cluster.wanted import table_name
+from benchmark.cluster.work import Work, submitted_tables
+from benchmark.errors import UserError
+from benchmark.files import read_json
+from benchmark.packs import DEFAULT_PACK, make_packs
+from benchmark.planning import executor_for
+from benchmark.rundir import RunDir
+from benchmark.runs import Run
+from benchmark.submission import Executor, QueueExecutor, Submission, new_submission
+from benchmark.yamlfile import validate
+
+DEFAULT_CAP = 3
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How runs were submitted, and so will be again."""
+
+    table: str
+    cluster: str
+    record: Path | None  # of a Slurm submission: names its profile
+    data_dir: str
+    reader: str | None
+    plugins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is taken up again, by how it was submitted, and what is not."""
+
+    runs: dict[Origin, list[Run]]
+    worn_out: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+def retry(
+    runs_dir: Path,
+    table: str | None,
+    *,
+    failed: bool,
+    cancelled: bool,
+    cap: int = DEFAULT_CAP,
+    profile: str | None = None,
+    dry_run: bool = False,
+) -> tuple[list[str], int]:
+    """Submit again; return what was done as lines, and the exit code.
+
+    ``profile``: instead of the one that was used before. Raises UserError where neither failed
+    nor cancelled runs are asked for.
+    """
+    if not failed and not cancelled:
+        raise UserError("say what to retry: --failed, --cancelled, or both")
+    name = None if table is None else table_name(table, submitted_tables(runs_dir))
+    seen = look(runs_dir, table=name)
+    states = (("failed", "stopped") if failed else ()) + (("cancelled",) if cancelled else ())
+    keys = [key for key, standing in seen.standings.items() if standing.name in states]
+    lines = [f"warning: {text}" for text in seen.warnings] + _reasons(keys, seen)
+    chosen = choose(runs_dir, keys, seen, cap)
+    lines += _left_alone(chosen, cap)
+    if not dry_run and failed:
+        lines += _release({work.folder for work in seen.packs if work.in_slurm})
+    # All is checked before any mark is lifted.
+    ready = [_prepare(runs_dir, origin, runs, profile) for origin, runs in chosen.runs.items()]
+    code = 0
+    for origin, runs in chosen.runs.items():
+        go = "run goes" if len(runs) == 1 else "runs go"
+        lines.append(f"{origin.table}: {len(runs)} {go} to {origin.cluster} again")
+        if not dry_run:
+            for run in runs:
+                RunDir(runs_dir, run.key).cancelled.unlink(missing_ok=True)
+            executor, submission = ready.pop(0)
+            code = max(code, executor.start(submission, wait=False))
+    if not keys:
+        others = sum(s.name == "cancelled" for s in seen.standings.values())
+        is_are = "is" if others == 1 else "are"
+        hint = (
+            f" ({count_runs(others)} {is_are} cancelled: --cancelled)"
+            if others and not cancelled
+            else ""
+        )
+        lines.append(f"nothing to retry{hint}")
+    return [shorten(line, WIDTH) for line in lines], code
+
+
+def choose(runs_dir: Path, keys: Sequence[str], seen: Seen, cap: int) -> Chosen:
+    """Sort runs by how they were submitted; leave out those that failed alike too often."""
+    found: dict[Origin, list[Run]] = {}
+    worn_out, lost = [], []
+    packs: dict[Work, dict[str, Any]] = {}
+    for key in keys:
+        work = seen.works.get(key)
+        if work is None:
+            lost.append(key)
+            continue
+        if seen.vitals.get(key, MISSING).attempts >= cap:
+            worn_out.append(key)
+            continue
+        if work not in packs:
+            packs[work] = _content(work)
+        data = packs[work]
+        run = validate(Run, data["runs"][list(work.keys).index(key)], f"pack {work.label}")
+        found.setdefault(_origin(work, data), []).append(run)
+    return Chosen(found, tuple(worn_out), tuple(lost))
+
+
+def _content(work: Work) -> dict[str, Any]:
+    if work.content.suffix == ".jsonl":
+        assert work.number is not None
+        return read_pack(work.content, work.number)
+    try:
+        data: dict[str, Any] = json.loads(work.content.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the pack {work.content}: {error}") from error
+    return data
+
+
+def _origin(work: Work, data: dict[str, Any]) -> Origin:
+    return Origin(
+        table=work.table,
+        cluster="slurm" if work.in_slurm else "local",
+        record=work.folder / "submission.json" if work.in_slurm else None,
+        data_dir=data["data_dir"],
+        reader=data["reader"],
+        plugins=tuple(data["plugins"]),
+    )
+
+
+def _prepare(
+    runs_dir: Path, origin: Origin, runs: list[Run], profile: str | None
+) -> tuple[Executor, Submission]:
+    executor = _executor(origin, profile)
+    queued = executor.in_flight(runs_dir) if isinstance(executor, QueueExecutor) else {}
+    teachers = {run.teacher.key for run in runs if run.teacher is not None}
+    elsewhere = {key: queued[key].pack for key in teachers if key in queued}
+    packs = make_packs(origin.table, runs, teachers, DEFAULT_PACK, elsewhere)
+    submission = new_submission(
+        origin.table,
+        packs,
+        runs_dir,
+        Path(origin.data_dir),
+        [Path(path) for path in origin.plugins],
+        origin.reader,
+        queued,
+    )
+    executor.announce(submission)
+    return executor, submission
+
+
+def _executor(origin: Origin, profile: str | None) -> Executor:
+    """The executor of before; a profile that is no file any more is taken as it was sent."""
+    if origin.record is None or profile is not None:
+        return executor_for(origin.cluster, profile)[0]
+    sent = read_json(origin.record, _SCHEMA)
+    if sent["profile"] in profile_files():
+        return executor_for(origin.cluster, sent["profile"])[0]
+    from benchmark.cluster.slurm_executor import SlurmExecutor
+
+    site = load_site()
+    return SlurmExecutor(profile_as_sent(sent["profile"], sent["options"], site), site)
+
+
+def _reasons(keys: Iterable[str], seen: Seen) -> list[str]:
+    failures = [
+        Failed(key, seen.standings[key].reason, None, None)
+        for key in keys
+        if seen.standings[key].reason
+    ]
+    return [f"{len(found.runs)} x {found.reason}" for found in group(failures)]
+
+
+def _left_alone(chosen: Chosen, cap: int) -> list[str]:
+    lines = []
+    if chosen.worn_out:
+        lines.append(
+            f"{count_runs(len(chosen.worn_out))} failed alike {cap} times: left alone; when the"
+            f" cause is mended, --max {cap + 1} tries once more"
+        )
+    if chosen.lost:
+        lines.append(
+            f"{count_runs(len(chosen.lost))} in no submission of yours: submit the table again"
+        )
+    return lines
+
+
+def _release(folders: Iterable[Path]) -> list[str]:
+    lines = []
+    for folder in sorted(folders):
+        reason = hold.held(folder)
+        if reason is not None:
+            hold.release(folder)
+            lines.append(f"released what was held after: {reason}")
+    return lines

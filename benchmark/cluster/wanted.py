@@ -1,0 +1,50 @@
+"""What a table asks for, so that status can say what is missing. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from benchmark.cluster.look import Wanted
+from benchmark.cluster.machine import default_device
+from benchmark.errors import UserError
+from benchmark.matrix import Context, Plan, make_plan
+from benchmark.selection import Selection
+from benchmark.tables import load_table
+
+DEVICES = ("cuda", "cpu")
+
+
+def wanted_runs(name: str, data_dir: Path, known: Collection[str]) -> Wanted:
+    """Return the cells of a table's runs.
+
+    Where a recipe leaves the device to the machine, the table is expanded for the kind of
+    device that most of its ``known`` runs were submitted for: a login node has none.
+    Raises UserError for an unknown or broken table.
+    """
+    table = load_table(name)
+    plans = [
+        make_plan(table, Selection(), Context(data_dir, device))
+        for device in sorted(DEVICES, key=lambda device: device != default_device())
+    ]
+    best = max(plans, key=lambda plan: sum(run.key in known for run in plan.runs))
+    return Wanted(table.name, _cells(best))
+
+
+def table_name(name: str, submitted: Collection[str]) -> str:
+    """Return the name of a table given by name or path; one that was submitted needs no file.
+
+    Raises UserError with the nearest guess.
+    """
+    if name in submitted:
+        return name
+    try:
+        return load_table(name).name
+    except UserError:
+        if Path(name).stem in submitted:
+            return Path(name).stem
+        raise
+
+
+def _cells(plan: Plan) -> dict[str, str]:
+    return {run.key: run.cell_key for run in plan.runs}

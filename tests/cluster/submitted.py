@@ -1,0 +1,61 @@
+"""Runs directories as submissions leave them, for tests of what watches and operates them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.cluster.arrays import write_array
+from benchmark.cluster.submissions import write_index
+from benchmark.files import write_json
+from benchmark.packs import Pack
+from benchmark.rundir import RunDir
+from benchmark.runs import Run
+from benchmark.submission import new_submission
+
+
+def in_slurm(runs_dir: Path, data_dir: Path, packs: Sequence[Pack], job: int | None) -> Path:
+    """Write what submitting packs as one array leaves behind."""
+    submission = new_submission(packs[0].table, list(packs), runs_dir, data_dir)
+    submission.folder.mkdir(parents=True, mode=0o700)
+    contents = [submission.content(pack) for pack in packs]
+    write_array(submission.folder / "array-0.jsonl", contents)
+    write_index(submission.folder, 0, contents)
+    array = {"nonce": f"{submission.nonce}-0", "job": job, "tasks": len(packs)}
+    record = {"schema": 1, "table": packs[0].table, "profile": "default", "arrays": [array]}
+    write_json(submission.folder / "submission.json", record)
+    return submission.folder
+
+
+def local(runs_dir: Path, data_dir: Path, packs: Sequence[Pack]) -> Path:
+    """Write what the local queue is given."""
+    submission = new_submission(packs[0].table, list(packs), runs_dir, data_dir)
+    submission.write()
+    return submission.folder
+
+
+def started(runs_dir: Path, run: Run, epoch: int = 0, seconds: float = 10.0) -> RunDir:
+    """Write a run that has come so far, two runs to a pack."""
+    rundir = RunDir(runs_dir, run.key)
+    rundir.create(run)
+    write_json(rundir.provenance, {"schema": 1, "starts": [{"gpu": None}]})
+    speed = {"seconds": seconds, "packed": 2, "images_per_second": 500.0}
+    lines = [json.dumps({"epoch": number, **speed}) + "\n" for number in range(1, epoch + 1)]
+    rundir.records.write_text("".join(lines))
+    return rundir
+
+
+def failed(runs_dir: Path, run: Run, reason: str, count: int = 1, when: float = 1.0) -> RunDir:
+    """Write a run that failed."""
+    rundir = started(runs_dir, run)
+    failure = {"schema": 1, "reason": reason, "kind": "E", "count": count, "time": when}
+    write_json(rundir.failure, {**failure, "traceback": ""})
+    return rundir
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a file look older."""
+    then = path.stat().st_mtime - seconds
+    os.utime(path, (then, then))
