@@ -30,8 +30,11 @@ def methods(
     ] = False,
 ) -> None:
     """List the methods with their options; with --json also what they cost."""
+    from benchmark.errors import UserError
     from benchmark.methods.overview import chosen, overview_text
 
+    if measure and not as_json:
+        raise UserError("--measure needs --json: only the JSON holds costs")
     add_plugins(plugin)
     infos = chosen(names or [])
     if not as_json:

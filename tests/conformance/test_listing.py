@@ -104,3 +104,10 @@ def test_json_is_alone_on_the_terminal(
     assert entry["extra_parameters"] == {"wrn_16_2-resnet8": 0, "wrn_40_2-wrn_16_1": 0}
     assert entry["options"]["map"]["enum"][0] == "mean_of_powers"
     assert entry["options"]["weight"]["default"] == 1000
+
+
+def test_measuring_needs_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(monkeypatch, "methods", "--measure") == 2
+    assert "--measure needs --json" in capsys.readouterr().err
