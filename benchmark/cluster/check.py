@@ -182,6 +182,7 @@ def check_visible(runs: Path, profile: Profile) -> str | None:
     Runs one task of a second; a success is remembered for a day. Returns a line to show where
     no node was free to ask. Raises UserError where a node does not see it.
     """
+    fresh = not runs.exists()
     make_directory(runs)
     note = _probe_note(runs, profile)
     if note.exists() and time.time() - note.stat().st_mtime < _PROBE_VALID_SECONDS:
@@ -199,6 +200,8 @@ def check_visible(runs: Path, profile: Profile) -> str | None:
     finally:
         probe.unlink(missing_ok=True)
     if "missing" in reply.out:
+        if fresh:
+            runs.rmdir()
         raise UserError(
             f"{runs.resolve()} cannot be seen or written by compute nodes"
             f" ({reply.out.strip()}); set runs in the profile, or --runs, to a directory that all"

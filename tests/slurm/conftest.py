@@ -11,7 +11,9 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,12 +65,22 @@ class Cluster:
         """squeue's state of a task, empty where it is not there (any more)."""
         return self.command("squeue", "-h", "-o", "%T", "-j", task)
 
+    def node(self, task: str) -> str:
+        """Where a task runs, empty where it does not."""
+        return self.command("squeue", "-h", "-o", "%N", "-j", task)
+
     def clear(self) -> None:
         """Leave an idle cluster for the next test."""
         self.up()
         user = slurm.user()
         self.command("scancel", "-u", user)
         until(lambda: not self.command("squeue", "-h", "-u", user), "the queue to empty")
+
+
+def displace(cluster: Cluster, node: str, cpus: int) -> None:
+    """Take CPUs of a node from the partition below."""
+    words = ["sbatch", "-p", "main", "-w", node, f"-c{cpus}", "--mem=100M", "-t1"]
+    cluster.command(*words, "-o", "/dev/null", "--wrap", "sleep 2")
 
 
 def _gone(pid: int) -> bool:
@@ -87,6 +99,42 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any
             return found
         time.sleep(0.1)
     pytest.fail(f"waited {seconds:.0f} s for {what}")
+
+
+class LostAnswer:
+    """Stands between sbatch and slurmctld: passes the question on, stops slurmctld, and loses
+    the answer.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        config = (cluster.root / "etc" / "slurm.conf").read_text()
+        port = next(line for line in config.splitlines() if line.startswith("SlurmctldPort"))
+        self._target = ("127.0.0.1", int(port.partition("=")[2]))
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.config = config.replace(port, f"SlurmctldPort={self._server.getsockname()[1]}")
+        self.taken = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        client, _ = self._server.accept()
+        with socket.create_connection(self._target) as controller:
+            forward = threading.Thread(target=self._forward, args=(client, controller), daemon=True)
+            forward.start()
+            controller.recv(1)  # slurmctld has taken the job and begins to answer
+            self._cluster.signal("slurmctld", signal.SIGSTOP)
+            self.taken.set()
+            client.close()
+        self._server.close()
+
+    @staticmethod
+    def _forward(client: socket.socket, controller: socket.socket) -> None:
+        try:
+            while data := client.recv(65536):
+                controller.sendall(data)
+        except OSError:
+            pass
 
 
 @pytest.fixture(scope="session")
@@ -168,3 +216,29 @@ def request_for(cluster: Cluster, tmp_path: Path) -> Callable[..., Request]:
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def running(
+    session_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """The cluster, idle at first, for the tests of a module together."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(session_cluster.root / "etc" / "slurm.conf"))
+        patch.setenv("BENCH_CALL_LOG", str(folder / "calls.jsonl"))
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        session_cluster.clear()
+        yield session_cluster
+        session_cluster.clear()
+
+
+@pytest.fixture(scope="module")
+def pace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file that slows trainings down while it exists; tasks save their state every second."""
+    path = tmp_path_factory.mktemp("pace") / "slowly"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PACE", str(path))
+        patch.setenv("BENCH_CHECKPOINT_SECONDS", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -137,75 +136,6 @@ def test_three_alike_failures_hold_the_rest(
     hold.release(request.folder)
     until(lambda: hold.held(request.folder), "it to fail alike again")
     assert len(hold.reasons(request.folder)) == hold.LIMIT
-
-
-class LostAnswer:
-    """Stands between sbatch and slurmctld: passes the question on and loses the answer."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        config = (cluster.root / "etc" / "slurm.conf").read_text()
-        port = next(line for line in config.splitlines() if line.startswith("SlurmctldPort"))
-        self._target = ("127.0.0.1", int(port.partition("=")[2]))
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.config = config.replace(port, f"SlurmctldPort={self._server.getsockname()[1]}")
-        self.taken = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        client, _ = self._server.accept()
-        with socket.create_connection(self._target) as controller:
-            forward = threading.Thread(target=self._forward, args=(client, controller), daemon=True)
-            forward.start()
-            controller.recv(1)  # slurmctld has taken the job and begins to answer
-            self._cluster.signal("slurmctld", signal.SIGSTOP)
-            self.taken.set()
-            client.close()
-        self._server.close()
-
-    @staticmethod
-    def _forward(client: socket.socket, controller: socket.socket) -> None:
-        try:
-            while data := client.recv(65536):
-                controller.sendall(data)
-        except OSError:
-            pass
-
-
-def test_a_submission_whose_answer_is_lost_is_not_repeated(
-    cluster: Cluster,
-    request_for: Callable[..., Request],
-    calls: Callable[[], list[str]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    request = request_for([toy("p", tmp_path, steps=300)])
-    between = LostAnswer(cluster)
-    altered = tmp_path / "slurm.conf"
-    altered.write_text(between.config)
-    good = slurm.environment()["SLURM_CONF"]
-    real_call = slurm.call
-
-    def call(command: list[str], timeout: float = 30) -> slurm.Reply:
-        # Only the submission goes through the lossy line.
-        monkeypatch.setenv("SLURM_CONF", str(altered) if command[0] == "sbatch" else good)
-        if command[0] == "sbatch":
-            return real_call(command, timeout)
-        return real_call(command, min(timeout, 5))
-
-    monkeypatch.setattr(slurm, "call", call)
-    resume = threading.Timer(12, cluster.signal, ("slurmctld", signal.SIGCONT))
-    calls()
-    resume.start()
-    try:
-        sent = submit(request)
-    finally:
-        resume.join()
-    assert between.taken.is_set()
-    assert calls().count("sbatch") == 1
-    found = cluster.command("squeue", "-h", "-o", "%F %k")
-    assert found.splitlines() == [f"{sent.jobs[0]} bench table=toy pack=p nonce={request.nonce}-0"]
 
 
 def test_a_submission_that_was_never_taken_is_sent_again(
