@@ -112,15 +112,14 @@ class Engine:
         if self.teacher is not None and any(t.needs_teacher for t in trainees):
             with torch.no_grad():
                 features = self.teacher.features(batch.images)
-        # Once for each memory format, not once for each student.
-        layouts = {t.student.channels_last: t.student for t in trainees}
-        laid_out = {
-            flag: batch._replace(images=network.layout(batch.images))
-            for flag, network in layouts.items()
-        }
+        # Once for each form of students, not once for each student.
+        seen = {}
+        for student in {t.student.form: t.student for t in trainees}.values():
+            own = batch._replace(images=student.layout(batch.images))
+            seen[student.form] = (own, None if features is None else student.reads(features))
         for trainee in trainees:
-            own = laid_out[trainee.student.channels_last]
-            step = partial(Trainee.train_step, batch=own, teacher=features)
+            own, taught = seen[trainee.student.form]
+            step = partial(Trainee.train_step, batch=own, teacher=taught)
             self._guarded(trainee, step)
             if trainee.diverged_at is not None:
                 self._leave(trainee, {})

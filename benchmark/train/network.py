@@ -18,6 +18,8 @@ class Network:
         self.name = name
         precision, self.channels_last = recipe.settings(name)
         self._autocast = precision == "bf16"
+        # Networks of one form see images and a teacher's features in the same way.
+        self.form = (self.channels_last, self._autocast)
         self._device = recipe.device
         self.model = model.to(self._device)
         if self.channels_last:
@@ -34,6 +36,28 @@ class Network:
         """Return the images in this network's memory format (the same tensor where it is)."""
         wanted = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=wanted)
+
+    def reads(self, features: Features) -> Features:
+        """Return another network's features as this one's losses take them.
+
+        Autocast mixes precisions; outside it a teacher's bfloat16 is lifted to float32.
+        """
+        if self._autocast or features.logits.dtype != torch.bfloat16:
+            return features
+        found: dict[int, Tensor] = {}  # a map may stand in several places
+
+        def lift(tensor: Tensor) -> Tensor:
+            if id(tensor) not in found:
+                found[id(tensor)] = tensor.float()
+            return found[id(tensor)]
+
+        return Features(
+            logits=lift(features.logits),
+            pooled=lift(features.pooled),
+            stages=tuple(map(lift, features.stages)),
+            preacts=tuple(map(lift, features.preacts)),
+            last_map=None if features.last_map is None else lift(features.last_map),
+        )
 
     def features(self, images: Tensor) -> Features:
         """Return the features of images [B, C, H, W]."""

@@ -183,7 +183,7 @@ class Trainee:
         if self.private_teacher is None:
             return None
         with torch.no_grad():
-            return self.private_teacher.features(batch.images)
+            return self.student.reads(self.private_teacher.features(batch.images))
 
     def _make_step(
         self, batch: Batch, teacher: Features | None, epoch: int, student: bool = True

@@ -1,20 +1,25 @@
-"""bfloat16 costs no accuracy that seeds would show."""
+"""bfloat16 costs no accuracy that seeds would show, and goes with float32 in one run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 from scipy import stats
 
+from benchmark.conformance.images import digit_images
+from benchmark.conformance.lab import Lab, method_ref
+from benchmark.conformance.pairs import Pair
 from benchmark.data.write import write_dataset
 from benchmark.matrix import Context, make_plan
+from benchmark.methods.catalog import method_infos
+from benchmark.recipe import ModelSettings
 from benchmark.rundir import RunDir
 from benchmark.selection import parse_selection
 from benchmark.tables import load_table
+from benchmark.train.network import Network
 from tests.helpers import train_plan
-
-pytestmark = pytest.mark.slow
 
 CIFAR = """
 schema: 1
@@ -48,6 +53,27 @@ def assert_no_loss(fp32: list[float], bf16: list[float]) -> None:
     assert found.pvalue > 0.01, (fp32, bf16)
 
 
+@pytest.mark.parametrize("name", method_infos())
+@pytest.mark.parametrize("own", [("bf16", "fp32"), ("fp32", "bf16")])
+def test_teacher_and_student_of_different_precision(name: str, own: tuple[str, str]) -> None:
+    pair = Pair("resnet14", "resnet8")
+    lab = Lab(pair, digit_images(8, 8, 8))
+    settings = [ModelSettings.model_validate({"precision": precision}) for precision in own]
+    per_model = dict(zip(pair, settings, strict=True))
+    lab.recipe = lab.recipe.model_copy(update={"per_model": per_model})
+    lab.teacher = Network(pair.teacher, lab.teacher.model, lab.recipe)
+    trainee = lab.start(lab.run([method_ref(name)]))
+    if trainee.epoch < 1:
+        lab.train([trainee], stop_after=1)
+        trainee.end_epoch(None, None)
+    lab.train([trainee], stop_after=1)
+    assert all(value.isfinite().all() for value in trainee.student.model.state_dict().values())
+    trainee.eval()
+    with torch.no_grad():
+        assert trainee.predict(lab.batch().images).isfinite().all()
+
+
+@pytest.mark.slow
 def test_digits(digits: Path, tmp_path: Path) -> None:
     only = ["column=wrn_16_2-resnet8", "row=KD"]
     found = [
@@ -57,6 +83,7 @@ def test_digits(digits: Path, tmp_path: Path) -> None:
     assert_no_loss(*found)
 
 
+@pytest.mark.slow
 def test_cifar100_subset(fixtures: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_dataset("cifar100", fixtures / "data" / "cifar-100-python", data, allow_altered=True)
