@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import save
 
 from benchmark.files import read_json, replacing, write_json
-from benchmark.lease import Lease
+from benchmark.lease import STALE_SECONDS, Lease
 from benchmark.rundir import RunDir
 from benchmark.runs import SCHEMA
 from benchmark.train import state
@@ -34,10 +34,15 @@ class Session:
         self._pending: list[str] = []
 
     def _clear_drafts(self) -> None:
-        # A process that is killed while it writes leaves a file as large as a checkpoint.
-        for path in self.rundir.path.glob(".*.tmp"):
-            if not path.name.startswith(f".{self.rundir.lease.name}"):
-                path.unlink(missing_ok=True)
+        # A process that is killed while it writes leaves a file as large as a checkpoint. What
+        # belongs to taking a lease may be another process's, unless it is old.
+        self.rundir.next_checkpoint.unlink(missing_ok=True)
+        now = self.rundir.lease.stat().st_mtime
+        for path in self.rundir.path.glob(".*"):
+            with contextlib.suppress(FileNotFoundError):
+                ours = path.suffix == ".tmp" and not path.name.startswith(".lease")
+                if ours or now - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink()
 
     def _note_start(self) -> list[dict[str, Any]]:
         path = self.rundir.provenance
@@ -91,9 +96,9 @@ class Session:
         """Write a checkpoint; with ``keep`` also a copy that stays."""
         self.lease.check()
         content = self._content(trainee)
-        state.save(self.rundir, content)
-        if keep:
+        if keep:  # first: once the newest is there, this place is not come by again
             state.save_copy(self.rundir.drop_checkpoint(trainee.epoch - 1), content)
+        state.save(self.rundir, content)
 
     def _content(self, trainee: Trainee) -> dict[str, Any]:
         self.flush()

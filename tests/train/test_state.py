@@ -245,5 +245,8 @@ def test_drafts_of_killed_processes_are_cleared_away(
     rundir = RunDir(tmp_path, run.key)
     rundir.create(run)
     (rundir.path / ".next.pt.abc.tmp").write_bytes(b"half")
+    old = rundir.path / ".draft.abc"
+    old.touch()
+    os.utime(old, (0, 0))
     train([run], digits, tmp_path)
     assert not list(rundir.path.glob(".*"))

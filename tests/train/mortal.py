@@ -1,0 +1,119 @@
+"""Trains packs in processes that can be killed: ``python -m tests.train.mortal``.
+
+Each line of input is a job as JSON; a process is forked for it (torch is imported once), its
+id is printed, then how it ended. ``die_at``: the number of the file operation before which the
+process kills itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmark.packs import Pack
+from benchmark.runs import Run
+
+OPERATIONS = ("replace", "fsync", "link", "unlink", "truncate", "chmod", "mkdir")
+
+
+class Undertaker:
+    """Starts such processes and kills them."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.train.mortal"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+
+    def start(self, runs: Iterable[Run], data: Path, runs_dir: Path, **job: Any) -> int:
+        """Start a process and return its id."""
+        assert self._server.stdin is not None
+        pack = Pack("test", tuple(runs)).to_json()
+        where = {"runs_dir": str(runs_dir), "data_dir": str(data)}
+        self._server.stdin.write(json.dumps({"pack": pack, **where, **job}) + "\n")
+        self._server.stdin.flush()
+        return int(self._line())
+
+    def wait(self) -> dict[str, Any]:
+        """Return how the process ended: signal, exit code, number of file operations."""
+        found: dict[str, Any] = json.loads(self._line())
+        return found
+
+    def _line(self) -> str:
+        assert self._server.stdout is not None
+        return self._server.stdout.readline()
+
+    def close(self) -> None:
+        """End the server."""
+        self._server.kill()
+        self._server.communicate()
+
+
+def _count_operations(die_at: int) -> Callable[[], int]:
+    done = {"count": 0}
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if done["count"] == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done["count"] += 1
+            return function(*arguments, **named)
+
+        return call
+
+    for name in OPERATIONS:
+        setattr(os, name, counted(getattr(os, name)))
+    return lambda: done["count"]
+
+
+def _work(job: dict[str, Any]) -> int:
+    from benchmark.train.pack import Surroundings, train_pack
+    from benchmark.train.report import Lines
+
+    count = _count_operations(job.get("die_at", -1))
+    where = Surroundings(
+        Path(job["runs_dir"]), Path(job["data_dir"]), checkpoint_seconds=0, reporter=Lines
+    )
+    outcome = train_pack(job["pack"], where)
+    Path(job["runs_dir"], "operations").write_text(str(count()))
+    return outcome.exit_code
+
+
+def main() -> None:
+    """Serve."""
+    import torch
+    import torch._dynamo  # what the first optimiser imports, for a second
+
+    import benchmark.train.pack  # noqa: F401 - so that forked processes have it
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                code = _work(job)
+            finally:
+                os._exit(code)
+        print(pid, flush=True)
+        status = os.waitpid(pid, 0)[1]
+        ended = {
+            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+        }
+        print(json.dumps(ended), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Killed without warning, anywhere: the finished run equals the undisturbed one, bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark.rundir import RunDir
+from tests.helpers import digits_plan, numbers
+from tests.train.mortal import Undertaker
+
+pytestmark = pytest.mark.slow
+COLUMN = "column=wrn_16_2-resnet8"
+
+
+@pytest.fixture(scope="module")
+def undertaker() -> Iterator[Undertaker]:
+    found = Undertaker()
+    yield found
+    found.close()
+
+
+def test_killed_at_random_moments(digits: Path, tmp_path: Path, undertaker: Undertaker) -> None:
+    # Dropout and a gradient rule (dhkd), a first stage (ft), an extra memory (crd).
+    table = tmp_path / "mine.yaml"
+    methods = ("dhkd", "crd", "ft")
+    rows = "".join(f"  - {{name: my {m}, methods: [{m}]}}\n" for m in methods)
+    table.write_text(f"schema: 1\nname: mine\nbase: digits\nrows:\n{rows}")
+    sets = ["recipe.epochs=4", "recipe.eval_every=1", "recipe.schedule.milestones=[2]"]
+    only = [COLUMN, *(f"row=my {m}" for m in methods)]
+    plan = digits_plan(digits, only, sets=sets, table=str(table))
+    teacher, *students = plan.runs
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undertaker.start([teacher], digits, undisturbed)
+    assert undertaker.wait()["code"] == 0
+    shutil.copytree(undisturbed / teacher.key, killed / teacher.key)
+    began = time.monotonic()
+    undertaker.start(students, digits, undisturbed)
+    assert undertaker.wait()["code"] == 0
+    duration = time.monotonic() - began
+    chance = random.Random(1)
+    kills = 0
+    while True:
+        pid = undertaker.start(students, digits, killed)
+        if kills < 40:
+            time.sleep(chance.uniform(0, duration / 8))
+            with contextlib.suppress(ProcessLookupError):  # it was quicker
+                os.kill(pid, signal.SIGKILL)
+        ended = undertaker.wait()
+        if ended["signal"] is None:
+            assert ended["code"] == 0
+            break
+        kills += 1
+    assert kills >= 20
+    for run in students:
+        assert numbers(killed, run) == numbers(undisturbed, run), run.key
+        result = RunDir(killed, run.key).read_result()
+        assert result["restarts"] > 0
+
+
+def test_killed_before_every_file_operation(
+    digits: Path, tmp_path: Path, undertaker: Undertaker
+) -> None:
+    sets = ["recipe.epochs=2", "recipe.batch_size=100", "recipe.eval_batch=2000"]
+    sets += ["recipe.eval_every=1", "recipe.schedule.milestones=[1]", "recipe.keep_drops=true"]
+    (run,) = digits_plan(digits, ["row=Student", "student=resnet8"], sets=sets).runs
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    undertaker.start([run], digits, undisturbed)
+    assert undertaker.wait()["code"] == 0
+    count = int((undisturbed / "operations").read_text())
+    expected = numbers(undisturbed, run)
+    files = {path.name for path in RunDir(undisturbed, run.key).path.iterdir()}
+    assert count > 50
+    for number in range(count):
+        runs_dir = tmp_path / str(number)
+        runs_dir.mkdir()
+        undertaker.start([run], digits, runs_dir, die_at=number)
+        assert undertaker.wait()["signal"] == signal.SIGKILL
+        undertaker.start([run], digits, runs_dir)
+        assert undertaker.wait()["code"] == 0, number
+        assert numbers(runs_dir, run) == expected, number
+        # Nothing is left over but a few bytes of who took the run when.
+        left = {path.name for path in RunDir(runs_dir, run.key).path.iterdir()}
+        left -= {name for name in left if name.startswith((".draft", ".probe"))}
+        assert left - {"lease.json"} == files, number
+        shutil.rmtree(runs_dir)
