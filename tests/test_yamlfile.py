@@ -51,7 +51,7 @@ def test_scalars_are_what_they_look_like() -> None:
     ],
 )
 def test_keys_of_one_kind_of_schedule(schedule: dict[str, object], message: str) -> None:
-    data = named_recipe("digits_80").model_dump() | {"schedule": schedule}
+    data = named_recipe("digits_60").model_dump() | {"schedule": schedule}
     with pytest.raises(UserError, match=message):
         validate(Recipe, data, "recipe")
 
@@ -81,7 +81,7 @@ def test_a_base_is_looked_for_beside_the_table_first(
     for folder, seed in (("here", 5), ("there", 6)):
         (tmp_path / folder).mkdir()
         text = "schema: 1\nname: base\nsource: {paper: none}\ndataset: digits\n"
-        text += f"recipe: digits_80\nseeds: [{seed}]\nrows: [{{name: S, of: student}}]\n"
+        text += f"recipe: digits_60\nseeds: [{seed}]\nrows: [{{name: S, of: student}}]\n"
         text += f"columns: [{{teacher: {digits.columns[0].teacher}, student: resnet8}}]\n"
         (tmp_path / folder / "base.yaml").write_text(text)
     (tmp_path / "there" / "mine.yaml").write_text("schema: 1\nname: mine\nbase: base.yaml\n")

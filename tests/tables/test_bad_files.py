@@ -16,7 +16,7 @@ schema: 1
 name: small
 source: {paper: none}
 dataset: digits
-recipe: digits_80
+recipe: digits_60
 teacher: {from: train, seed: same}
 seeds: [0]
 columns:
@@ -60,7 +60,7 @@ def test_the_unchanged_file_is_good(tmp_path: Path) -> None:
         ("{dkd: {beta", "{kd: {beta", r"unknown method 'kd'.*per_column"),
         ("per_column: {wrn_16_2-r", "per_column: {wrn_16-r", r"did you mean 'wrn_16_2-resnet8'"),
         ("resnet8}\n", "resnet9, name: wrn_16_2-resnet8}\n", r"unknown model 'resnet9'.*did you"),
-        ("recipe: digits_80", "recipe: digits_8", r"did you mean 'digits_80'"),
+        ("recipe: digits_60", "recipe: digits_6", r"did you mean 'digits_60'"),
         ("dataset: digits", "dataset: digit", r"did you mean 'digits'"),
         (COLUMN, COLUMN + COLUMN, r"two columns are named 'wrn_16_2-resnet8'"),
         ("{name: KD,", "{name: DKD,", r"two rows are named 'DKD'"),

@@ -72,7 +72,7 @@ def test_bases_may_have_bases(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("DHKD:", "DKD:", r"published\.DKD\.resnet32x4-shufflenetv1 is known in the base"),
-        ("names: {", "recipe: digits_80\nnames: {", r"'recipe' cannot be set in a table with a"),
+        ("names: {", "recipe: digits_60\nnames: {", r"'recipe' cannot be set in a table with a"),
         ("names: {", "seeds: [0]\nnames: {", r"'seeds' cannot be set"),
         ("name: Mine, group", "name: DKD, group", r"two rows are named 'DKD'"),
         ("student: vgg11", "student: vgg8", r"two columns are named 'vgg13-vgg8'"),

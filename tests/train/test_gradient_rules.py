@@ -19,7 +19,7 @@ WORLD = World((3, 8, 8), 10, torch.arange(20) % 10, steps_per_epoch=2)
 
 
 def build(method: str, clip_norm: float | None, options: dict[str, Any]) -> Trainee:
-    recipe = override(named_recipe("digits_80"), {"clip_norm": clip_norm, "device": "cpu"})
+    recipe = override(named_recipe("digits_60"), {"clip_norm": clip_norm, "device": "cpu"})
     info = method_info(method)
     run = Run(
         dataset=DatasetRef(name="digits", digest="-"),
