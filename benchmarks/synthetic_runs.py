@@ -63,14 +63,20 @@ def write_runs(runs_dir: Path, table: Table, count: int, seeds: int = SEEDS) -> 
 
 
 def write_run(
-    runs_dir: Path, run: Run, mean: float, *, diverged: bool = False, finished: bool = True
+    runs_dir: Path,
+    run: Run,
+    mean: float,
+    *,
+    spread: float = SEED_STD,
+    diverged: bool = False,
+    finished: bool = True,
 ) -> dict[str, Any]:
     """Write one run directory and return its result; the same run gets the same numbers."""
     rundir = RunDir(runs_dir, run.key)
     rundir.path.mkdir(parents=True)
     _write(rundir.cell, json.dumps(run.to_json(), indent=1))
     draws = random.Random(run.key)
-    last = [round(min(max(draws.gauss(mean, SEED_STD), 1.0), 99.0), 2) for _ in range(5)]
+    last = [round(min(max(draws.gauss(mean, spread), 1.0), 99.0), 2) for _ in range(5)]
     epochs = run.recipe.epochs
     lines = [_record(epochs - 4 + i, value) for i, value in enumerate(last)]
     _write(rundir.records, "".join(json.dumps(line) + "\n" for line in lines))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.matrix import Context, Plan, Slot, make_plan
-from benchmark.results.index import IndexedRun
+from benchmark.results.index import FoundTeacher, IndexedRun
 from benchmark.results.records import signature
 from benchmark.runs import Run, differences, digest
 from benchmark.selection import Selection, accepts, nothing_matches
@@ -170,12 +170,12 @@ def assign(
     expected: Expected,
     cells: Mapping[str, tuple[str, dict[str, Any]]],
     runs: Iterable[IndexedRun],
-    teacher_of: Callable[[str], tuple[int, dict[str, Any]] | None],
+    teacher_of: Callable[[str], FoundTeacher | None],
 ) -> dict[Place, list[Group]]:
     """Sort runs into groups by slot.
 
-    ``cells``: signature and identity by cell key; ``teacher_of``: seed and cell identity of a
-    teacher's run by its key, None where that is not there.
+    ``cells``: signature and identity by cell key; ``teacher_of`` finds a teacher's run by its
+    key, None where that is not there.
     """
     slots = {(slot.row.name, slot.column.name): slot for slot in expected.slots}
     by_cell: dict[str, list[IndexedRun]] = defaultdict(list)
@@ -201,11 +201,17 @@ def _split(
     teachers: _Teachers,
 ) -> Iterator[Group]:
     """Yield the runs of a cell in groups of one kind and one sort of teacher."""
+    told: dict[tuple[str | None, int], tuple[str, Pairs]] = {}
     parts: dict[tuple[str, str], tuple[Pairs, list[IndexedRun]]] = {}
     for run in runs:
-        kind, more = teachers.of(template, identity, run)
-        found = {**pairs, **more}
-        parts.setdefault((kind, repr(more)), (found, []))[1].append(run)
+        which = (run.teacher, teachers.seed_for(run.seed))
+        if which not in told:
+            told[which] = teachers.of(template, identity, *which)
+        kind, more = told[which]
+        part = (kind, repr(more) if more else "")
+        if part not in parts:
+            parts[part] = ({**pairs, **more}, [])
+        parts[part][1].append(run)
     for (kind, _), (found, members) in parts.items():
         evaluated = identity["weights"] is not None
         yield Group(template.variant, cell, kind, found, tuple(members), evaluated)
@@ -224,15 +230,21 @@ def _matching(
     ]
     if exact:
         return exact
-    compared = [(t, differences(t.identity, stripped[t.leaves_open])) for t in possible]
+    compared = [(t, _differences(t.identity, stripped[t.leaves_open])) for t in possible]
     fewest = min((len(told) for _, told in compared), default=0)
     nearest: dict[Place, tuple[_Template, Pairs]] = {}
     for template, told in compared:
         if len(told) == fewest and template.place not in nearest:
-            table = differences(stripped[template.leaves_open], template.identity)
+            table = _differences(stripped[template.leaves_open], template.identity)
             pairs = {name: (theirs, table[name]) for name, theirs in told.items()}
             nearest[template.place] = (template, pairs)
     return list(nearest.values())
+
+
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    # Most of two cells is equal, and told so faster than by looking at every field.
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return differences({n: ours.get(n) for n in names}, {n: theirs.get(n) for n in names})
 
 
 class _Teachers:
@@ -241,23 +253,31 @@ class _Teachers:
     def __init__(
         self,
         expected: Expected,
-        teacher_of: Callable[[str], tuple[int, dict[str, Any]] | None],
+        teacher_of: Callable[[str], FoundTeacher | None],
     ) -> None:
         self._expected = expected
         self._find = cache(teacher_of)
         self._keys: dict[tuple[str, int], str] = {}
+        self._compared: dict[tuple[str, str], Pairs] = {}
+
+    def seed_for(self, seed: int) -> int:
+        """Return the seed of the teacher that the table gives a run of that seed."""
+        return 0 if self._expected.table.teacher.seed == "fixed" else seed
 
     def of(
-        self, template: _Template, identity: Mapping[str, Any], run: IndexedRun
+        self, template: _Template, identity: Mapping[str, Any], key: str | None, seed: int
     ) -> tuple[str, Pairs]:
-        """Return the kind of a run in words, and what sets its teacher apart."""
+        """Return the kind of a run in words, and what sets its teacher apart.
+
+        ``key`` names the run's teacher; ``seed`` is the one that the table's teacher has.
+        """
         device = str(identity["recipe"].get("device"))
-        teacher, pairs = self._teacher(template, identity, run, device)
+        teacher, pairs = self._teacher(template, identity, key or "", seed, device)
         parts = [f"on {device}"] if template.any_device else []
         return ", ".join([*parts, *([teacher] if teacher else [])]), pairs
 
     def _teacher(
-        self, template: _Template, identity: Mapping[str, Any], run: IndexedRun, device: str
+        self, template: _Template, identity: Mapping[str, Any], key: str, seed: int, device: str
     ) -> tuple[str, Pairs]:
         teacher = identity["teacher"]
         if template.any_teacher and template.is_teacher and identity["weights"]:
@@ -265,23 +285,21 @@ class _Teachers:
         if teacher is None:
             return "", {}
         if teacher["source"] == "train":
-            return self._trained(template, run, device)
+            return self._trained(template, key, seed, device)
         if template.any_teacher:
-            return _public(identity["dataset"]["name"], teacher["model"], run.teacher or "")
+            return _public(identity["dataset"]["name"], teacher["model"], key)
         return "", {}  # named among the cell's own differences
 
-    def _trained(self, template: _Template, run: IndexedRun, device: str) -> tuple[str, Pairs]:
-        fixed = self._expected.table.teacher.seed == "fixed"
-        wanted = 0 if fixed else run.seed
+    def _trained(self, template: _Template, key: str, seed: int, device: str) -> tuple[str, Pairs]:
         keys = {}
         for name, example in zip(DEVICES, template.runs, strict=True):
             assert example.teacher is not None, example.key  # the signatures are equal
-            keys[self._key(self._expected.teachers[example.teacher.key], wanted)] = name
+            keys[self._key(self._expected.teachers[example.teacher.key], seed)] = name
         words = "teacher trained here" if template.any_teacher else ""
-        if run.teacher in keys:
-            elsewhere = len(keys) > 1 and keys[run.teacher] != device
-            return f"{words or 'teacher'} on {keys[run.teacher]}" if elsewhere else words, {}
-        return words, self._apart(template, run.teacher or "", wanted)
+        if key in keys:
+            elsewhere = len(keys) > 1 and keys[key] != device
+            return f"{words or 'teacher'} on {keys[key]}" if elsewhere else words, {}
+        return words, self._apart(template, key, seed)
 
     def _apart(self, template: _Template, key: str, wanted: int) -> Pairs:
         """Return how a teacher that is not the table's differs from the table's."""
@@ -289,16 +307,19 @@ class _Teachers:
         found = self._find(key)
         if found is None:
             return {"teacher": (key, self._key(examples[0], wanted))}
-        seed, theirs = found
-        compared = []
-        for example in examples:  # on the device that it is closest to
-            ours = example.cell_identity
-            told, table = differences(ours, theirs), differences(theirs, ours)
-            compared.append({f"teacher.{k}": (v, table[k]) for k, v in told.items()})
-        pairs: Pairs = min(compared, key=len)
-        if seed != wanted:
-            pairs["teacher.seed"] = (seed, wanted)
+        # On the device that it is closest to.
+        pairs = min((self._compare(example, found) for example in examples), key=len)
+        if found.seed != wanted:
+            pairs = {**pairs, "teacher.seed": (found.seed, wanted)}
         return pairs or {"teacher": (key, self._key(examples[0], wanted))}
+
+    def _compare(self, example: Run, found: FoundTeacher) -> Pairs:
+        cells = (example.cell_key, found.cell)
+        if cells not in self._compared:
+            ours = example.cell_identity
+            told, table = differences(ours, found.identity), differences(found.identity, ours)
+            self._compared[cells] = {f"teacher.{k}": (v, table[k]) for k, v in told.items()}
+        return self._compared[cells]
 
     def _key(self, run: Run, seed: int) -> str:
         """Return the key of a teacher's run with another seed; its own teacher changes along."""
@@ -345,7 +366,7 @@ def _words(name: str, value: Any) -> str:
     if name.endswith(".version") and ".options." not in name:
         return f"version {value} of {name.removesuffix('.version')}"
     if name == "teacher":
-        return "another teacher, whose run is gone"
+        return "another teacher, whose run is not here"
     if name in ("key", "weights") and value is not None:
         return f"public checkpoint {str(value)[:8]}"
     return f"{name.replace('.options.', '.')} = {'unset' if value is None else value}"

@@ -93,7 +93,7 @@ def _select(
     def values(group: Group) -> list[float]:
         if on == "split":
             return [run.val_top1 for run in group.finished if run.val_top1 is not None]
-        return [run.values[metric, protocol] for run in group.finished]
+        return [run.value(metric, protocol) for run in group.finished]
 
     candidates = [g for g in pool if values(g)]
     total = len(slot.variants)

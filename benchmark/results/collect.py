@@ -100,13 +100,13 @@ def _runs(expected: Expected, index: RunIndex) -> tuple[dict[Place, list[Group]]
         elif key not in known and signature(run) in expected.templates:
             cells.setdefault(run.cell_key, (signature(run), run.cell_identity))
             runs.append(_waiting(run))
-    groups = assign(expected, cells, runs, lambda key: index.cells_of([key]).get(key))
+    groups = assign(expected, cells, runs, index.teacher)
     return groups, live
 
 
 def _waiting(run: Run) -> IndexedRun:
     teacher = run.teacher.key if run.teacher else None
-    return IndexedRun(run.key, run.cell_key, run.seed, teacher, "queued", None, None, None, {})
+    return IndexedRun(run.key, run.cell_key, run.seed, teacher, "queued", None, None, None)
 
 
 # -- what stands in a cell ------------------------------------------------------------------
@@ -137,7 +137,7 @@ def _cell(
     samples = tuple(
         Sample(
             statistic,
-            tuple(as_shown(run.values[metric, statistic], table.show_as) for run in shown.finished),
+            tuple(as_shown(run.value(metric, statistic), table.show_as) for run in shown.finished),
         )
         for statistic in (protocol, *(s for s in STATISTICS if s != protocol))
     )

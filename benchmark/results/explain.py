@@ -228,7 +228,7 @@ def _run(run: IndexedRun, runs_dir: Path, live: Mapping[str, str]) -> str:
         result = read_json(rundir.result, SCHEMA)
     except UserError as error:
         return f"{run.key}: {error}"
-    value = "diverged" if run.state == "diverged" else f"last {run.values['top1', 'last']:.2f} %"
+    value = "diverged" if run.state == "diverged" else f"last {run.value('top1', 'last'):.2f} %"
     teacher = result.get("teacher_digest")
     parts = [value, f"seed {run.seed}", *_provenance(result)]
     parts += [f"teacher file {str(teacher)[:8]}"] if teacher else []

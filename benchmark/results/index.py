@@ -15,10 +15,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmark import files, recipe, runs
 from benchmark.errors import UserError
@@ -29,13 +28,16 @@ __all__ = ["METRICS", "STATISTICS", "IndexedRun", "RunIndex"]
 
 _VALUES = tuple(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS)
 _NAMES = tuple((metric, statistic) for metric in METRICS for statistic in STATISTICS)
-_FIELDS = "key, stamp, cell, seed, teacher, state, reason, commit_id, val_top1"
+_PLACES = {name: place for place, name in enumerate(_NAMES)}
+_FIELDS = "key, cell, seed, teacher, state, reason, commit_id, val_top1"
+_ALL = f"{_FIELDS}, {', '.join(_VALUES)}"
+_NUMBERS = len(_FIELDS.split(", "))  # where the accuracies start in a row
 _TABLES = {
     "made_by": "create table made_by (code text)",
     "cells": "create table cells (cell text primary key, signature text, identity text)",
-    "runs": "create table runs (key text primary key, stamp text, cell text, seed integer,"
+    "runs": "create table runs (key text primary key, cell text, seed integer,"
     " teacher text, state text, reason text, commit_id text, val_top1 real,"
-    f" {' real, '.join(_VALUES)} real)",
+    f" {' real, '.join(_VALUES)} real, stamp text)",
 }
 _LOOKUPS = (
     "create index by_cell on runs (cell)",
@@ -47,13 +49,20 @@ _LOCK_SECONDS = 20.0
 _YOUNG_NS = 3_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedRun:
+class FoundTeacher(NamedTuple):
+    """The run of a teacher: its seed, and its cell by key and by what it is."""
+
+    seed: int
+    cell: str
+    identity: dict[str, Any]
+
+
+class IndexedRun(NamedTuple):
     """One run directory as collecting sees it.
 
-    ``state``: done, diverged, open (no result yet), or broken with a ``reason``. ``teacher``:
-    the key of its teacher's run or the digest of its checkpoint. ``values``: percent by
-    metric and statistic.
+    ``state``: done, diverged, open (no result yet), broken with a ``reason``, or queued (it
+    has no directory yet). ``teacher``: the key of its teacher's run or the digest of its
+    checkpoint. ``numbers``: percent, see :meth:`value`.
     """
 
     key: str
@@ -64,7 +73,11 @@ class IndexedRun:
     reason: str | None
     commit: str | None
     val_top1: float | None
-    values: dict[tuple[str, str], float]
+    numbers: tuple[float, ...] = ()
+
+    def value(self, metric: str, statistic: str) -> float:
+        """Return an accuracy in percent; only a run that is done has them."""
+        return self.numbers[_PLACES[metric, statistic]]
 
 
 class RunIndex:
@@ -123,7 +136,7 @@ class RunIndex:
     ) -> None:
         if not (gone or rows or cells):
             return
-        marks = ", ".join("?" * (len(_FIELDS.split(", ")) + len(_VALUES)))
+        marks = ", ".join("?" * (len(_ALL.split(", ")) + 1))
         with self._database:
             self._database.executemany("delete from runs where key = ?", gone)
             self._database.executemany("insert or replace into cells values (?, ?, ?)", cells)
@@ -132,12 +145,11 @@ class RunIndex:
     # -- asking it --------------------------------------------------------------------------
 
     def runs(self, signatures: Iterable[str]) -> list[IndexedRun]:
-        """Return the indexed runs whose cells have these signatures, by key."""
+        """Return the indexed runs whose cells have these signatures."""
         query = (
-            f"select {_FIELDS}, {', '.join(_VALUES)} from runs natural join"
-            " (select cell from cells where signature in (#)) order by key"
+            f"select {_ALL} from runs natural join (select cell from cells where signature in (#))"
         )
-        return sorted(map(_indexed, self._in_parts(query, signatures)), key=lambda run: run.key)
+        return list(map(_indexed, self._in_parts(query, signatures)))
 
     def cells(self, signatures: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return signature and identity of the cells of these signatures, by cell key."""
@@ -146,20 +158,23 @@ class RunIndex:
 
     def all_runs(self) -> list[IndexedRun]:
         """Return every run whose cell is known, by key."""
-        query = f"select {_FIELDS}, {', '.join(_VALUES)} from runs where cell != '' order by key"
+        query = f"select {_ALL} from runs where cell != '' order by key"
         return [_indexed(row) for row in self._ask(query)]
 
     def all_cells(self) -> dict[str, dict[str, Any]]:
         """Return the identity of every cell, by cell key."""
         return {c: json.loads(i) for c, i in self._ask("select cell, identity from cells")}
 
-    def cells_of(self, keys: Iterable[str]) -> dict[str, tuple[int, dict[str, Any]]]:
-        """Return seed and cell identity of the runs with these keys, where they are there."""
-        query = (
-            "select key, seed, identity from runs join cells on runs.cell = cells.cell"
-            " where key in (#)"
-        )
-        return {k: (seed, json.loads(i)) for k, seed, i in self._in_parts(query, keys)}
+    def cells_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the cells of the runs with these keys, where they are there."""
+        return dict(self._in_parts("select key, cell from runs where key in (#)", keys))
+
+    def teacher(self, key: str) -> FoundTeacher | None:
+        """Return the run that other runs name as their teacher, None where it is not there."""
+        query = "select seed, cell, identity from runs natural join cells where key = ?"
+        for seed, cell, identity in self._ask(query, (key,)):
+            return FoundTeacher(seed, cell, json.loads(identity))
+        return None
 
     def broken(self) -> list[tuple[str, str]]:
         """Return key and reason of every run directory that cannot be counted."""
@@ -284,7 +299,7 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 def _row(key: str, stamp: str, record: RunRecord) -> tuple[Any, ...]:
     told = (record.cell, record.seed, record.teacher, record.state, record.reason, record.commit)
     texts = (_storable(value) if isinstance(value, str) else value for value in told)
-    return (key, stamp, *texts, record.val_top1, *(record.values.get(name) for name in _NAMES))
+    return (key, *texts, record.val_top1, *(record.values.get(name) for name in _NAMES), stamp)
 
 
 def _storable(text: str) -> str:
@@ -293,6 +308,4 @@ def _storable(text: str) -> str:
 
 
 def _indexed(row: tuple[Any, ...]) -> IndexedRun:
-    key, _, cell, seed, teacher, state, reason, commit, val, *numbers = row
-    values = dict(zip(_NAMES, numbers, strict=True)) if state == "done" else {}
-    return IndexedRun(key, cell, seed, teacher, state, reason, commit, val, values)
+    return IndexedRun._make((*row[:_NUMBERS], row[_NUMBERS:]))

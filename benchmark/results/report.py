@@ -18,7 +18,6 @@ from benchmark.results.explain import explain
 from benchmark.results.grid import Grid
 from benchmark.results.index import RunIndex
 from benchmark.results.judge import judge
-from benchmark.results.terminal import show
 from benchmark.selection import Selection
 from benchmark.spec import Protocol, Table
 from benchmark.tables import load_table
@@ -63,6 +62,8 @@ def collect_table(
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
         written.append(str(path))
+    from benchmark.results.terminal import show
+
     return f"{show(grid, statistics)}\nwritten: {', '.join(written)}\n"
 
 

@@ -65,13 +65,12 @@ def read_run_set(path: Path, metric: str, statistic: str) -> RunSet:
             runs[run.cell].append(run)
     identities = index.all_cells()
     named = {run.teacher for several in runs.values() for run in several if run.teacher}
-    teachers = {
-        key: digest(comparable(identity)) for key, (_, identity) in index.cells_of(named).items()
-    }
+    alike = {key: digest(comparable(identity)) for key, identity in identities.items()}
+    teachers = {key: alike[cell] for key, cell in index.cells_of(named).items() if cell in alike}
     cells: dict[str, list[CellRuns]] = defaultdict(list)
     for key in sorted(runs):
         found = _cell(key, identities[key], runs[key], teachers, (metric, statistic))
-        cells[digest(comparable(identities[key]))].append(found)
+        cells[alike[key]].append(found)
     commits = {run.commit for several in runs.values() for run in several}
     return RunSet(
         path,
@@ -111,7 +110,7 @@ def _cell(
         model=identity["model"],
         identity=digest(dict(identity)),
         made_by=json.dumps(made_by, sort_keys=True),
-        values={s: by_seed[s].values[name] for s in sorted(by_seed) if by_seed[s].values},
+        values={s: by_seed[s].value(*name) for s in sorted(by_seed) if by_seed[s].state == "done"},
         diverged=frozenset(s for s, run in by_seed.items() if run.state == "diverged"),
         teachers=frozenset(
             teachers[r.teacher] for r in runs if r.teacher and r.teacher in teachers

@@ -1,0 +1,49 @@
+"""Real runs to collect, and a cache folder of a test's own for the index of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import digits_plan, train_plan
+
+TINY = """
+schema: 1
+name: tiny
+title: Two epochs on digits
+source: {paper: Nobody}
+dataset: digits
+recipe: digits_60
+recipe_overrides: {epochs: 2, eval_every: 1, schedule: {milestones: [1]}}
+teacher: {from: train, seed: same}
+seeds: [0, 1]
+columns: [{teacher: wrn_16_2, student: resnet8}]
+rows:
+  - {name: Teacher, of: teacher}
+  - {name: Student, of: student}
+  - {name: KD, methods: [kd]}
+published:
+  KD:
+    wrn_16_2-resnet8:
+      {value: 50.0, source: a guess, others: [{source: another guess, value: 51.5}]}
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder for one test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real runs of the table in `TINY`: teacher, student and KD on two seeds each."""
+    root = tmp_path_factory.mktemp("trained")
+    table = root / "tiny.yaml"
+    table.write_text(TINY)
+    planned = digits_plan(digits, seeds="0-1", sets=(), table=str(table))
+    train_plan(planned, digits, root / "runs")
+    return root
