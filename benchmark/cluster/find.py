@@ -18,7 +18,7 @@ def find_run(runs_dir: Path, text: str) -> str:
 
     Raises UserError where none or several match, with the nearest.
     """
-    works = [*slurm_work(runs_dir, None), *local_work(runs_dir)]
+    works = [*slurm_work(runs_dir), *local_work(runs_dir)]
     keys = existing(runs_dir) | {key for work in works for key in work.keys}
     return match(text, keys, runs_dir)
 
@@ -46,6 +46,6 @@ def match(text: str, keys: Collection[str], runs_dir: Path) -> str:
 
 def packs_of(runs_dir: Path, key: str) -> list[Work]:
     """Return the packs that a run was submitted in, oldest first."""
-    works = [*local_work(runs_dir), *slurm_work(runs_dir, None)]
+    works = [*local_work(runs_dir), *slurm_work(runs_dir)]
     mine = [work for work in works if key in work.keys]
     return sorted(mine, key=lambda work: work.folder.stat().st_mtime)

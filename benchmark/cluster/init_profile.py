@@ -61,7 +61,9 @@ def profile_text(
     if qos:
         lines.append(f"# qos: {qos[0]}  # yours: {', '.join(qos)}")
     lines.append(f'time: "{clock(min(chosen.minutes, 24 * 60))}"')
-    lines.append("# cpus-per-task, mem and gpus are the recipe's unless they are set here")
+    if chosen.gpus[""]:
+        lines.append("gpus: 1  # without it, recipes with `device: auto` train on the CPU")
+    lines.append("# cpus-per-task and mem are the recipe's unless they are set here")
     lines.append("# data: /a/directory/that/all/nodes/share")
     lines.append("# runs: /a/directory/that/all/nodes/share")
     return "\n".join(lines) + "\n"

@@ -39,7 +39,7 @@ def show_log(runs_dir: Path, text: str, follow: bool, out: TextIO = sys.stdout) 
 def find_log(runs_dir: Path, key: str) -> Path:
     """Return the newest log of a run; UserError that says why there is none."""
     works = packs_of(runs_dir, key)
-    logs = [work.log for work in works if work.log is not None and work.log.exists()]
+    logs = [work.log for work in works if work.log.exists()]
     if logs:
         return max(logs, key=lambda path: path.stat().st_mtime)
     if not works:

@@ -17,7 +17,7 @@ from benchmark.cluster.standing import Standing, stand
 from benchmark.cluster.submissions import sent_arrays
 from benchmark.cluster.tag import Tag
 from benchmark.cluster.vitals import MISSING, Vitals, existing, read_vitals
-from benchmark.cluster.work import Work, cells_of, latest, local_work, slurm_work
+from benchmark.cluster.work import Work, cells_of, in_queue, latest, local_work, slurm_work
 from benchmark.rundir import RunDir
 
 OTHER = "other runs"  # of the runs directory, which no submission of this user's names
@@ -67,7 +67,7 @@ def look(
     """
     there = existing(runs_dir)
     local = [work for work in local_work(runs_dir) if table in (None, work.table)]
-    sent = [work for work in slurm_work(runs_dir, None) if table in (None, work.table)]
+    sent = [work for work in slurm_work(runs_dir) if table in (None, work.table)]
     keys = {key for work in (*local, *sent) for key in work.keys}
     keys.update(wanted.cells if wanted else ())
     others = [] if table is not None else sorted(there - keys)
@@ -79,7 +79,7 @@ def look(
     warnings: tuple[str, ...] = ()
     if sent:
         snapshot, warnings = ask(runs_dir, {work.table for work in sent}, max_age)
-        sent = [work for work in slurm_work(runs_dir, snapshot) if table in (None, work.table)]
+        sent = sent if snapshot is None else in_queue(sent, snapshot)
     packs = (*local, *sent)
     works = latest(packs)
     standings = _stand_all(runs_dir, keys, vitals, works, snapshot is not None)

@@ -7,6 +7,7 @@ between sees the mark. Processes of this machine see it at their next heartbeat.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from benchmark.cluster.vitals import MISSING
 from benchmark.cluster.wanted import table_name
 from benchmark.cluster.work import PAUSED, Work, paused, submitted_tables
 from benchmark.errors import UserError
-from benchmark.files import make_directory, write_json
+from benchmark.files import write_json
 from benchmark.rundir import RunDir
 
 SCHEMA = 1
@@ -48,8 +49,10 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
             f" told ({seen.warnings[0].partition(';')[0]}); cancel again when it answers"
         )
     # Those of runs that were marked earlier too: Slurm may not have answered then.
-    mine = [work for work in seen.packs if work.living and key in (None, *work.keys)]
-    living = [work for work in mine if work.in_slurm and _all_cancelled(work, keys, seen)]
+    ended = {k for k, s in seen.standings.items() if s.name in (*_FINISHED, "cancelled")}
+    ended.update(keys)
+    mine = [work for work in seen.packs if work.living and (key is None or key in work.keys)]
+    living = [work for work in mine if work.in_slurm and ended.issuperset(work.keys)]
     if not keys and not living:
         return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
     _call_with_ids(["scancel"], task_lists(living))
@@ -71,19 +74,11 @@ def _to_cancel(seen: Seen, run: str | None) -> list[str]:
 
 def _mark(rundir: RunDir) -> None:
     try:
-        if not rundir.path.is_dir():
-            make_directory(rundir.path)
-        rundir.cancelled.touch()
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(rundir.path)
+        os.close(os.open(rundir.cancelled, os.O_CREAT | os.O_WRONLY, 0o666))
     except OSError as error:
         raise UserError(f"cannot mark {rundir.cancelled}: {error.strerror}") from error
-
-
-def _all_cancelled(work: Work, keys: Collection[str], seen: Seen) -> bool:
-    """Whether a pack has nothing left to train."""
-    marked = set(keys)
-    return all(
-        key in marked or seen.standings[key].name in (*_FINISHED, "cancelled") for key in work.keys
-    )
 
 
 def _still_training(keys: Collection[str], seen: Seen, told: Sequence[Work]) -> list[str]:

@@ -125,13 +125,13 @@ def choose(runs_dir: Path, keys: Sequence[str], seen: Seen, cap: int) -> Chosen:
 
 
 def _content(work: Work) -> dict[str, Any]:
-    if work.content.suffix == ".jsonl":
-        assert work.number is not None
-        return read_pack(work.content, work.number)
+    if work.array is not None:
+        return read_pack(work.folder / f"array-{work.array.number}.jsonl", work.number)
+    path = work.folder / "packs" / f"{work.id}.json"
     try:
-        data: dict[str, Any] = json.loads(work.content.read_text(encoding="utf-8"))
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the pack {work.content}: {error}") from error
+        raise UserError(f"cannot read the pack {path}: {error}") from error
     return data
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.cluster import hold
 from benchmark.cluster.at_work import is_at_work
-from benchmark.cluster.queue import Ended, Queued, Snapshot, TaskState
+from benchmark.cluster.queue import Queued, Snapshot, TaskState
 from benchmark.cluster.submissions import SentArray, sent_arrays
 
 UNKNOWN = TaskState("unknown")
@@ -25,76 +25,96 @@ _LIVING = ("waiting", "requeued", "running")
 class Work(NamedTuple):
     """One pack that was submitted.
 
-    ``state``: of its task, or of this machine's
-    queue (``waiting`` while its process lives: its leases tell which packs it trains).
-    ``start``: when the task started, where Slurm says so. ``gpus``: what a task asks for.
-    ``content``: the file that holds all of it. ``held``: why its submission starts no tasks,
-    empty where it does.
+    ``state``: of its task, or of this machine's queue (``waiting`` while its process lives:
+    its leases tell which packs it trains). ``start``: when the task started, where Slurm says
+    so. ``gpus``: what a task asks for. ``held``: why its submission starts no tasks, empty
+    where it does.
     """
 
     folder: Path
     table: str
+    id: str
     label: str
     keys: tuple[str, ...]
     cells: tuple[str, ...]
-    log: Path | None
-    in_slurm: bool
-    content: Path
-    place: tuple[int, int] | None = None  # array and number, in Slurm
-    number: int | None = None  # of its line in ``content``
+    array: SentArray | None = None  # in Slurm, with the number of its task there
+    number: int = 0
+    job: int | None = None
     state: TaskState = UNKNOWN
     start: float | None = None
     gpus: int = 0
     held: str = ""
 
     @property
-    def task(self) -> str | None:
-        """Its task as Slurm's commands name it: 1234_5."""
-        return None if self.place is None else f"{self.place[0]}_{self.place[1]}"
-
-    @property
     def living(self) -> bool:
         """Whether it waits or runs."""
         return self.state.name in _LIVING
 
+    @property
+    def in_slurm(self) -> bool:
+        """Whether it went to a cluster."""
+        return self.array is not None
 
-def slurm_work(runs_dir: Path, snapshot: Snapshot | None) -> Iterator[Work]:
-    """Yield the user's packs in Slurm, oldest first; unknown states without a snapshot."""
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """The array's job and the number in it, None where the answer to its array was lost."""
+        return None if self.job is None else (self.job, self.number)
+
+    @property
+    def task(self) -> str | None:
+        """Its task as Slurm's commands name it: 1234_5."""
+        return None if self.job is None else f"{self.job}_{self.number}"
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes once it runs."""
+        if self.in_slurm:
+            return self.folder / f"{self.task}_0_log.out"
+        return self.folder / "logs" / f"{self.id}.log"
+
+
+def slurm_work(runs_dir: Path) -> list[Work]:
+    """Return the user's packs in Slurm, oldest first, as the files tell: in unknown states."""
+    found = []
     for array in sent_arrays(runs_dir):
-        yield from _array_work(array.in_queue(snapshot) if snapshot else array, snapshot)
+        held = why_held(array.folder)
+        found += [
+            Work(
+                folder=pack.folder,
+                table=pack.table,
+                id=pack.pack_id,
+                label=pack.label,
+                keys=pack.run_keys,
+                cells=pack.cells,
+                array=array,
+                number=number,
+                job=array.job,
+                held=held,
+            )
+            for number, pack in enumerate(array.packs())
+        ]
+    return found
 
 
-def _array_work(array: SentArray, snapshot: Snapshot | None) -> Iterator[Work]:
-    queued: dict[int, Queued] = {}
-    ended: Mapping[tuple[int, int], Ended] = {}
-    if snapshot is not None and array.job is not None:
-        ended = snapshot.ended
-        for record in snapshot.by_job.get(array.job, ()):
-            queued.update(dict.fromkeys(record.tasks, record))
-    held = why_held(array.folder)
-    for number, pack in enumerate(array.packs()):
-        found = queued.get(number)
-        place = None if array.job is None else (array.job, number)
-        state = found.task_state if found else UNKNOWN
-        if snapshot is not None and found is None and place is not None and place in ended:
-            # Has only just left the queue where sacct still shows it as open.
-            state = snapshot.task(*place)
-        yield Work(
-            folder=pack.folder,
-            table=pack.table,
-            label=pack.label,
-            keys=pack.run_keys,
-            cells=pack.cells,
-            log=None if pack.task is None else pack.folder / f"{pack.task}_0_log.out",
-            in_slurm=True,
-            content=pack.folder / f"array-{array.number}.jsonl",
-            number=number,
-            place=place,
-            state=state,
-            start=found.start if found else None,
-            gpus=found.gpus if found else 0,
-            held=held,
-        )
+def in_queue(works: Iterable[Work], snapshot: Snapshot) -> list[Work]:
+    """Return packs with what a snapshot of the queue knows of their tasks."""
+    queued: dict[tuple[int, int], tuple[Queued, TaskState]] = {}
+    for record in snapshot.queued:
+        known = (record, record.task_state)
+        queued.update({(record.job, number): known for number in record.tasks})
+    found = []
+    for work in works:
+        assert work.array is not None
+        job = work.job if work.job is not None else work.array.in_queue(snapshot).job
+        place = (job, work.number) if job is not None else None
+        if place is not None and place in queued:
+            record, state = queued[place]
+            work = work._replace(job=job, state=state, start=record.start, gpus=record.gpus)
+        elif place is not None and place in snapshot.ended:
+            # Where sacct still shows it as open it has only just left the queue.
+            work = work._replace(job=job, state=snapshot.task(*place))
+        found.append(work)
+    return found
 
 
 def local_work(runs_dir: Path) -> Iterator[Work]:
@@ -110,12 +130,10 @@ def local_work(runs_dir: Path) -> Iterator[Work]:
                 yield Work(
                     folder=folder,
                     table=data["table"],
+                    id=data["id"],
                     label=data["label"],
                     keys=tuple(data["keys"]),
                     cells=tuple(data["cells"]),
-                    log=folder / "logs" / f"{data['id']}.log",
-                    in_slurm=False,
-                    content=path,
                     state=state,
                     held=held,
                 )

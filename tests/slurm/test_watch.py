@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,10 @@ Send = Callable[..., Sent]
 
 
 @pytest.fixture
-def runs_dir(tmp_path: Path) -> Path:
-    path = tmp_path / "runs"
-    path.mkdir()
-    return path
+def runs_dir() -> Iterator[Path]:
+    """A runs directory in memory: 10,000 marks on a busy disk take what it pleases."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -83,23 +84,22 @@ def test_ten_thousand_tasks_are_seen_with_two_calls(
     sent = send(students, **{"array-parallelism": 2})
     until(lambda: cluster.command("squeue", "-h", "-t", "R"), "a task to run")
     calls()
-    start = time.process_time()
+    start = time.monotonic()
     found = _one(runs_dir, digits)
-    looked = time.process_time() - start
+    looked = time.monotonic() - start
     assert calls() == ["squeue", "sacct"]
     assert sum(found.runs.values()) == 10_000
     assert found.runs["queued"] >= 9_990
     assert found.runs["running"] >= 1
 
-    start = time.process_time()
+    start = time.monotonic()
     lines = cancel(runs_dir, "digits", None, False)
-    cancelled = time.process_time() - start
-    until(lambda: not cluster.command("squeue", "-h", "-t", "PD,R"), "all to be cancelled", 5)
+    until(lambda: not cluster.command("squeue", "-h", "-t", "PD,R"), "all to be cancelled")
+    cancelled = time.monotonic() - start
     assert calls() == ["squeue", "sacct", *["scancel"] * len(sent.jobs)]
     assert lines[0].startswith("cancelled 10,000 runs: 10,000 tasks")
     assert _one(runs_dir, digits).runs == {"cancelled": 10_000}
-    # Limits that the tool promises to operators, of its own time, since a busy disk takes what
-    # it takes for 10,000 marks; measured at 0.5 and 2 s here.
+    # Limits that the tool promises to operators, measured at 0.5 and 1.6 s here.
     assert looked < 2
     assert cancelled < 5
 
