@@ -51,13 +51,14 @@ def _plain(tasks: int, prefix: str, folder: Path) -> tuple[int, Path]:
 def _ours(tasks: int, folder: Path) -> tuple[int, Path]:
     pack = {"table": "overhead", "depends": []}
     options = {"array-parallelism": 1, "setup": (CLOCK,)}
+    packs = [{**pack, "id": f"p{i}", "label": f"p{i}"} for i in range(tasks)]
     request = Request(
         table="overhead",
         nonce=secrets.token_hex(6),
         folder=folder,
-        packs=[{**pack, "id": f"p{i}", "label": f"p{i}"} for i in range(tasks)],
+        packs=packs,
         profile=Profile(time="10", **options),
-        resources=Resources(1, "0", "100M"),
+        resources={str(pack["id"]): Resources(1, "0", "100M") for pack in packs},
         limits=slurm.read_limits(),
         code=ROOT,
         module="benchmarks.empty_task",

@@ -95,10 +95,10 @@ class SlurmExecutor:
         lines = [
             f"cluster {request.limits.cluster}, profile {self._profile.name}: partition"
             f" {self._profile.partition or '(the default)'}, time {self._profile.time}",
-            f"{sum(len(pack.runs) for pack in packs)} runs in"
-            f" {_join(f'{count} tasks of {_describe(need)}' for need, count in needs.items())}",
-            f"{len(arrays)} job arrays"
-            + (f", of which {waiting} wait for a teacher" if waiting else ""),
+            f"{_count(sum(len(pack.runs) for pack in packs), 'run')} in "
+            + " and ".join(f"{_count(n, 'task')} of {_describe(need)}" for need, n in needs.items())
+            + f", {_count(len(arrays), 'job array')}"
+            + (f", of which {waiting} wait{'s' * (waiting == 1)} for a teacher" if waiting else ""),
             estimate(packs, request.resources, submission.runs_dir).words(),
         ]
         if self._profile.runs is not None:
@@ -130,7 +130,7 @@ class SlurmExecutor:
         )
         sent = submit(request)
         jobs = ", ".join(map(str, sent.jobs[:8])) + (", ..." if len(sent.jobs) > 8 else "")
-        _say(f"sent {len(request.packs)} tasks as jobs {jobs}; logs: {request.folder}")
+        _say(f"sent {_count(len(request.packs), 'task')} as jobs {jobs}; logs: {request.folder}")
         if not wait:
             return 0
         packs = {pack["id"] for pack in request.packs}
@@ -185,12 +185,12 @@ def _code_store(runs_dir: Path) -> Path:
 
 
 def _describe(need: Resources) -> str:
-    gpus = f", gpus {need.gpus}" if need.gpus != "0" else ", no GPU"
-    return f"{need.cpus} CPUs{gpus}, {need.mem}"
+    gpus = f"gpus {need.gpus}" if gpu_count(need.gpus) else "no GPU"
+    return f"{_count(need.cpus, 'CPU')}, {gpus}, {need.mem}"
 
 
-def _join(parts: Iterable[str]) -> str:
-    return " and ".join(parts)
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _say(text: str) -> None:

@@ -75,3 +75,9 @@ def test_a_task_reads_its_own_pack(tmp_path: Path) -> None:
         read_pack(path, 5)
     with pytest.raises(UserError, match="cannot read task 0 of"):
         read_pack(tmp_path / "gone.jsonl", 0)
+
+
+def test_packs_of_different_needs_share_no_array() -> None:
+    packs = [_pack("a"), _pack("b1"), _pack("c", "a"), _pack("b2")]
+    plans = plan_arrays(packs, 10, needs=lambda pack: pack["id"][0] == "b")
+    assert [_ids(p) for p in plans] == [["a"], ["b1", "b2"], ["c"]]

@@ -1,0 +1,46 @@
+"""What is decided before Slurm is asked for anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.cluster.profile import Profile, Site
+from benchmark.cluster.slurm_executor import SlurmExecutor, slurm_executor
+from benchmark.errors import UserError
+from benchmark.planning import directories
+from benchmark.submission import Queued, plan_packs, remaining
+from tests.helpers import digits_plan
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device"), [("", "cpu"), ("gpus: 0", "cpu"), ("gpus: a100:1", "cuda")]
+)
+def test_the_profile_decides_what_auto_means(tmp_path: Path, gpus: str, device: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"partition: main\n{gpus}\n")
+    assert slurm_executor(str(path))[1] == device
+
+
+def test_a_run_on_cuda_needs_a_profile_with_gpus(digits: Path) -> None:
+    plan = digits_plan(digits, ["row=Student"], sets=["recipe.device=cuda"])
+    executor = SlurmExecutor(Profile(gpus="0"), Site())
+    with pytest.raises(UserError, match=r"asks for no GPUs .* trains on cuda"):
+        executor._resources(plan_packs(plan, list(plan.runs))[0])
+
+
+def test_directories_are_the_users_then_the_profiles() -> None:
+    executor = SlurmExecutor(Profile(runs=Path("/lab/runs"), data=Path("/lab/data")), Site())
+    assert directories(executor, None, None) == (Path("/lab/runs"), Path("/lab/data"))
+    assert directories(executor, Path("mine"), None) == (Path("mine"), Path("/lab/data"))
+
+
+def test_students_of_a_teacher_that_is_queued_wait_for_it(digits: Path, tmp_path: Path) -> None:
+    plan = digits_plan(digits, ["row=KD", "column=wrn_16_2-resnet8"])
+    (teacher,) = plan.teachers
+    queued = {teacher.key: Queued("the-teachers-pack", "12_0", "running")}
+    left = remaining(plan, tmp_path, queued=queued)
+    assert left.queued == [teacher]
+    (pack,) = plan_packs(plan, left.runs, queued=queued)
+    assert pack.depends == ("the-teachers-pack",)
