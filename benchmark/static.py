@@ -86,6 +86,11 @@ def execute_class(path: Path, name: str) -> type:
             f"{path}: class {name} must be readable without torch, but {error}; "
             f"it may only use imports from {', '.join(sorted(LIGHT_MODULES))}"
         ) from error
+    except Exception as error:  # whatever a class of a user's file does when it is made
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: class {name} cannot be made: {type(error).__name__}: {reason}"
+        ) from error
     found = module.__dict__[name]
     assert isinstance(found, type)
     return found

@@ -45,7 +45,7 @@ def check(
     from benchmark.selection import Selection
     from benchmark.tables import load_table, table_files
 
-    for name in [table] if table else sorted(table_files()):
+    for name in [table] if table is not None else sorted(table_files()):
         loaded = load_table(name)
         plan = make_plan(loaded, Selection(), context(data))
         print(f"{loaded.name}: {len(plan.slots)} slots, {len(plan.runs)} runs, ok")

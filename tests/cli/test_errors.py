@@ -1,0 +1,241 @@
+"""Wrong use: one line that begins with ``error:``, exit code 2, nothing lost, no traceback."""
+
+from __future__ import annotations
+
+import pickle
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.rundir import RunDir
+from tests.cli.command import Ended, bench
+from tests.helpers import digits_plan
+from tests.tables.test_bad_files import CELL, COLUMN, GOOD
+from tests.train.test_state import Hostile
+
+
+def refused(ended: Ended, *words: str) -> None:
+    """The command must have ended as wrong use does, with these words in its one line."""
+    assert ended.code == 2, ended
+    lines = ended.err.splitlines()
+    assert len(lines) == 1, ended.err
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+    assert "Traceback" not in ended.err + ended.out
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Path) -> Iterator[None]:
+    """Commands run in an empty folder, with the digits as their data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_DATA", str(digits))
+    monkeypatch.setenv("BENCH_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("BENCH_TEACHERS", str(tmp_path / "teachers"))
+    return
+
+
+# -- tables and selections ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("dataset: digits", "dataset: digits\ncolour: red", ("unknown key 'colour'",)),
+        ("methods: [dkd],", "methods: [dkdd],", ("'dkdd'|unknown method",)),
+        ("{name: KD, methods: [{kd:", "{name: KD, methods: [{kdd:", ("did you mean 'kd'?",)),
+        ("{temperature: 2.0}", "{temprature: 2.0}", ("did you mean 'temperature'?",)),
+        (CELL, "{value: about 70, source: poster}", ("value", "number", "about 70")),
+        (COLUMN, COLUMN + COLUMN, ("two columns are named",)),
+        (
+            "{from: train, seed: same}",
+            "{from: train, distilled: {wrn_16_2: {teacher: wrn_16_2, methods: [kd]}}}",
+            ("cycle (wrn_16_2 -> wrn_16_2)",),
+        ),
+        ("schema: 1", "schema: [", ("line",)),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "plan", "submit", "collect"])
+def test_a_wrong_table(
+    tmp_path: Path, command: str, old: str, new: str, words: tuple[str, ...]
+) -> None:
+    assert old in GOOD
+    Path("small.yaml").write_text(GOOD.replace(old, new, 1).replace("dkdd]", "dkd_]"))
+    ended = bench(command, "--table", "small.yaml")
+    refused(ended, *(word for word in words if "|" not in word))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "--table", "cifar10"], ("unknown table 'cifar10'", "did you mean 'cifar100'?")),
+        (["submit", "--table", "nosuch.yaml"], ("nosuch.yaml does not exist",)),
+        (["check", "--table", ""], ("unknown table ''",)),
+        (["plan", "--table", "digits", "--only", "row=KDD"], ("did you mean 'KD'?",)),
+        (["submit", "--table", "digits", "--only", "method=crd"], ("matches nothing",)),
+        (["plan", "--table", "digits", "--only", "kd"], ("expected KEY=VALUE",)),
+        (["plan", "--table", "digits", "--seeds", "4-0"], ("did you mean 0-4?",)),
+        (["plan", "--table", "digits", "--set", "recipe.epoch=1"], ("did you mean 'epochs'?",)),
+        (["plan", "--table", "digits", "--pack", "0"], ("--pack 0",)),
+        (["plan", "--table", "digits", "--pack", "²"], ("--pack ²",)),
+        (["submit", "--table", "digits", "--cluster", "slrum"], ("did you mean 'slurm'?",)),
+        (["submit", "--table", "digits", "--cluster", "inline", "--profile", "x"], ("--profile",)),
+        (["plan", "--table", "digits", "--plugin", "mine.py"], ("mine.py does not exist",)),
+        (["data", "write", "digit"], ("did you mean 'digits'?",)),
+        (["data", "verify", "cifar100"], ("cifar100",)),
+        (["data", "write", "cifar100", "nowhere"], ("nowhere",)),
+        (["teachers", "verify"], ("no checkpoint is on this machine",)),
+        (["teachers", "verify", "resnet57"], ("did you mean",)),
+        (["collect", "--table", "digits", "--format", "docx"], ("docx",)),
+        (["collect", "--table", "digits", "--protocol", "worst"], ("worst",)),
+    ],
+)
+def test_wrong_words(arguments: list[str], words: tuple[str, ...]) -> None:
+    refused(bench(*arguments), *words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan"],
+        ["plan", "--table"],
+        ["plan", "--tabel", "digits"],
+        ["plam"],
+        ["submit", "--table", "digits", "extra"],
+        ["data", "nosuch"],
+    ],
+)
+def test_a_wrong_command_line_is_wrong_use_too(arguments: list[str]) -> None:
+    ended = bench(*arguments)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+
+
+def test_a_plugin_that_is_none(tmp_path: Path) -> None:
+    for number, (text, word) in enumerate(_NO_PLUGINS):
+        path = tmp_path / f"mine{number}.py"
+        path.write_text(text)
+        refused(bench("plan", "--table", "digits", "--plugin", path), path.name, word)
+
+
+_NO_PLUGINS = (
+    ("x = 1", "no class Options"),
+    ("def (", "cannot read"),
+    ("class Options: pass\nclass M(Method): pass", "must derive from MethodOptions"),
+    (
+        "from benchmark.methods.options import MethodOptions\n"
+        "class Options(MethodOptions):\n    size: int = torch.tensor(1)\n"
+        "class M(Method): pass",
+        "must be readable without torch",
+    ),
+    (
+        "from benchmark.methods.options import MethodOptions\n"
+        "class Options(MethodOptions):\n    size: int = 1 / 0\nclass M(Method): pass",
+        "division by zero",
+    ),
+)
+
+
+# -- data, teachers, directories ------------------------------------------------------------------
+
+SUBMIT = ("submit", "--table", "digits", "--cluster", "inline", "--only", "row=Student")
+
+
+def test_data_that_is_not_there(tmp_path: Path) -> None:
+    refused(bench(*SUBMIT, "--data", tmp_path / "none"), "bench data write digits --data")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "gone", "sidecar"])
+def test_data_that_is_damaged(tmp_path: Path, digits: Path, kind: str) -> None:
+    shutil.copytree(digits, tmp_path / "data")
+    path = tmp_path / "data" / "digits" / "train.beton"
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif kind == "text":
+        path.write_text("hello")
+    elif kind == "gone":
+        path.unlink()
+    else:
+        (path.parent / "dataset.json").write_text("{")
+    for command in (SUBMIT, ("data", "verify", "digits")):
+        refused(bench(*command, "--data", tmp_path / "data"), str(path.parent))
+
+
+def test_a_hostile_cifar_pickle(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for name in ("train", "test", "meta"):
+        (folder / name).write_bytes(pickle.dumps({b"data": Hostile(witness)}))
+    for flags in ((), ("--allow-altered",)):
+        ended = bench("data", "write", "cifar100", folder, *flags, "--data", tmp_path / "data")
+        refused(ended, "cifar-100-python")
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("kind", ["hostile", "truncated", "foreign", "classes"])
+def test_a_teacher_file_that_is_wrong(tmp_path: Path, kind: str, fixtures: Path) -> None:
+    from benchmark.models import build_model
+    from benchmark.teachers import registered
+
+    written = bench(
+        "data",
+        "write",
+        "cifar100",
+        fixtures / "data" / "cifar-100-python",
+        "--allow-altered",
+        "--data",
+        tmp_path / "data",
+    )
+    assert written.code == 0, written
+    teacher = registered("cifar100", "resnet8x4") or registered("cifar100", "resnet56")
+    assert teacher is not None
+    path = tmp_path / "teachers" / teacher.file
+    path.parent.mkdir(parents=True)
+    witness = tmp_path / "witness"
+    model = build_model(teacher.model, 10 if kind == "classes" else 100)
+    content = {"model": model.state_dict()} if kind != "hostile" else {"model": Hostile(witness)}
+    torch.save({"epoch": 1} if kind == "foreign" else content, path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    words = {"classes": "is for 10 classes, the model for 100"}.get(kind, str(path.name))
+    refused(bench("teachers", "verify", teacher.model, "--data", tmp_path / "data"), words)
+    assert not witness.exists()
+
+
+def test_a_runs_directory_that_cannot_be_one(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    refused(bench(*SUBMIT), str(tmp_path / "runs"))
+    refused(bench(*SUBMIT, "--runs", tmp_path / "runs" / "deeper"), str(tmp_path / "runs"))
+
+
+def test_a_run_directory_of_other_numbers_is_left_as_it_is(tmp_path: Path, digits: Path) -> None:
+    (run,) = digits_plan(digits, ["row=Student", "student=resnet8"], sets=["recipe.epochs=1"]).runs
+    rundir = RunDir(tmp_path / "runs", run.key)
+    rundir.create(run.model_copy(update={"versions": run.versions | {"engine": 0}}))
+    before = rundir.cell.read_text()
+    ended = bench(*SUBMIT, "--only", "student=resnet8", "--seeds", "0", "--set", "recipe.epochs=1")
+    assert ended.code == 1  # a run failed; nothing is wrong with the command
+    said = [line for line in ended.err.splitlines() if "failed" in line]
+    assert len(said) == 1
+    assert "the directory was renamed or edited" in said[0]
+    assert "Traceback" not in ended.err
+    assert rundir.cell.read_text() == before
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        ended = bench(*SUBMIT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1] == "error: this machine: File too large"
+    assert "Traceback" not in ended.err

@@ -1,0 +1,70 @@
+"""What people type all day starts without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "timm", "ffcv", "sklearn", "matplotlib")
+MODULES = """
+import importlib, pkgutil, sys
+import benchmark.cli, benchmark.cluster, benchmark.results
+for name in ("spec", "tables", "matrix", "recipe", "runs", "packs", "selection", "planning",
+             "submission", "rundir", "lease", "teachers", "teacher_download", "doctor",
+             "methods.catalog", "data.datasets"):
+    importlib.import_module(f"benchmark.{name}")
+for package in (benchmark.cli, benchmark.cluster, benchmark.results):
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(found.name)
+from benchmark.methods.catalog import method_infos
+from benchmark.models import model_infos
+assert all(info.options_class for info in method_infos().values()) and model_infos()
+"""
+COMMAND = """
+import sys
+from benchmark.cli import main
+sys.argv = ["bench", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as leaving:
+    assert not leaving.code, leaving.code
+"""
+SAY = "\nprint(' '.join(m for m in HEAVY if m in sys.modules))"
+
+
+def heavy_modules(code: str, folder: Path, *arguments: str) -> str:
+    program = code + SAY.replace("HEAVY", repr(HEAVY))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--help",
+        "plan --table cifar100 --seeds 0-4",
+        "plan --table digits --json",
+        "check --table imagenet",
+        "tables",
+        "methods",
+        "teachers list",
+        "submit --table digits --cluster local --dry-run",
+    ],
+)
+def test_commands(tmp_path: Path, digits: Path, arguments: str) -> None:
+    data = f" --data {digits}" if "submit" in arguments else ""
+    assert heavy_modules(COMMAND, tmp_path, *f"{arguments}{data}".split()) == ""
+
+
+def test_modules(tmp_path: Path) -> None:
+    assert heavy_modules(MODULES, tmp_path) == ""
