@@ -6,27 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.tables import load_table
 from tests.helpers import digits_plan, train_plan
 
-TINY = """
+TINY = f"""
 schema: 1
 name: tiny
 title: Two epochs on digits
-source: {paper: Nobody}
+source: {{paper: Nobody}}
 dataset: digits
-recipe: digits_60
-recipe_overrides: {epochs: 2, eval_every: 1, schedule: {milestones: [1]}}
-teacher: {from: train, seed: same}
+recipe: {load_table("digits").recipe}
+recipe_overrides: {{epochs: 2, eval_every: 1, schedule: {{milestones: [1]}}}}
+teacher: {{from: train, seed: same}}
 seeds: [0, 1]
-columns: [{teacher: wrn_16_2, student: resnet8}]
+columns: [{{teacher: wrn_16_2, student: resnet8}}]
 rows:
-  - {name: Teacher, of: teacher}
-  - {name: Student, of: student}
-  - {name: KD, methods: [kd]}
+  - {{name: Teacher, of: teacher}}
+  - {{name: Student, of: student}}
+  - {{name: KD, methods: [kd]}}
 published:
   KD:
     wrn_16_2-resnet8:
-      {value: 50.0, source: a guess, others: [{source: another guess, value: 51.5}]}
+      {{value: 50.0, source: a guess, others: [{{source: another guess, value: 51.5}}]}}
 """
 
 

@@ -403,7 +403,7 @@ schema: 1
 name: grid
 source: {paper: Nobody}
 dataset: digits
-recipe: digits_60
+recipe: crd_240
 recipe_overrides: {holdout: 20}
 teacher: {from: train, seed: fixed}
 seeds: [0, 1]
