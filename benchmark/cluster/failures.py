@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from benchmark.cluster.hold import alike
 
 _TAIL_BYTES = 16_384
 _LINES = 3
+_SAYS_NOTHING = re.compile(r"^srun: error: .* Exited with exit code \d+$")
 
 
 class Failed(NamedTuple):
@@ -56,4 +58,5 @@ def last_lines(path: Path, count: int = _LINES) -> tuple[str, ...]:
     except OSError:
         return ()
     lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n")]
-    return tuple([line for line in lines if line.strip()][-count:])
+    told = [line for line in lines if line.strip() and not _SAYS_NOTHING.search(line)]
+    return tuple(told[-count:])

@@ -55,7 +55,7 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
     living = [work for work in mine if work.in_slurm and ended.issuperset(work.keys)]
     if not keys and not living:
         return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
-    _call_with_ids(["scancel"], task_lists(living))
+    call_with_ids(["scancel"], task_lists(living))
     lines = [f"cancelled {_count(len(keys), 'run')}"]
     if living:
         lines[0] += f": {_count(len(living), 'task')} taken from Slurm"
@@ -100,7 +100,8 @@ def task_lists(works: Iterable[Work]) -> list[str]:
     return [f"{job}_[{IndexSet.of(numbers)}]" for job, numbers in sorted(arrays.items())]
 
 
-def _call_with_ids(command: list[str], ids: Sequence[str]) -> None:
+def call_with_ids(command: list[str], ids: Sequence[str]) -> None:
+    """Run a command on jobs or tasks, so many at a time; those that have ended are no error."""
     for start in range(0, len(ids), _IDS_A_CALL):
         with contextlib.suppress(slurm.SlurmError):
             slurm.ask([*command, *ids[start : start + _IDS_A_CALL]])

@@ -15,6 +15,7 @@ from benchmark.cluster import hold
 from benchmark.cluster.arrays import read_pack
 from benchmark.cluster.failures import Failed, group
 from benchmark.cluster.look import Seen, look
+from benchmark.cluster.operate import call_with_ids, task_lists
 from benchmark.cluster.profile import load_site, profile_as_sent, profile_files
 from benchmark.cluster.status_text import WIDTH, count_runs, shorten
 from benchmark.cluster.vitals import MISSING
@@ -30,6 +31,7 @@ from benchmark.submission import Executor, QueueExecutor, Submission, new_submis
 from benchmark.yamlfile import validate
 
 DEFAULT_CAP = 3
+_WAITING = ("waiting", "requeued")
 _SCHEMA = 1
 
 
@@ -75,13 +77,16 @@ def retry(
     seen = look(runs_dir, table=name)
     states = (("failed", "stopped") if failed else ()) + (("cancelled",) if cancelled else ())
     keys = [key for key, standing in seen.standings.items() if standing.name in states]
+    held = _held(seen) if failed else []
+    keys += [key for work in held for key in work.keys if seen.standings[key].name == "held"]
     lines = [f"warning: {text}" for text in seen.warnings] + _reasons(keys, seen)
     chosen = choose(runs_dir, keys, seen, cap)
     lines += _left_alone(chosen, cap)
-    if not dry_run and failed:
-        lines += _release({work.folder for work in seen.packs if work.in_slurm})
-    # All is checked before any mark is lifted.
+    # All is checked before anything is changed.
     ready = [_prepare(runs_dir, origin, runs, profile) for origin, runs in chosen.runs.items()]
+    lines += [f"held after: {why}" for why in sorted({work.held for work in held})]
+    if not dry_run:
+        _release(held)
     code = 0
     for origin, runs in chosen.runs.items():
         go = "run goes" if len(runs) == 1 else "runs go"
@@ -152,6 +157,8 @@ def _prepare(
     executor = _executor(origin, profile)
     queued = executor.in_flight(runs_dir) if isinstance(executor, QueueExecutor) else {}
     teachers = {run.teacher.key for run in runs if run.teacher is not None}
+    theirs = {run.key for run in runs}
+    queued = {key: found for key, found in queued.items() if key not in theirs}
     elsewhere = {key: queued[key].pack for key in teachers if key in queued}
     packs = make_packs(origin.table, runs, teachers, DEFAULT_PACK, elsewhere)
     submission = new_submission(
@@ -203,11 +210,18 @@ def _left_alone(chosen: Chosen, cap: int) -> list[str]:
     return lines
 
 
-def _release(folders: Iterable[Path]) -> list[str]:
-    lines = []
-    for folder in sorted(folders):
-        reason = hold.held(folder)
-        if reason is not None:
-            hold.release(folder)
-            lines.append(f"released what was held after: {reason}")
-    return lines
+def _held(seen: Seen) -> list[Work]:
+    """Packs that wait in submissions that are held after failures."""
+    held = {work.folder for work in seen.packs if work.in_slurm and hold.held(work.folder)}
+    return [work for work in seen.packs if work.folder in held and work.state.name in _WAITING]
+
+
+def _release(held: Iterable[Work]) -> None:
+    """End a hold. What waits is sent anew: its teacher may be among what failed.
+
+    Merely released, students would start at once and miss it.
+    """
+    works = list(held)
+    call_with_ids(["scancel"], task_lists(works))
+    for folder in {work.folder for work in works}:
+        hold.release(folder)

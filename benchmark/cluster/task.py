@@ -61,6 +61,8 @@ def run_task(array: Path, train: Train) -> int:
         report = Report(1, (str(error),))
     if report.interrupted and interruption.received is not None:
         return _leave(interruption, report)
+    for reason in report.reasons:
+        _say(reason)
     if report.reasons:
         _fail(array.parent, task, report.reasons[0])
     return report.code

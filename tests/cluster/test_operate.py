@@ -31,6 +31,7 @@ from benchmark.lease import Lease, RunHeldError
 from benchmark.packs import Pack
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
+from benchmark.submission import Submission
 from tests.cluster import submitted
 from tests.cluster.submitted import age, failed, started
 from tests.helpers import SHORT, digits_plan, train
@@ -224,6 +225,32 @@ def test_retry_takes_the_runs_back_from_their_packs_up_to_a_cap(
     assert "3 x no data" in lines
     assert "1 run failed alike 3 times" in " ".join(lines)
     assert _state(runs_dir, students[0]) == "failed"
+
+
+def test_what_is_held_after_failures_is_sent_anew(
+    runs_dir: Path,
+    students: list[Run],
+    called: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Merely released, a student would start before its teacher, which is retried, is there."""
+    sent: list[Run] = []
+
+    class Noting(InlineExecutor):
+        def start(self, submission: Submission, wait: bool) -> int:
+            sent.extend(run for pack in submission.packs for run in pack.runs)
+            return 0
+
+    monkeypatch.setattr(module, "executor_for", lambda *names: (Noting(), "cpu"))
+    (folder,) = (runs_dir / ".submissions").iterdir()
+    (folder / "held.json").write_text('{"schema": 1, "reason": "no data"}')
+    held = {**RECORDED, "squeue": RECORDED["squeue"].replace("BeginTime", "JobHeldUser")}
+    monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**held))
+    lines, _ = retry(runs_dir, None, failed=True, cancelled=False)
+    assert "held after: no data" in lines
+    assert students[2].key in {run.key for run in sent}
+    assert called[0] == ["scancel", "96_[2]"]
+    assert not (folder / "held.json").exists()
 
 
 def test_retry_lifts_the_mark_of_what_was_cancelled_and_trains_it(

@@ -151,7 +151,8 @@ def test_failures_that_are_alike_are_one_group_with_the_logs_last_lines(
     folder = submitted.in_slurm(tmp_path, digits, _packs(students[:4]), 96)
     for number, run in enumerate(students[:3]):
         failed(tmp_path, run, f"out of memory after {number} MB", when=1.8e9)
-    (folder / "96_0_0_log.out").write_text("one\ntwo\n\nthree\r\nfour\n")
+    ended = "srun: error: n1: task 0: Exited with exit code 1\n"
+    (folder / "96_0_0_log.out").write_text("one\ntwo\n\nthree\r\nfour\n" + ended)
     slurm_says({**RECORDED, "squeue": ""})
     status = read_status(tmp_path, digits)
     (found,) = status.tables[0].failures
