@@ -191,7 +191,7 @@ def _reasons(keys: Iterable[str], seen: Seen) -> list[str]:
     failures = [
         Failed(key, seen.standings[key].reason, None, None)
         for key in keys
-        if seen.standings[key].reason
+        if seen.standings[key].reason and seen.standings[key].name != "held"
     ]
     return [f"{len(found.runs)} x {found.reason}" for found in group(failures)]
 
