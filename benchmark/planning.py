@@ -99,8 +99,13 @@ def submit_plan(
         )
     if left.held:
         _say(f"{len(left.held)} are being trained right now and are left alone")
+    if left.waiting:
+        _say(
+            f"{len(left.waiting)} wait for a teacher that another process trains right now;"
+            " submit them again when it is there"
+        )
     if left.cancelled:
-        _say(f"{len(left.cancelled)} are cancelled; `bench retry` takes them up again")
+        _say(f"{len(left.cancelled)} are cancelled; `bench retry --cancelled` takes them up again")
     theirs = {run.key: queued[run.key] for run in left.queued}
     if not left.runs:
         waited_for = queueing is not None and wait and not dry_run

@@ -103,11 +103,15 @@ class QueueExecutor(Executor, Protocol):
 
 @dataclass
 class Remaining:
-    """What of a plan is left to train, and what is not and why."""
+    """What of a plan is left to train, and what is not and why.
+
+    ``held``: another process trains it right now; ``waiting``: so it does with its teacher.
+    """
 
     runs: list[Run] = field(default_factory=list)
     done: list[Run] = field(default_factory=list)
     held: list[Run] = field(default_factory=list)
+    waiting: list[Run] = field(default_factory=list)
     cancelled: list[Run] = field(default_factory=list)
     queued: list[Run] = field(default_factory=list)
 
@@ -121,7 +125,8 @@ def remaining(
     """
     found = Remaining()
     lifted = set(again)
-    for run in plan.runs:
+    unfinished: set[str] = set()
+    for run in plan.runs:  # teachers first
         rundir = RunDir(runs_dir, run.key)
         state = rundir.state()
         if state in ("done", "diverged"):
@@ -130,8 +135,12 @@ def remaining(
             found.queued.append(run)
         elif state == "running":
             found.held.append(run)
+            unfinished.add(run.key)
         elif state == "cancelled" and run.key not in lifted:
             found.cancelled.append(run)
+        elif run.teacher and run.teacher.key in unfinished:
+            found.waiting.append(run)
+            unfinished.add(run.key)
         else:
             found.runs.append(run)
     return found
