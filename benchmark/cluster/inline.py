@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+from benchmark.cluster.at_work import at_work
 from benchmark.cluster.worker import run_pack_file, stop_on_signal
 from benchmark.errors import UserError
 from benchmark.submission import Submission, summary
@@ -22,7 +23,8 @@ class InlineExecutor:
         """Train every pack; there is nothing to wait for afterwards."""
         submission.write()
         code = 0
-        with stop_on_signal(signal.SIGINT, signal.SIGTERM, insisting=_leave) as asked:
+        stops = stop_on_signal(signal.SIGINT, signal.SIGTERM, insisting=_leave)
+        with at_work(submission.folder), stops as asked:
             for pack in submission.packs:
                 if asked:
                     print(f"stopped: {asked['why']}; submit again to continue", file=sys.stderr)

@@ -22,7 +22,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmark.cluster.at_work import at_work
 from benchmark.cluster.machine import visible_cpus, visible_gpus
+from benchmark.cluster.work import paused
 from benchmark.cluster.worker import run_pack_in_job
 from benchmark.errors import UserError
 from benchmark.packs import Pack
@@ -122,7 +124,8 @@ def run_queue(submission: Submission) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
-        return queue.run()
+        with at_work(submission.folder):
+            return queue.run()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -168,13 +171,15 @@ class _Queue:
                 else:
                     self._tell_to_stop(show)
                 self._collect(show)
-                if self.running:
+                if self.running or paused(self.submission.folder):
                     time.sleep(_POLL_SECONDS)
         finally:
             show(None)
         return 1 if self.asked_to_stop else self.code
 
     def _start_what_fits(self) -> None:
+        if paused(self.submission.folder):
+            return
         for pack in list(self.waiting):
             if not all(name in self.ended for name in pack.depends):
                 continue
@@ -191,9 +196,13 @@ class _Queue:
         executor = submitit.LocalExecutor(folder=self.submission.folder / "logs")
         executor.update_parameters(timeout_min=60 * 24 * 365, name=f"bench-{pack.table}")
         with _shielded():
-            return executor.submit(
+            job = executor.submit(
                 run_pack_in_job, str(self.submission.pack_file(pack)), tuple(gpus)
             )
+        # submitit names logs by process; people and `bench logs` look for the pack.
+        log = self.submission.folder / "logs" / f"{pack.id}.log"
+        log.symlink_to(job.paths.stderr.name)
+        return job
 
     def _tell_to_stop(self, show: Callable[[str | None], None]) -> None:
         if time.monotonic() - self.told < _REMIND_SECONDS:
