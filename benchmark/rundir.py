@@ -166,7 +166,12 @@ class RunDir:
                 write_json(self.cell, run.to_json())
             except OSError as error:
                 raise UserError(f"cannot write {self.cell}: {error.strerror}") from error
-        elif self.read_run().identity != run.identity:
+        else:
+            self.check(run)
+
+    def check(self, run: Run) -> None:
+        """Raise UserError where the directory is there and not that run's."""
+        if self.cell.exists() and self.read_run().identity != run.identity:
             raise UserError(f"{self.path} belongs to another run than the one asked for")
 
 

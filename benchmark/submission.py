@@ -187,7 +187,7 @@ def new_submission(
 def check_before_queue(plan: Plan, data_dir: Path, runs_dir: Path) -> None:
     """Refuse what would fail later: missing data, unwritable directories, untrainable tables.
 
-    Raises UserError.
+    So are run directories that were renamed, edited or damaged. Raises UserError.
     """
     from benchmark.data.datasets import require_dataset
 
@@ -199,6 +199,10 @@ def check_before_queue(plan: Plan, data_dir: Path, runs_dir: Path) -> None:
     for name in sorted({run.dataset.name for run in plan.runs}):
         require_dataset(name, data_dir)
     _check_writable(runs_dir)
+    for run in plan.runs:
+        rundir = RunDir(runs_dir, run.key)
+        if not rundir.result.exists():
+            rundir.check(run)
 
 
 def _check_writable(path: Path) -> None:
