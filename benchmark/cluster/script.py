@@ -65,7 +65,10 @@ def script_text(
         setup=_setup(folder, code, profile, environment),
         additional_parameters={"chdir": folder, "requeue": True},
     )
-    return executor.text(shlex.join([sys.executable, "-u", *command]), tasks)
+    # A signal that comes before Python handles it would kill the task, and Slurm would take a
+    # preempted job for a failed one. Ignored, it leaves the end to Slurm, which requeues.
+    start = ["sh", "-c", 'trap "" TERM USR2; exec "$@"', "sh", sys.executable, "-u", *command]
+    return executor.text(shlex.join(start), tasks)
 
 
 def _sbatch_options(

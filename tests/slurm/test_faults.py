@@ -104,7 +104,7 @@ def _submit(cluster: Cluster, story: Story, plan: Plan, data: Path) -> None:
             resume.start()
         return real_call(command, timeout if lossy else min(timeout, 5))
 
-    resume = threading.Timer(12, cluster.signal, ("slurmctld", signal.SIGCONT))
+    resume = threading.Timer(7, cluster.signal, ("slurmctld", signal.SIGCONT))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slurm, "call", call)
         assert submit(plan, story.runs, data, **{"signal-seconds": 50}) == 0

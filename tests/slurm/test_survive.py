@@ -32,13 +32,22 @@ def _start(make: Make, folder: Path, **options: Any) -> str:
 
 
 def test_preempted_before_any_progress_it_is_left_to_slurm(
-    cluster: Cluster, request_for: Make, tmp_path: Path
+    cluster: Cluster, request_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.command("scontrol", "update", "partitionname=low", "gracetime=4")
     try:
         task = _start(request_for, tmp_path, partition="low")
-        displace(cluster, cluster.node(task), cpus=2)
+        node = cluster.node(task)
+        # Another one is still importing, and has no handler for signals yet.
+        monkeypatch.setenv("TOY_STARTS_FOR", "20")
+        others = sorted({"n1", "n2", "n3", "n4"} - {node})
+        request = request_for([toy("q", tmp_path)], partition="low", exclude=",".join(others))
+        (importing,) = submit(request).tasks.values()
+        until(lambda: cluster.node(importing) == node, "it to start")
+        time.sleep(1)
+        displace(cluster, node, cpus=2)
         until(lambda: _state(tmp_path, "p")["starts"] == 2, "Slurm to requeue it")
+        assert " Restarts=1 " in cluster.command("scontrol", "show", "job", "-o", importing)
     finally:
         cluster.command("scontrol", "update", "partitionname=low", "gracetime=15")
 
