@@ -84,11 +84,13 @@ def submit_plan(
 
     Raises UserError before anything is queued where something would fail later.
     """
+    from benchmark.cluster.work import busy_keys
+
     queueing = executor if isinstance(executor, QueueExecutor) else None
     # The queue before the files: a run that ends in between is seen at least once.
     queued = queueing.in_flight(runs_dir) if queueing else {}
     check_before_queue(plan, data_dir, runs_dir)
-    left = remaining(plan, runs_dir, queued=queued)
+    left = remaining(plan, runs_dir, queued=queued, busy=busy_keys(runs_dir))
     name = plan.table.name
     _say(f"{name}: {len(left.done)} of {len(plan.runs)} runs are there, {len(left.runs)} to train")
     if left.queued:
@@ -98,10 +100,10 @@ def submit_plan(
             + ", ".join(f"{count} {state}" for state, count in states.most_common(4))
         )
     if left.held:
-        _say(f"{len(left.held)} are being trained right now and are left alone")
+        _say(f"{len(left.held)} are another process's, which trains them now or next")
     if left.waiting:
         _say(
-            f"{len(left.waiting)} wait for a teacher that another process trains right now;"
+            f"{len(left.waiting)} need a teacher that another process trains;"
             " submit them again when it is there"
         )
     if left.cancelled:

@@ -105,7 +105,7 @@ class QueueExecutor(Executor, Protocol):
 class Remaining:
     """What of a plan is left to train, and what is not and why.
 
-    ``held``: another process trains it right now; ``waiting``: so it does with its teacher.
+    ``held``: another process trains it, or will; ``waiting``: so it does with its teacher.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -117,11 +117,16 @@ class Remaining:
 
 
 def remaining(
-    plan: Plan, runs_dir: Path, again: Iterable[str] = (), queued: Container[str] = ()
+    plan: Plan,
+    runs_dir: Path,
+    again: Iterable[str] = (),
+    queued: Container[str] = (),
+    busy: Container[str] = (),
 ) -> Remaining:
     """Sort a plan's runs by what is there.
 
-    ``again``: keys whose cancellation is lifted; ``queued``: keys that a queue has already.
+    ``again``: keys whose cancellation is lifted; ``queued``: keys that a queue has already;
+    ``busy``: keys that a living process means to train, as long as they have not failed there.
     """
     found = Remaining()
     lifted = set(again)
@@ -133,7 +138,7 @@ def remaining(
             found.done.append(run)
         elif run.key in queued:
             found.queued.append(run)
-        elif state == "running":
+        elif state == "running" or (run.key in busy and state in ("missing", "started")):
             found.held.append(run)
             unfinished.add(run.key)
         elif state == "cancelled" and run.key not in lifted:

@@ -139,6 +139,11 @@ def local_work(runs_dir: Path) -> Iterator[Work]:
                 )
 
 
+def busy_keys(runs_dir: Path) -> set[str]:
+    """Return the runs that living processes of this user have or will come to."""
+    return {key for work in local_work(runs_dir) if work.living for key in work.keys}
+
+
 def local_folders(runs_dir: Path) -> list[Path]:
     """Return the user's submission folders that went to no cluster, oldest first."""
     place = runs_dir / ".submissions"

@@ -174,8 +174,8 @@ def test_students_of_a_teacher_that_is_being_trained_wait(
     )
     assert code == 0
     said = capsys.readouterr().err
-    assert "1 are being trained right now" in said
-    assert "1 wait for a teacher that another process trains right now" in said
+    assert "1 are another process's, which trains them now or next" in said
+    assert "1 need a teacher that another process trains; submit them again" in said
     assert not RunDir(tmp_path, student.key).path.exists()
     lease.check()
 
