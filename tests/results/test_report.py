@@ -19,6 +19,7 @@ from benchmark.tables import load_table
 from benchmarks.synthetic_runs import write_runs
 from tests.results.filled import COLUMN, collected, edit, plan, runs_of, write
 from tests.results.grids import measured, published, small
+from tests.results.latex_syntax import check
 from tests.results.test_collect import GRID_COLUMN, fill_grid, grid_table
 
 
@@ -102,6 +103,17 @@ def test_the_same_runs_give_the_same_files_anywhere(
     assert "bench collect --table cifar100 (kd-benchmark" in (
         (tmp_path / "one" / "cifar100.md").read_text().replace("&#45;", "-").replace("&#61;", "=")
     )
+
+
+def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path: Path) -> None:
+    for also, parts in ((None, 0), ("best", 2)):
+        collect_table(
+            "cifar100", Selection(), runs_dir=filled, formats="tex", also=also, out=tmp_path
+        )
+        text = (tmp_path / "cifar100.tex").read_text()
+        assert text.count(f"of {parts}).") == parts
+        assert text.count(r"\label{tab:cifar100}") == 1
+        check(text)
 
 
 @pytest.mark.parametrize(

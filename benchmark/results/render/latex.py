@@ -7,6 +7,7 @@ request) is in texlive-science. A table wider than the page is scaled down to it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jinja2
 
@@ -27,6 +28,8 @@ from benchmark.results.render.latex_text import escape
 from benchmark.results.render.layout import Footnotes, Form, Shown
 
 LANDSCAPE_LEAVES = 7
+# More columns of numbers than this cannot be read on one page: further ones stand below.
+MOST_LEAVES = 14
 
 TEMPLATE = r"""
 <% if document %>
@@ -105,7 +108,7 @@ def render(
     possible = [form for form in forms if form == "paper" or grid.has_published] or ["paper"]
     for form in possible:
         if form == "paper":
-            floats.append(_paper(grid, marks, chosen, siunitx=siunitx))
+            floats += _paper(grid, marks, chosen, siunitx=siunitx)
         else:
             floats += side_by_side(grid, marks)
     if grid.claim_results:
@@ -130,7 +133,36 @@ def render(
     return text + "\n"
 
 
-def _paper(grid: Grid, marks: Footnotes, statistics: Sequence[str], *, siunitx: bool) -> Float:
+def _paper(
+    grid: Grid, marks: Footnotes, statistics: Sequence[str], *, siunitx: bool
+) -> list[Float]:
+    """Return the paper's layout: one float, or several where the columns are too many."""
+    width = len(grid.metrics) * len(statistics)
+    most = max(1, MOST_LEAVES // width)
+    count = -(-len(grid.columns) // most)
+    if count <= 1:
+        return [_paper_part(grid, marks, statistics, siunitx=siunitx)]
+    floats = []
+    size = -(-len(grid.columns) // count)
+    for start in range(0, len(grid.columns), size):
+        columns = grid.columns[start : start + size]
+        names = {column.name for column in columns}
+        cells = {key: cell for key, cell in grid.cells.items() if key[1] in names}
+        part = replace(grid, columns=columns, cells=cells)
+        number = f"({start // size + 1} of {count})"
+        found = _paper_part(part, marks, statistics, siunitx=siunitx)
+        last = start + size >= len(grid.columns)
+        floats.append(
+            found._replace(
+                caption=f"{found.caption.removesuffix('.')} {number}.",
+                label=found.label if start == 0 else f"{found.label}-{start // size + 1}",
+                notes=notes_under(grid, marks, "paper", siunitx=siunitx) if last else [],
+            )
+        )
+    return floats
+
+
+def _paper_part(grid: Grid, marks: Footnotes, statistics: Sequence[str], *, siunitx: bool) -> Float:
     leaves = layout.leaves(grid, statistics)
     best = {leaf: layout.best(grid, leaf) for leaf in leaves}
     stubs = layout.stubs(grid)
