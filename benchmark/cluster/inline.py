@@ -6,8 +6,13 @@ import signal
 import sys
 
 from benchmark.cluster.at_work import at_work
+from benchmark.cluster.estimate import estimate
+from benchmark.cluster.machine import memory_mb, visible_cpus, visible_gpus
+from benchmark.cluster.profile import Resources
 from benchmark.cluster.worker import run_pack_file, stop_on_signal
 from benchmark.errors import UserError
+from benchmark.pack_size import Limits
+from benchmark.runs import Run
 from benchmark.submission import Submission, summary
 
 
@@ -17,7 +22,16 @@ class InlineExecutor:
     def announce(self, submission: Submission) -> list[str]:
         """Say what will be trained."""
         counts = summary(submission.packs)
-        return [f"training {counts['runs']} runs in {counts['packs']} packs, in this process"]
+        share = Resources(visible_cpus(), str(min(1, len(visible_gpus()))), "0")
+        shares = {pack.id: share for pack in submission.packs}
+        return [
+            f"training {counts['runs']} runs in {counts['packs']} packs, in this process",
+            estimate(submission.packs, shares, submission.runs_dir).words(),
+        ]
+
+    def limits(self, run: Run) -> Limits:
+        """Return the memory of this machine."""
+        return Limits(memory_mb=memory_mb())
 
     def start(self, submission: Submission, wait: bool) -> int:
         """Train every pack; there is nothing to wait for afterwards."""

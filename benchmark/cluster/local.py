@@ -23,12 +23,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmark.cluster.at_work import at_work
-from benchmark.cluster.machine import visible_cpus, visible_gpus
+from benchmark.cluster.estimate import estimate
+from benchmark.cluster.machine import memory_mb, visible_cpus, visible_gpus
+from benchmark.cluster.profile import Resources as Share
 from benchmark.cluster.work import paused
 from benchmark.cluster.worker import run_pack_in_job
 from benchmark.errors import UserError
+from benchmark.pack_size import Limits
 from benchmark.packs import Pack
 from benchmark.rundir import RunDir
+from benchmark.runs import Run
 from benchmark.submission import Submission, summary
 
 _POLL_SECONDS = 0.2
@@ -63,10 +67,9 @@ class Resources:
         self.gpus += gpus
 
 
-def need_of(pack: Pack, cpus: int) -> Need:
-    """Return what a pack occupies on a machine with so many CPUs."""
-    recipe = pack.runs[0].recipe
-    return Need(min(recipe.threads, cpus), recipe.device == "cuda")
+def need_of(run: Run, cpus: int) -> Need:
+    """Return what a pack of such runs occupies on a machine with so many CPUs."""
+    return Need(min(run.recipe.threads, cpus), run.recipe.device == "cuda")
 
 
 class LocalExecutor:
@@ -75,9 +78,21 @@ class LocalExecutor:
     def announce(self, submission: Submission) -> list[str]:
         """Say how much is trained at a time and what happens at logout."""
         counts = summary(submission.packs)
-        gpus = visible_gpus()
-        where = f"{visible_cpus()} CPUs" + (f" and {len(gpus)} GPUs" if gpus else "")
-        return [f"training {counts['runs']} runs in {counts['packs']} packs on {where}"]
+        cpus, gpus = visible_cpus(), visible_gpus()
+        where = f"{cpus} CPUs" + (f" and {len(gpus)} GPUs" if gpus else "")
+        needs = {pack.id: need_of(pack.runs[0], cpus) for pack in submission.packs}
+        shares = {name: Share(need.cpus, str(int(need.gpu)), "0") for name, need in needs.items()}
+        return [
+            f"training {counts['runs']} runs in {counts['packs']} packs on {where}",
+            estimate(submission.packs, shares, submission.runs_dir).words(),
+        ]
+
+    def limits(self, run: Run) -> Limits:
+        """Return the share of this machine's memory that one of the packs at a time has."""
+        cpus = visible_cpus()
+        need = need_of(run, cpus)
+        at_a_time = len(visible_gpus()) if need.gpu else cpus // need.cpus
+        return Limits(memory_mb=memory_mb() / max(1, at_a_time))
 
     def start(self, submission: Submission, wait: bool) -> int:
         """Run the queue here (``wait``), or in a process of its own that survives logout."""
@@ -183,7 +198,7 @@ class _Queue:
         for pack in list(self.waiting):
             if not all(name in self.ended for name in pack.depends):
                 continue
-            need = need_of(pack, self.total_cpus)
+            need = need_of(pack.runs[0], self.total_cpus)
             gpus = self.resources.take(need)
             if gpus is None:
                 continue
@@ -297,8 +312,6 @@ def _main(folder: Path) -> int:
 
 def read_submission(folder: Path) -> Submission:
     """Return a submission as it was written to its folder."""
-    from benchmark.runs import Run
-
     packs = []
     data: dict[str, Any] = {}
     for path in (folder / "packs").glob("*.json"):

@@ -21,6 +21,7 @@ class Network:
         # Networks of one form see images and a teacher's features in the same way.
         self.form = (self.channels_last, self._autocast)
         self._device = recipe.device
+        self._probes: dict[tuple[int, int, int], Features] = {}
         self.model = model.to(self._device)
         if self.channels_last:
             # mypy: torch's stub of Module.to leaves memory_format out.
@@ -64,12 +65,15 @@ class Network:
         with self.autocast():
             return self.model.features(self.layout(images))
 
+    def probe(self, shape: tuple[int, int, int]) -> Features:
+        """Return the features of two blank images [2, *shape] in eval mode, for their shapes.
 
-def probe_features(network: Network, shape: tuple[int, int, int]) -> Features:
-    """Return the features of two blank images, in eval mode, leaving the model as it was."""
-    training = network.model.training
-    network.model.eval()
-    with torch.no_grad():
-        features = network.features(torch.zeros(2, *shape, device=network._device))
-    network.model.train(training)
-    return features
+        Computed once, since every run of a pack asks the same teacher; the model stays as it was.
+        """
+        if shape not in self._probes:
+            training = self.model.training
+            self.model.eval()
+            with torch.no_grad():
+                self._probes[shape] = self.features(torch.zeros(2, *shape, device=self._device))
+            self.model.train(training)
+        return self._probes[shape]

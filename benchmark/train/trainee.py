@@ -22,7 +22,7 @@ from benchmark.models.features import Features
 from benchmark.runs import SCHEMA, Run
 from benchmark.train.evaluate import Accuracy
 from benchmark.train.losses import Objective
-from benchmark.train.network import Network, probe_features
+from benchmark.train.network import Network
 from benchmark.train.optimiser import build_optimizer, drops_after, ends_early, learning_rate
 from benchmark.train.rng import RunRng, seeded
 
@@ -65,10 +65,10 @@ class Trainee:
             model = build_model(run.model, world.num_classes)
         self.student = Network(run.model, model, run.recipe)
         self.teacher = teacher
-        student_probe = Probe(run.model, self.student.model, probe_features(self.student, shape))
+        student_probe = Probe(run.model, self.student.model, self.student.probe(shape))
         teacher_probe = None
         if teacher is not None:
-            teacher_features = probe_features(teacher, shape)
+            teacher_features = teacher.probe(shape)
             teacher_probe = Probe(teacher.name, teacher.model, teacher_features)
         setup = Setup(
             student=student_probe,
