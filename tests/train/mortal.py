@@ -34,6 +34,7 @@ class Undertaker:
             text=True,
             cwd=Path(__file__).parents[2],
         )
+        assert self._line() == "ready\n"
 
     def start(self, runs: Iterable[Run], data: Path, runs_dir: Path, **job: Any) -> int:
         """Start a process and return its id."""
@@ -97,6 +98,7 @@ def main() -> None:
     import benchmark.train.pack  # noqa: F401 - so that forked processes have it
 
     torch.set_num_threads(1)
+    print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()

@@ -93,3 +93,23 @@ def test_killed_before_every_file_operation(
         left -= {name for name in left if name.startswith((".draft", ".probe"))}
         assert left - {"lease.json"} == files, number
         shutil.rmtree(runs_dir)
+
+
+def test_of_two_processes_with_the_same_runs_one_trains_them(
+    digits: Path, tmp_path: Path, undertaker: Undertaker
+) -> None:
+    runs = digits_plan(digits, ["row=Student", COLUMN], seeds="0", sets=["recipe.epochs=20"]).runs
+    other = Undertaker()
+    try:
+        both = (undertaker, other)
+        for process in both:
+            process.start(runs, digits, tmp_path)
+        codes = [process.wait()["code"] for process in both]
+        assert sorted(codes) == [0, 1]  # the second one left them alone
+        undertaker.start(runs, digits, tmp_path / "alone")
+        assert undertaker.wait()["code"] == 0
+    finally:
+        other.close()
+    for run in runs:
+        assert numbers(tmp_path, run) == numbers(tmp_path / "alone", run)
+        assert RunDir(tmp_path, run.key).read_result()["restarts"] == 0
