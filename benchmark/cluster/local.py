@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmark.cluster.at_work import at_work
+from benchmark.cluster.at_work import at_work, is_at_work
 from benchmark.cluster.estimate import estimate
 from benchmark.cluster.machine import memory_mb, visible_cpus, visible_gpus
 from benchmark.cluster.profile import Resources as Share
@@ -122,6 +122,13 @@ class LocalExecutor:
                 stderr=output,
                 start_new_session=True,
             )
+        # Until it shows that it lives, submitting again would queue the same runs twice.
+        while not is_at_work(submission.folder):
+            if process.poll() is not None:
+                if process.returncode == 0:
+                    break  # it was that quick
+                raise UserError(f"the queue could not be started; its log: {log}")
+            time.sleep(0.05)
         print(
             f"the queue runs in process {process.pid}, apart from this terminal: it survives"
             " logout unless the system ends users' processes then",

@@ -141,6 +141,9 @@ def test_from_a_command_to_results(digits: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "1 of 2 runs are there, 1 to train" in done.stderr
     assert "apart from this terminal: it survives logout" in done.stderr
+    again = submit(digits, runs_dir)
+    assert again.returncode == 0
+    assert "1 are another process's" in again.stderr or "2 of 2 runs are there" in again.stderr
     result = RunDir(runs_dir, student.key).result
     deadline = time.monotonic() + 120
     while not result.exists():
