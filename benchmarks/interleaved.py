@@ -68,7 +68,15 @@ class Contender:
 
     def run(self) -> None:
         """Let the loop take its steps, and note images/s."""
+        self.begin()
+        self.end()
+
+    def begin(self) -> None:
+        """Let the loop begin its steps."""
         self._connection.send(self._steps)
+
+    def end(self) -> None:
+        """Wait until the steps are taken, and note images/s."""
         spell: Spell = self._connection.recv()
         self.rates.append(self._images * self._steps / spell.seconds)
         self.peak_mb = spell.peak_mb
