@@ -46,7 +46,7 @@ def choose(slot: Slot, groups: Sequence[Group], metric: str, protocol: str) -> C
         if any(run.state == "open" for g in own for run in g.runs):
             marks.append(Mark(MarkKind.OTHER, "the table's own runs are not finished yet"))
     else:
-        pool, _ = _largest(own or foreign, lambda g: (g.unlikeness, g.kind))
+        pool = own or foreign  # nothing has a value that could be mixed
     if slot.row.select is None:
         shown = max(pool, key=lambda g: (len(g.finished), len(g.runs), g.cell), default=None)
         return Choice(shown, tuple(pool), None, tuple(marks))

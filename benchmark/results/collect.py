@@ -106,7 +106,7 @@ def _runs(expected: Expected, index: RunIndex) -> tuple[dict[Place, list[Group]]
 
 def _waiting(run: Run) -> IndexedRun:
     teacher = run.teacher.key if run.teacher else None
-    return IndexedRun(run.key, run.cell_key, run.seed, teacher, "queued", None, None, None)
+    return IndexedRun(run.key, run.cell_key, run.seed, teacher, "queued", None, None, None, None)
 
 
 # -- what stands in a cell ------------------------------------------------------------------
@@ -130,8 +130,8 @@ def _cell(
         return empty
     planned = expected.planned(slot)
     state, failed = progress(choice, planned * len(slot.variants), live)
-    marks = (*_assumed_marks(row, column), *choice.marks)
     shown = choice.shown
+    marks = (*_assumed_marks(row, column), *choice.marks, *_teacher_marks(shown))
     if shown is None:
         return replace(empty, state=state, planned=planned, marks=marks)
     samples = tuple(
@@ -167,10 +167,21 @@ def _expected_miss(table: Table, row: Row, column: Column, metric: str) -> str |
 
 def _assumed_marks(row: Row, column: Column) -> tuple[Mark, ...]:
     return tuple(
-        Mark(MarkKind.ASSUMED, f"{item.option} is assumed: {item.note}")
+        Mark(MarkKind.ASSUMED, f"{item.option} ({item.note})")
         for item in row.assumed
         if item.columns is None or column.name in item.columns
     )
+
+
+def _teacher_marks(shown: Group | None) -> list[Mark]:
+    """A remark where runs that name one teacher read different files of it."""
+    files: dict[str | None, set[str]] = {}
+    for run in shown.runs if shown else ():
+        if run.teacher_file:
+            files.setdefault(run.teacher, set()).add(run.teacher_file)
+    if all(len(found) == 1 for found in files.values()):
+        return []
+    return [Mark(MarkKind.OTHER, "its runs read different files of one teacher, see --explain")]
 
 
 # -- the grid around them -------------------------------------------------------------------

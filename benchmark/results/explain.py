@@ -101,7 +101,7 @@ def _ours(grid: Grid, cell: GridCell) -> Iterator[str]:
         yield f"overrides: {'; '.join(cell.overrides)}"
     for mark in cell.marks:
         if mark.kind != "override":
-            yield f"note: {mark.text}"
+            yield f"{'assumed' if mark.kind == 'assumed' else 'note'}: {mark.text}"
 
 
 # -- where values come from -----------------------------------------------------------------
@@ -228,10 +228,13 @@ def _run(run: IndexedRun, runs_dir: Path, live: Mapping[str, str]) -> str:
         result = read_json(rundir.result, SCHEMA)
     except UserError as error:
         return f"{run.key}: {error}"
-    value = "diverged" if run.state == "diverged" else f"last {run.value('top1', 'last'):.2f} %"
-    teacher = result.get("teacher_digest")
+    value = (
+        "diverged"
+        if run.state == "diverged"
+        else f"last {run.value('top1', 'last'):.2f} % accuracy"
+    )
     parts = [value, f"seed {run.seed}", *_provenance(result)]
-    parts += [f"teacher file {str(teacher)[:8]}"] if teacher else []
+    parts += [f"teacher file {run.teacher_file}"] if run.teacher_file else []
     return f"{run.key}: {', '.join(parts)}"
 
 

@@ -29,14 +29,14 @@ __all__ = ["METRICS", "STATISTICS", "IndexedRun", "RunIndex"]
 _VALUES = tuple(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS)
 _NAMES = tuple((metric, statistic) for metric in METRICS for statistic in STATISTICS)
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
-_FIELDS = "key, cell, seed, teacher, state, reason, commit_id, val_top1"
+_FIELDS = "key, cell, seed, teacher, state, reason, commit_id, teacher_file, val_top1"
 _ALL = f"{_FIELDS}, {', '.join(_VALUES)}"
 _NUMBERS = len(_FIELDS.split(", "))  # where the accuracies start in a row
 _TABLES = {
     "made_by": "create table made_by (code text)",
     "cells": "create table cells (cell text primary key, signature text, identity text)",
     "runs": "create table runs (key text primary key, cell text, seed integer,"
-    " teacher text, state text, reason text, commit_id text, val_top1 real,"
+    " teacher text, state text, reason text, commit_id text, teacher_file text, val_top1 real,"
     f" {' real, '.join(_VALUES)} real, stamp text)",
 }
 _LOOKUPS = (
@@ -72,6 +72,7 @@ class IndexedRun(NamedTuple):
     state: str
     reason: str | None
     commit: str | None
+    teacher_file: str | None
     val_top1: float | None
     numbers: tuple[float, ...] = ()
 
@@ -297,7 +298,15 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 
 
 def _row(key: str, stamp: str, record: RunRecord) -> tuple[Any, ...]:
-    told = (record.cell, record.seed, record.teacher, record.state, record.reason, record.commit)
+    told = (
+        record.cell,
+        record.seed,
+        record.teacher,
+        record.state,
+        record.reason,
+        record.commit,
+        record.teacher_file,
+    )
     texts = (_storable(value) if isinstance(value, str) else value for value in told)
     return (key, *texts, record.val_top1, *(record.values.get(name) for name in _NAMES), stamp)
 

@@ -38,7 +38,11 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one directory says; ``cell`` is empty where not even that can be told."""
+    """What one directory says; ``cell`` is empty where not even that can be told.
+
+    ``teacher`` is what was planned (a run's key or a checkpoint's digest), ``teacher_file`` the
+    start of the digest of the file that was read.
+    """
 
     state: str
     reason: str | None = None
@@ -46,6 +50,7 @@ class RunRecord:
     seed: int = 0
     teacher: str | None = None
     commit: str | None = None
+    teacher_file: str | None = None
     val_top1: float | None = None
     values: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -196,8 +201,10 @@ def _finished(
     origin = result.get("provenance")
     commit = origin.get("commit") if isinstance(origin, dict) else None
     commit = commit if isinstance(commit, str) else None
+    file = result.get("teacher_digest")
+    file = file.removeprefix("sha256:")[:12] if isinstance(file, str) else None
     if result.get("diverged") is True:
-        return RunRecord("diverged", None, cell, seed, teacher, commit)
+        return RunRecord("diverged", None, cell, seed, teacher, commit, file)
     if result.get("diverged") is not False:
         raise UserError(f"{path} is not a complete result: it does not say whether it diverged")
     held_out = result.get("val_top1")
@@ -208,6 +215,7 @@ def _finished(
         seed,
         teacher,
         commit,
+        file,
         None if held_out is None else _percent(held_out, "val_top1", path),
         {(m, s): _metric(result, m, s, path) for m in METRICS for s in STATISTICS},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 
@@ -137,4 +138,8 @@ def _notes(grid: Grid) -> list[str]:
         notes.append("* with overrides: not the table's own runs, see --explain")
     if any(cell.diverged_seeds and cell.values for cell in cells):
         notes.append("! seeds diverged")
+    filling = Counter(cell.state for cell in cells if cell.values and cell.state in _BESIDE)
+    if filling:
+        counts = ", ".join(f"{filling[s]} {s}" for s in _BESIDE if filling[s])
+        notes.append(f"cells with values that are still filling: {counts}")
     return notes

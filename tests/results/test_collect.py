@@ -396,6 +396,14 @@ def test_a_seed_beyond_the_tables_counts_with_the_teacher_of_its_seed(tmp_path: 
     assert [dict(group.differences) for group in groups] == [{"teacher.seed": (1, 0)}, {}]
 
 
+def test_runs_that_read_different_files_of_one_teacher_are_marked(tmp_path: Path) -> None:
+    runs = runs_of(plan(), "KD")
+    write(tmp_path, runs)
+    assert "different files" not in notes(collected(tmp_path), "KD")
+    edit(RunDir(tmp_path, runs[2].key).result, teacher_digest="f" * 64)
+    assert "its runs read different files of one teacher" in notes(collected(tmp_path), "KD")
+
+
 # -- grids, protocols, selections -----------------------------------------------------------
 
 GRID = """

@@ -10,6 +10,7 @@ import pytest
 
 from benchmark.cli import main
 from benchmark.errors import UserError
+from benchmark.results.grid import State
 from benchmark.results.judge import judge
 from benchmark.results.report import collect_table, explain_cell
 from benchmark.results.terminal import show
@@ -116,6 +117,17 @@ def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path
         check(text)
 
 
+def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path: Path) -> None:
+    for also, parts in ((None, 0), ("best", 2)):
+        collect_table(
+            "cifar100", Selection(), runs_dir=filled, formats="tex", also=also, out=tmp_path
+        )
+        text = (tmp_path / "cifar100.tex").read_text()
+        assert text.count(f"of {parts})") == parts
+        assert text.count(r"\label{tab:cifar100}") == 1
+    compiled(text, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -201,6 +213,18 @@ def test_a_cell_shows_ours_above_the_published_value_with_its_verdict() -> None:
     assert "70.10 ± 0.14 (2) !" in text
     assert "* with overrides" in text
     assert "! seeds diverged" in text
+    assert "still filling" not in text
+
+
+def test_a_table_that_is_still_filling_says_so() -> None:
+    cells = {
+        "A": measured([70.1], planned=3, state=State.RUNNING),
+        "B": measured([70.1], planned=3, state=State.PARTIAL),
+        "C": measured([], planned=3, state=State.QUEUED),
+    }
+    text = show(judge(small(cells)), width=80)
+    assert "still filling: 1 running, 1 partial" in text
+    assert " queued " in text
 
 
 def test_a_difference_by_another_statistic_says_so() -> None:
@@ -225,7 +249,7 @@ def test_a_real_cell_is_explained_run_by_run(trained: Path) -> None:
         assert f"seed {result['seed']}" in line
         assert f"commit {result['provenance']['commit'][:12]}" in line
         assert result["provenance"]["cpu"] in line
-        assert result["teacher_digest"][:8] in line
+        assert result["teacher_digest"].removeprefix("sha256:")[:12] in line
     assert "option kd.temperature = 4.0 (the method's default)" in text
     assert f"recipe.epochs = 2 (set in the table; {load_table('digits').recipe} has" in text
     assert "recipe.schedule.milestones = [1] (set in the table" in text
@@ -248,6 +272,7 @@ def test_every_value_says_where_it_comes_from(filled: Path) -> None:
         assert line in text
     text = explain_cell("cifar100", "ReviewKD", "vgg13-vgg8", runs_dir=filled)
     assert "assumed: in no script; mdistiller's default" in text
+    assert "  assumed: reviewkd.weight (in no script; mdistiller's default)" in text
     text = explain_cell("cifar100", "KD", column, runs_dir=filled)
     assert "recipe.lr = 0.01 (set in this column; crd_240 has 0.05)" in text
 
