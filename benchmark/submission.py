@@ -195,6 +195,7 @@ def check_before_queue(plan: Plan, data_dir: Path, runs_dir: Path) -> None:
     So are run directories that were renamed, edited or damaged. Raises UserError.
     """
     from benchmark.data.datasets import require_dataset
+    from benchmark.data.verify import check_content
 
     if not plan.table.trainable:
         raise UserError(
@@ -203,11 +204,29 @@ def check_before_queue(plan: Plan, data_dir: Path, runs_dir: Path) -> None:
         )
     for name in sorted({run.dataset.name for run in plan.runs}):
         require_dataset(name, data_dir)
+        check_content(name, data_dir)
+    _check_teachers(plan)
     _check_writable(runs_dir)
     for run in plan.runs:
         rundir = RunDir(runs_dir, run.key)
         if not rundir.result.exists():
             rundir.check(run)
+
+
+def _check_teachers(plan: Plan) -> None:
+    """Refuse public checkpoints that cannot be loaded into the network that they are for."""
+    used = {(run.dataset.name, run.model) for run in plan.runs if run.weights}
+    used |= {
+        (run.dataset.name, run.teacher.model)
+        for run in plan.runs
+        if run.teacher and run.teacher.source == "registry"
+    }
+    if used:
+        # The only thing at submission that needs torch, and only where there are such files.
+        from benchmark.train.verify import check_checkpoint
+
+        for dataset, model in sorted(used):
+            check_checkpoint(dataset, model)
 
 
 def _check_writable(path: Path) -> None:

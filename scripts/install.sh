@@ -7,7 +7,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 stamp="$venv/.installed-$(cat setup.cfg constraints.txt scripts/install.sh | sha256sum | cut -c1-12)"
-[ -e "$stamp" ] && exit 0
+has_ffcv() { "$venv/bin/python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("ffcv") is None)'; }
+have_native() {
+  command -v g++ >/dev/null && pkg-config --exists opencv4 libturbojpeg 2>/dev/null &&
+    "$venv/bin/python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+}
+# Without FFCV the set-up is done, too, until its packages are there.
+[ -e "$stamp" ] && { has_ffcv || ! have_native; } && exit 0
 
 say() { echo "install: $*"; }
 
@@ -46,18 +52,21 @@ say "installing torch, torchvision, timm and the rest (a few minutes)"
 pip install -q -c constraints.txt -e '.[dev]'
 
 # FFCV is worth having, but nothing else depends on it.
-if ! "$venv/bin/python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("ffcv") is None)'; then
-  needs=(libopencv-dev libturbojpeg0-dev pkg-config g++ "python3-dev")
-  have_native() { command -v g++ >/dev/null && pkg-config --exists opencv4 libturbojpeg 2>/dev/null; }
-  [ "$python" = python3 ] && [ "$(command -v python3)" = /usr/bin/python3 ] || unset 'needs[4]'
-  have_native || { may_apt && say "installing FFCV's system packages" && apt_install "${needs[@]}"; } || true
+if ! has_ffcv; then
+  needs=(libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev)
+  why="apt is not permitted here"
+  if ! have_native && may_apt; then
+    say "installing FFCV's system packages"
+    apt_install "${needs[@]}" || why="installing them through apt failed"
+    why=${why/apt is not permitted here/they are still not found}
+  fi
   if have_native; then
     say "building FFCV"
     if ! pip install -q -c constraints.txt -e '.[ffcv]' 2>"$venv/ffcv.log"; then
-      say "FFCV could not be built (see $venv/ffcv.log); everything but its reader works"
+      say "FFCV could not be built (see $venv/ffcv.log); everything but reading ImageNet works"
     fi
   else
-    say "FFCV is left out: it needs ${needs[*]} (apt is not permitted here); everything but its reader works"
+    say "FFCV is left out, since it needs ${needs[*]} ($why); everything but reading ImageNet works"
   fi
 fi
 touch "$stamp"

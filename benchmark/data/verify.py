@@ -14,6 +14,9 @@ from benchmark.data.formats import JPEG, Bytes, Layout, read_layout
 from benchmark.data.sidecar import Sidecar, SplitName, read_sidecar, sidecar_path, split_path
 from benchmark.errors import UserError
 
+# Larger files take longer to read than a submission should.
+_READ_THROUGH = 1 << 30
+
 
 def open_layout(sidecar: Sidecar, data_dir: Path, split: SplitName) -> Layout:
     """Return the checked layout of one split; UserError where it does not fit its sidecar."""
@@ -56,6 +59,18 @@ def verify(name: str, data_dir: Path) -> Sidecar:
         for index in (layout.modes == JPEG).nonzero()[0].tolist():
             _decode(layout, index, memory)
     return sidecar
+
+
+def check_content(name: str, data_dir: Path) -> None:
+    """Refuse files that are damaged or were changed after they were written.
+
+    Files above 1 GiB are not read through. Raises UserError.
+    """
+    sidecar = require_dataset(name, data_dir)
+    for split, written in sidecar.splits.items():
+        layout = open_layout(sidecar, data_dir, split)
+        if written.bytes <= _READ_THROUGH:
+            check_digest(sidecar, layout, split)
 
 
 def _decode(layout: Layout, index: int, memory: Bytes) -> None:

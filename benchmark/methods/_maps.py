@@ -23,6 +23,15 @@ def stage_pairs(student: Sequence[Item], teacher: Sequence[Item]) -> list[tuple[
     return list(zip(student, teacher, strict=False))
 
 
+def deepest_pairs(student: Sequence[Item], teacher: Sequence[Item]) -> list[tuple[Item, Item]]:
+    """Pair the stages of two networks from the deepest on, in order of depth.
+
+    Where their numbers differ the shallow ones have no partner.
+    """
+    count = min(len(student), len(teacher))
+    return list(zip(student[-count:], teacher[-count:], strict=True))
+
+
 def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pool the larger of two maps [B, C, H, W] to the size of the smaller.
 

@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.methods._maps import need_maps, stage_pairs
+from benchmark.methods._maps import deepest_pairs, need_maps
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import Method, Setup, Step
 from benchmark.methods.options import MethodOptions
@@ -104,7 +104,7 @@ class OFD(Method[Options]):
         if options.teacher_mode == "eval":
             self.private_teacher = None
         batch_norms = teacher.model.batch_norms_before_relu()
-        pairs = stage_pairs(setup.student.features.preacts[1:], teacher.features.preacts[1:])
+        pairs = deepest_pairs(setup.student.features.preacts[1:], teacher.features.preacts[1:])
         pairs = pairs[-len(batch_norms) :]
         batch_norms = batch_norms[-len(pairs) :]
         self.connectors = nn.ModuleList(connector(s.shape[1], t.shape[1]) for s, t in pairs)

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from benchmark.methods._batch import need_two
-from benchmark.methods._maps import need_maps, stage_pairs
+from benchmark.methods._maps import deepest_pairs, need_maps
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import Method, Setup, Step
 from benchmark.methods.options import MethodOptions
@@ -153,7 +153,9 @@ class ReviewKD(Method[Options]):
         need_maps("reviewkd", setup.student, teacher)
         if options.teacher_mode == "train":
             self.private_teacher = "train"
-        levels = stage_pairs(self._student_maps(setup.student.features), _targets(teacher.features))
+        levels = deepest_pairs(
+            self._student_maps(setup.student.features), _targets(teacher.features)
+        )
         student_maps, teacher_maps = zip(*levels, strict=True)
         self.abfs = fusions(student_maps, teacher_maps, options.max_mid_channels)
 

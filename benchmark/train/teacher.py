@@ -89,6 +89,9 @@ def _trained(teacher: TeacherRef, root: Path) -> tuple[dict[str, Tensor], str, s
         tensors = load_safetensors(content)
     except Exception as error:  # safetensors raises its own kinds for broken files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{rundir.weights} cannot be read ({reason})") from error
+        raise UserError(
+            f"{rundir.weights} cannot be read ({reason}); delete {rundir.path} and submit again"
+            " to train this teacher anew"
+        ) from error
     own = {k: v for k, v in tensors.items() if not k.startswith(METHOD_PREFIX)}
     return own, hashlib.sha256(content).hexdigest(), str(rundir.weights)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmark.data.datasets import dataset_identity, require_dataset
+from benchmark.data.datasets import dataset_identity, dataset_info, require_dataset
 from benchmark.data.open import open_batches
 from benchmark.errors import UserError
 from benchmark.models import build_model
@@ -20,6 +20,16 @@ from benchmark.train.rng import seeded
 
 # Published accuracies are rounded to 0.01; other hardware moves one image in ten thousand.
 TOLERANCE = 0.05
+
+
+def check_checkpoint(dataset: str, model: str) -> None:
+    """Load a public checkpoint into its network; UserError where it is damaged or does not fit."""
+    (teacher,) = chosen(dataset, model)
+    path = checkpoint_file(teacher)
+    assert path is not None, "planned from a file that is there"
+    with seeded(0, "teacher"):
+        built = build_model(model, dataset_info(dataset).num_classes)
+    load_into(built, load_state(path), str(path))
 
 
 def verify_teachers(dataset: str, model: str | None, data_dir: Path) -> Iterator[tuple[str, bool]]:

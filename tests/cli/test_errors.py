@@ -151,7 +151,7 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("kind", ["truncated", "text", "gone", "sidecar"])
+@pytest.mark.parametrize("kind", ["truncated", "text", "gone", "sidecar", "pixel"])
 def test_data_that_is_damaged(tmp_path: Path, digits: Path, kind: str) -> None:
     shutil.copytree(digits, tmp_path / "data")
     path = tmp_path / "data" / "digits" / "train.beton"
@@ -161,6 +161,10 @@ def test_data_that_is_damaged(tmp_path: Path, digits: Path, kind: str) -> None:
         path.write_text("hello")
     elif kind == "gone":
         path.unlink()
+    elif kind == "pixel":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
     else:
         (path.parent / "dataset.json").write_text("{")
     for command in (SUBMIT, ("data", "verify", "digits")):
@@ -205,8 +209,12 @@ def test_a_teacher_file_that_is_wrong(tmp_path: Path, kind: str, fixtures: Path)
     if kind == "truncated":
         path.write_bytes(path.read_bytes()[:1000])
     words = {"classes": "is for 10 classes, the model for 100"}.get(kind, str(path.name))
-    refused(bench("teachers", "verify", teacher.model, "--data", tmp_path / "data"), words)
+    data = ("--data", tmp_path / "data")
+    refused(bench("teachers", "verify", teacher.model, *data), words)
+    submit = ("submit", "--table", "cifar100", "--cluster", "inline", "--only", "method=kd")
+    refused(bench(*submit, "--only", f"teacher={teacher.model}", *data), words)
     assert not witness.exists()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_runs_directory_that_cannot_be_one(tmp_path: Path) -> None:
