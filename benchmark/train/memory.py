@@ -1,9 +1,9 @@
 """The memory of a training process: kept between steps, and how much of it was needed.
 
 glibc hands blocks above a threshold straight from and to the kernel, which clears every page
-anew: 60,000 page faults in a forward pass of resnet32x4 on 64 images, a tenth of its time. With
-both thresholds raised the same memory is used again and no page is touched twice. Numbers and
-peak memory stay as they are.
+anew: 60,000 page faults in a forward pass of resnet32x4 on 64 images. With both thresholds raised
+the same memory is used again, and 700 are left. No number moves; the peak of a pack grew by a
+tenth (docs/benchmarks.md).
 """
 
 from __future__ import annotations
