@@ -54,7 +54,9 @@ def test_costs_come_from_the_most_similar_runs(students: list[Run], tmp_path: Pa
     assert read_history(tmp_path).cost([second]).hours == pytest.approx(0.02)
     assert read_history(tmp_path).cost([first, second]).hours == pytest.approx(0.03)
     # Twice as many epochs, twice the hours.
-    longer = first.model_copy(update={"recipe": first.recipe.model_copy(update={"epochs": 2 * first.recipe.epochs})})
+    longer = first.model_copy(
+        update={"recipe": first.recipe.model_copy(update={"epochs": 2 * first.recipe.epochs})}
+    )
     assert read_history(tmp_path).cost([longer]).hours == pytest.approx(0.02)
 
 

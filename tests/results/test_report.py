@@ -117,17 +117,6 @@ def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path
         check(text)
 
 
-def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path: Path) -> None:
-    for also, parts in ((None, 0), ("best", 2)):
-        collect_table(
-            "cifar100", Selection(), runs_dir=filled, formats="tex", also=also, out=tmp_path
-        )
-        text = (tmp_path / "cifar100.tex").read_text()
-        assert text.count(f"of {parts})") == parts
-        assert text.count(r"\label{tab:cifar100}") == 1
-    compiled(text, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
