@@ -18,7 +18,7 @@ from benchmark.runs import Run
 
 # One run's images of 32x32 pixels a second, in inverse proportion to their side. Nothing that
 # this was measured on is known about the machine at hand, so it is only ever called a guess.
-_GUESSED_RATE = {"cuda": 3000.0, "cpu": 100.0}
+_GUESSED_RATE = {"cuda": 3000.0, "cpu": 300.0}
 # Megabytes: the process with its libraries, a run's weights and optimiser, and bytes a pixel of
 # a batch for the maps of two networks (photographs are halved twice before the first stage).
 _GUESSED_BASE, _GUESSED_RUN, _GUESSED_PIXEL = 600.0, 60.0, 6e-3

@@ -100,7 +100,8 @@ class _Builder:
         self.seen: dict[str, set[str]] = {"seed": {str(seed) for seed in seeds}}
         self.teachers: dict[str, Run] = {}
         self.needed: set[str] = set()
-        base = named_recipe(table.recipe, self.where)
+        chosen = selection.named_recipe
+        base = named_recipe(chosen, "--set") if chosen else named_recipe(table.recipe, self.where)
         self.recipe = override(base, table.recipe_overrides, f"{self.where}, recipe_overrides")
         self._datasets: dict[str, DatasetRef] = {}
 

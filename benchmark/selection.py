@@ -27,11 +27,13 @@ class Only:
 class Selection:
     """Which slots and seeds are meant, and what is changed in them.
 
-    ``recipe``: fields to override; ``options``: by (method, option) the values to sweep.
+    ``named_recipe`` replaces the table's; ``recipe``: fields to override; ``options``: by
+    (method, option) the values to sweep.
     """
 
     only: tuple[Only, ...] = ()
     seeds: tuple[int, ...] | None = None
+    named_recipe: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
 
@@ -40,22 +42,28 @@ def parse_selection(
     only: Iterable[str] = (), seeds: str | None = None, sets: Iterable[str] = ()
 ) -> Selection:
     """Read the command line's strings; UserError for a malformed one."""
+    named: str | None = None
     recipe: dict[str, Any] = {}
     options: dict[tuple[str, str], tuple[Any, ...]] = {}
     for text in sets:
         name, separator, value = text.partition("=")
         parts = name.strip().split(".")
         if not separator or not value:
-            raise UserError(f"--set {text}: expected recipe.FIELD=VALUE or method.NAME.OPTION=A,B")
-        if parts[0] == "recipe" and len(parts) >= 2:
+            raise UserError(
+                f"--set {text}: expected recipe=NAME, recipe.FIELD=VALUE or method.NAME.OPTION=A,B"
+            )
+        if parts == ["recipe"]:
+            named = value.strip()
+        elif parts[0] == "recipe":
             recipe[".".join(parts[1:])] = _value(value, text)
         elif parts[0] == "method" and len(parts) == 3:
             options[parts[1], parts[2]] = _values(value, text)
         else:
-            raise unknown("name", name, ["recipe.FIELD", "method.NAME.OPTION"], "--set")
+            raise unknown("name", name, ["recipe", "recipe.FIELD", "method.NAME.OPTION"], "--set")
     return Selection(
         only=tuple(_parse_only(text) for text in only),
         seeds=None if seeds is None else parse_seeds(seeds),
+        named_recipe=named,
         recipe=recipe,
         options=options,
     )

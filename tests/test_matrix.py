@@ -139,6 +139,16 @@ def test_the_most_particular_recipe_wins(tmp_path: Path) -> None:
     assert {run.recipe.lr for run in found.runs} == {0.4}  # the teachers too
 
 
+def test_another_named_recipe_takes_the_place_of_the_tables(tmp_path: Path) -> None:
+    sets = ["recipe=thesis_200", "recipe.epochs=3"]
+    found = plan(tmp_path, ["row=KD"], sets=sets)
+    assert {(r.recipe.batch_size, r.recipe.epochs) for r in found.runs} == {(128, 3)}
+    rates = [runs_of(found, "KD", c)[0].recipe.lr for c in COLUMNS]
+    assert rates == [0.1, 0.1, 0.1]  # the recipe's own; the last column's stays
+    with pytest.raises(UserError, match=r"unknown recipe 'crd_24' in --set; .*'crd_240'"):
+        plan(tmp_path, sets=["recipe=crd_24"])
+
+
 def test_device_auto_is_settled_when_runs_are_planned(tmp_path: Path) -> None:
     for device in ("cpu", "cuda"):
         assert {run.recipe.device for run in plan(tmp_path, device=device).runs} == {device}

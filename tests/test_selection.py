@@ -117,9 +117,8 @@ def test_set_reads_values_as_a_table_would() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("recipe.lr", r"expected recipe\.FIELD=VALUE"),
-        ("recipe.lr=", r"expected recipe\.FIELD=VALUE"),
-        ("recipe=1", r"unknown name 'recipe' in --set"),
+        ("recipe.lr", r"expected recipe=NAME, recipe\.FIELD=VALUE"),
+        ("recipe.lr=", r"expected recipe=NAME, recipe\.FIELD=VALUE"),
         ("recipes.lr=1", r"unknown name 'recipes\.lr' in --set; did you mean 'recipe"),
         ("method.kd=1", r"unknown name 'method\.kd'"),
         ("kd.temperature=1", r"unknown name 'kd\.temperature'"),

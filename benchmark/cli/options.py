@@ -32,7 +32,9 @@ Only = Annotated[
 Seeds = Annotated[str | None, typer.Option("--seeds", help="Seeds, as in 0-4 or 0,2.")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", help="recipe.FIELD=VALUE or method.NAME.OPTION=A,B,C (a sweep)."),
+    typer.Option(
+        "--set", help="recipe=NAME, recipe.FIELD=VALUE or method.NAME.OPTION=A,B,C (a sweep)."
+    ),
 ]
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", help="A file that defines a method of your own.")
