@@ -173,48 +173,75 @@ def associations(word: str) -> list[str]:
     return sorted({name for line in text.splitlines() for name in line.split(",") if name})
 
 
-# -- the runs directory, as compute nodes see it ------------------------------------------------
+# -- the directories, as compute nodes see them --------------------------------------------------
+
+# Prints what is wrong, a line each, with the place last.
+_LOOK = """
+test -w "$1" || echo "$(hostname) cannot write $1"
+shift
+for place; do test -r "$place" || echo "$(hostname) cannot read $place"; done
+"""
 
 
-def check_visible(runs: Path, profile: Profile) -> str | None:
-    """Check by a probe file that compute nodes see and may write the runs directory.
+def check_visible(runs: Path, profile: Profile, reads: Sequence[Path] = ()) -> str | None:
+    """Check that compute nodes may write the runs directory (by a probe file) and read the rest.
 
-    Runs one task of a second; a success is remembered for a day. Returns a line to show where
-    no node was free to ask. Raises UserError where a node does not see it.
+    ``reads``: files and folders that tasks read. Runs one task of a second; a success is
+    remembered for a day. Returns a line to show where no node was free to ask. Raises UserError
+    where a node does not see one of them; a runs directory that was made for this is gone again.
     """
     fresh = not runs.exists()
     make_directory(runs)
+    asked = [str(path.resolve()) for path in (runs, *reads)]
     note = _probe_note(runs, profile)
-    if note.exists() and time.time() - note.stat().st_mtime < _PROBE_VALID_SECONDS:
-        known = read_json(note, 1)
-        if known["runs"] == str(runs.resolve()):
-            return None
+    known = _seen_lately(note)
+    if known.issuperset(asked):
+        return None
     probe = runs.resolve() / f".probe-{secrets.token_hex(6)}"
     small = Resources(cpus=1, gpus="0", mem="100M")
     options = test_options(profile, small)
     command = ["srun", f"--immediate={_PROBE_SECONDS}", *options, "--time=1", "--chdir=/"]
     probe.write_text("", encoding="utf-8")
     try:
-        script = 'test -w "$1" && echo seen || echo "missing on $(hostname)"'
-        reply = slurm.call([*command, "sh", "-c", script, "sh", str(probe)])
+        reply = slurm.call([*command, "sh", "-c", _LOOK, "sh", str(probe), *asked[1:]])
     finally:
         probe.unlink(missing_ok=True)
-    if "missing" in reply.out:
+    if " cannot " in reply.out:
         if fresh:
             runs.rmdir()
-        raise UserError(
-            f"{runs.resolve()} cannot be seen or written by compute nodes"
-            f" ({reply.out.strip()}); set runs in the profile, or --runs, to a directory that all"
-            " nodes share"
-        )
+        raise UserError(_unseen(reply.out, runs, probe))
     if reply.code == 0:
-        write_json(note, {"schema": 1, "runs": str(runs.resolve())})
+        write_json(note, {"schema": 2, "seen": sorted(known | set(asked))})
         return None
     return (
         f"no node was free to check that {runs} is visible there"
         f" ({slurm.refusal(reply.err) if reply.code is not None else 'no answer'});"
         " each task checks it when it starts"
     )
+
+
+def _unseen(said: str, runs: Path, probe: Path) -> str:
+    """Return the error for the first line of what the probe said."""
+    node, _, place = said.strip().splitlines()[0].partition(" cannot ")
+    place = place.partition(" ")[2]
+    if place == str(probe):
+        return (
+            f"{runs.resolve()} cannot be seen or written by compute nodes ({node}); set runs in"
+            " the profile, or --runs, to a directory that all nodes share"
+        )
+    return (
+        f"{place} cannot be read by compute nodes ({node}); put it where all nodes see it and name"
+        " that by data in the profile, --data, or BENCH_TEACHERS for teachers"
+    )
+
+
+def _seen_lately(note: Path) -> set[str]:
+    if not note.exists() or time.time() - note.stat().st_mtime >= _PROBE_VALID_SECONDS:
+        return set()
+    try:
+        return set(read_json(note, 2)["seen"])
+    except (UserError, KeyError):
+        return set()
 
 
 def _probe_note(runs: Path, profile: Profile) -> Path:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.cluster.look import Seen, look
+from benchmark.cluster.snapshot import code_store
+from benchmark.cluster.submissions import code_in_use
 from benchmark.cluster.wanted import table_name
 from benchmark.cluster.work import submitted_tables
 from benchmark.errors import UserError
@@ -39,14 +41,16 @@ def clean(
     older_than: float = OLD_DAYS,
     dry_run: bool = False,
 ) -> list[str]:
-    """Remove checkpoints of finished runs and folders of submissions that have long ended.
+    """Remove checkpoints of finished runs, submissions that have long ended, and their code.
 
     ``drops``: also the checkpoints kept where the learning rate drops. ``older_than``: days
     since a submission was last written to. Returns what was done, as lines.
     """
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
     seen = look(runs_dir, table=name)
-    found = [*checkpoints(runs_dir, seen, drops), *submissions(seen, older_than)]
+    ended = list(submissions(seen, older_than))
+    found = [*checkpoints(runs_dir, seen, drops), *ended]
+    found += code_copies(runs_dir, {item.path for item in ended}, older_than)
     problems = [] if dry_run else [text for item in found if (text := _remove(item.path))]
     verb = "would remove" if dry_run else "removed"
     lines = [f"warning: {text}" for text in (*seen.warnings, *problems)]
@@ -88,6 +92,18 @@ def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
         if folder not in kept and ended and age >= older_than:
             size, inodes = _occupied(folder)
             yield Removable(folder, "folders of ended submissions", size, inodes)
+
+
+def code_copies(runs_dir: Path, gone: Container[Path], older_than: float) -> Iterator[Removable]:
+    """Yield copies of code that no submission but those ``gone`` names any more."""
+    store = code_store(runs_dir)
+    used = code_in_use(runs_dir, gone)
+    if used is None or not store.is_dir():
+        return
+    for path in sorted(store.iterdir()):
+        age = (time.time() - path.stat().st_mtime) / 86400
+        if path not in used and age >= older_than:
+            yield Removable(path, "copies of code", *_occupied(path))
 
 
 def _occupied(folder: Path) -> tuple[int, int]:

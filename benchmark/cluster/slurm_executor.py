@@ -18,11 +18,12 @@ from benchmark.cluster.estimate import estimate
 from benchmark.cluster.profile import Profile, Resources, Site, cap_resources, load_profile
 from benchmark.cluster.profile import load_site as read_site
 from benchmark.cluster.simulation import task_limits
-from benchmark.cluster.snapshot import take_snapshot
+from benchmark.cluster.snapshot import code_store, take_snapshot
 from benchmark.cluster.submissions import queued_packs
 from benchmark.cluster.submit import Request, dry_run, fitting, shared_directory, submit
 from benchmark.cluster.units import gpu_count
 from benchmark.cluster.wait import wait_for
+from benchmark.data.sidecar import sidecar_path
 from benchmark.errors import UserError
 from benchmark.pack_size import Limits
 from benchmark.packs import Pack
@@ -111,16 +112,16 @@ class SlurmExecutor:
     def rehearse(self, submission: Submission) -> str:
         """Return the sbatch scripts of an announced submission; nothing is written or queued."""
         assert self._request is not None
-        code = take_snapshot(_code_store(submission.runs_dir), write=False)
+        code = take_snapshot(code_store(submission.runs_dir), write=False)
         return dry_run(replace(self._request, code=code.path))
 
     def start(self, submission: Submission, wait: bool) -> int:
         """Send an announced submission; with ``wait`` return when its runs have ended."""
         assert self._request is not None
-        note = check_visible(submission.runs_dir, self._profile)
+        note = check_visible(submission.runs_dir, self._profile, _reads(submission))
         if note is not None:
             _say(note)
-        store = _code_store(submission.runs_dir)
+        store = code_store(submission.runs_dir)
         shared_directory(store.parent)
         code = take_snapshot(store)
         request = replace(
@@ -179,9 +180,13 @@ class SlurmExecutor:
         return need
 
 
-def _code_store(runs_dir: Path) -> Path:
-    """Where copies of the code lie: beside the runs, since compute nodes see those."""
-    return runs_dir.resolve() / ".code" / slurm.user()
+def _reads(submission: Submission) -> list[Path]:
+    """Return what tasks read beside the runs: datasets, and public teachers where there are."""
+    runs = [run for pack in submission.packs for run in pack.runs]
+    names = sorted({run.dataset.name for run in runs})
+    found = [sidecar_path(name, submission.data_dir) for name in names]
+    public = any(run.weights or (run.teacher and run.teacher.source == "registry") for run in runs)
+    return [*found, teachers_dir()] if public else found
 
 
 def _describe(need: Resources) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.cluster import slurm
 from benchmark.errors import UserError
 from benchmark.files import write_json
 
@@ -42,6 +43,11 @@ class Snapshot:
         return {"BENCH_COMMIT": self.commit or "", "BENCH_DIRTY": self.dirty or ""}
 
 
+def code_store(runs_dir: Path) -> Path:
+    """Return where a user's copies lie: beside the runs, since compute nodes see those."""
+    return runs_dir.resolve() / ".code" / slurm.user()
+
+
 def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> Snapshot:
     """Copy the code below ``root`` into a folder of ``store`` that is named by its content.
 
@@ -59,7 +65,9 @@ def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> Snapsho
     # The same files may belong to two commits; each result names its own.
     digest.update(f"{commit} {dirty}".encode())
     path = store / digest.hexdigest()[:16]
-    if write and not path.exists():
+    if write and path.exists():
+        os.utime(path)  # so that nobody takes it for an old one before its next use is recorded
+    elif write:
         store.mkdir(parents=True, exist_ok=True, mode=0o700)
         origin = {"commit": commit, "dirty": dirty, "installed": _installed()}
         _write_tree(path, contents, {"schema": 1, **origin}, changes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +106,22 @@ def tasks_by_run(runs_dir: Path, snapshot: Snapshot) -> dict[str, TaskState]:
             # A run may wait in one submission while it runs in another.
             if key not in found or state.name == "running":
                 found[key] = state
+    return found
+
+
+def code_in_use(runs_dir: Path, without: Container[Path] = ()) -> set[Path] | None:
+    """Return the copies of code that the user's submissions name, those ``without`` left out.
+
+    None where a submission does not tell.
+    """
+    found: set[Path] = set()
+    for folder in _folders(runs_dir):
+        if folder in without or not any(folder.glob("array-*")):
+            continue
+        try:
+            found.add(Path(read_json(folder / "submission.json", SCHEMA)["code"]))
+        except (UserError, KeyError, TypeError):
+            return None
     return found
 
 

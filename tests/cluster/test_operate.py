@@ -25,6 +25,7 @@ from benchmark.cluster.operate import cancel, pause, resume
 from benchmark.cluster.queue import RawQueue
 from benchmark.cluster.retry import choose, retry
 from benchmark.cluster.slurm import Reply, SlurmUnreachableError
+from benchmark.cluster.snapshot import code_store
 from benchmark.cluster.work import paused
 from benchmark.errors import UserError
 from benchmark.lease import Lease, RunHeldError
@@ -317,6 +318,31 @@ def test_submissions_whose_tasks_live_or_may_live_are_kept(
     monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue("", "", 2e9))
     clean(runs_dir, None, older_than=0)
     assert not folder.exists()
+
+
+def test_copies_of_code_go_with_the_last_submission_that_names_them(
+    runs_dir: Path, students: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder,) = (runs_dir / ".submissions").iterdir()
+    store = code_store(runs_dir)
+    used, unused, fresh = (store / name for name in ("used", "unused", "fresh"))
+    for path in (used, unused, fresh):
+        path.mkdir(parents=True)
+    for path in (used, unused):
+        age(path, 8 * 86400)
+    record = json.loads((folder / "submission.json").read_text())
+    (folder / "submission.json").write_text(json.dumps({**record, "code": str(used)}))
+    clean(runs_dir, None)
+    assert [path.name for path in sorted(store.iterdir())] == ["fresh", "used"]
+
+    for run in students[:6]:
+        RunDir(runs_dir, run.key).path.mkdir()
+        RunDir(runs_dir, run.key).result.write_text('{"schema": 1}')
+    monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue("", "", 2e9))
+    age(folder, 8 * 86400)
+    clean(runs_dir, None)
+    assert not folder.exists()
+    assert [path.name for path in store.iterdir()] == ["fresh"]
 
 
 def test_logs_are_found_by_a_part_of_the_runs_name(runs_dir: Path, students: list[Run]) -> None:

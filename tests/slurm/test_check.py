@@ -128,6 +128,19 @@ def test_a_runs_directory_that_a_node_does_not_see(cluster: Cluster, blind_node:
     assert list(blind_node.iterdir()) == []
 
 
+def test_data_that_a_node_does_not_see(cluster: Cluster, blind_node: Path, tmp_path: Path) -> None:
+    profile = Profile(partition="main", time="01:00:00", exclude="n[2-4]")
+    (blind_node / "dataset.json").write_text("{}")
+    runs = tmp_path / "runs"
+    with pytest.raises(UserError, match=r"hidden/dataset\.json cannot be read by compute nodes"):
+        check_visible(runs, profile, [blind_node / "dataset.json"])
+    assert not runs.exists()
+    # What was seen of the runs is not taken for the data.
+    assert check_visible(runs, profile) is None
+    with pytest.raises(UserError, match="cannot be read"):
+        check_visible(runs, profile, [blind_node / "dataset.json"])
+
+
 def test_no_node_is_free_to_look(cluster: Cluster, tmp_path: Path) -> None:
     for name in ("n1", "n2", "n3", "n4"):
         words = ["sbatch", "-p", "main", "-w", name, "-c2", "-o", "/dev/null"]
