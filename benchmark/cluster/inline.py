@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
+from collections.abc import Mapping
 
 from benchmark.cluster.at_work import at_work
 from benchmark.cluster.estimate import estimate
 from benchmark.cluster.machine import memory_mb, visible_cpus, visible_gpus
 from benchmark.cluster.profile import Resources
+from benchmark.cluster.work import paused
 from benchmark.cluster.worker import run_pack_file, stop_on_signal
 from benchmark.errors import UserError
 from benchmark.pack_size import Limits
 from benchmark.runs import Run
 from benchmark.submission import Submission, summary
+
+_POLL_SECONDS = 1.0
 
 
 class InlineExecutor:
@@ -40,6 +45,7 @@ class InlineExecutor:
         stops = stop_on_signal(signal.SIGINT, signal.SIGTERM, insisting=_leave)
         with at_work(submission.folder), stops as asked:
             for pack in submission.packs:
+                _wait_while_paused(submission, asked)
                 if asked:
                     print(f"stopped: {asked['why']}; submit again to continue", file=sys.stderr)
                     return 1
@@ -57,6 +63,16 @@ class InlineExecutor:
         if asked and code:
             print("submit again to continue", file=sys.stderr)
         return code
+
+
+def _wait_while_paused(submission: Submission, asked: Mapping[str, str]) -> None:
+    """Return once `bench resume` lets the next pack start, or when asked to stop."""
+    told = False
+    while not asked and (reason := paused(submission.folder)) is not None:
+        if not told:
+            print(f"{reason}; `bench resume` continues", file=sys.stderr)
+        told = True
+        time.sleep(_POLL_SECONDS)
 
 
 def _leave() -> None:

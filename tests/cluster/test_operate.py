@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import cli
-from benchmark.cluster import queue, slurm
+from benchmark.cluster import inline, queue, slurm
 from benchmark.cluster import retry as module
 from benchmark.cluster.at_work import at_work, is_at_work
 from benchmark.cluster.clean import clean
@@ -32,7 +32,8 @@ from benchmark.lease import Lease, RunHeldError
 from benchmark.packs import Pack
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
-from benchmark.submission import Submission
+from benchmark.submission import Submission, new_submission
+from benchmark.train.watcher import Outcome
 from tests.cluster import submitted
 from tests.cluster.submitted import age, failed, started
 from tests.helpers import SHORT, digits_plan, train
@@ -57,7 +58,7 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def students(digits: Path) -> list[Run]:
-    return list(digits_plan(digits, ["row=Student"], seeds="0-5", sets=SHORT).runs)
+    return list(digits_plan(digits, ["row=Student"], seeds="0-7", sets=SHORT).runs)
 
 
 @pytest.fixture
@@ -252,6 +253,33 @@ def test_what_is_held_after_failures_is_sent_anew(
     assert students[2].key in {run.key for run in sent}
     assert called[0] == ["scancel", "96_[2]"]
     assert not (folder / "held.json").exists()
+
+
+def test_what_is_trained_in_a_process_is_paused_between_packs(
+    tmp_path: Path, digits: Path, students: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    states: list[str] = []
+    run_pack_file = inline.run_pack_file
+
+    def train_then_pause(path: Path, stop: Callable[[], str | None]) -> Outcome:
+        found = run_pack_file(path, stop=stop)
+        trained.extend(found.endings)
+        if len(trained) == 1:
+            pause(tmp_path, None)
+        return found
+
+    def wait(seconds: float) -> None:
+        states.append(_state(tmp_path, students[7]))
+        resume(tmp_path, None)
+
+    monkeypatch.setattr(inline, "run_pack_file", train_then_pause)
+    monkeypatch.setattr(inline.time, "sleep", wait)
+    packs = [Pack("digits", (run,)) for run in students[6:8]]
+    submission = new_submission("digits", packs, tmp_path, digits)
+    assert InlineExecutor().start(submission, wait=True) == 0
+    assert trained == [run.key for run in students[6:8]]
+    assert states == ["held"]
 
 
 def test_retry_lifts_the_mark_of_what_was_cancelled_and_trains_it(
