@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +18,16 @@ from benchmark.packs import Pack
 from benchmark.rundir import RunDir
 from benchmark.submission import (
     Executor,
+    Queued,
     QueueExecutor,
+    Remaining,
     check_before_queue,
     new_submission,
     plan_packs,
     remaining,
 )
 from benchmark.tables import load_table, table_files
+from benchmark.words import count
 
 CLUSTERS = ("slurm", "local", "inline")
 
@@ -92,26 +95,15 @@ def submit_plan(
     check_before_queue(plan, data_dir, runs_dir)
     left = remaining(plan, runs_dir, queued=queued, busy=busy_keys(runs_dir))
     name = plan.table.name
-    _say(f"{name}: {len(left.done)} of {len(plan.runs)} runs are there, {len(left.runs)} to train")
-    if left.queued:
-        states = Counter(queued[run.key].state for run in left.queued)
-        _say(
-            f"{len(left.queued)} are queued already: "
-            + ", ".join(f"{count} {state}" for state, count in states.most_common(4))
-        )
-    if left.held:
-        _say(f"{len(left.held)} are another process's, which trains them now or next")
-    if left.waiting:
-        _say(
-            f"{len(left.waiting)} need a teacher that another process trains;"
-            " submit them again when it is there"
-        )
-    if left.cancelled:
-        _say(f"{len(left.cancelled)} are cancelled; `bench retry --cancelled` takes them up again")
+    for line in _standing(plan, left, queued):
+        _say(line)
     theirs = {run.key: queued[run.key] for run in left.queued}
+    # Whoever waits for the runs wants to know that some are not there when this returns.
+    elsewhere = 1 if wait and (left.held or left.waiting or left.cancelled) else 0
     if not left.runs:
         waited_for = queueing is not None and wait and not dry_run
-        return queueing.wait_for(theirs, runs_dir) if queueing and waited_for else 0
+        code = queueing.wait_for(theirs, runs_dir) if queueing and waited_for else 0
+        return max(code, elsewhere)
     limits = executor.limits if isinstance(executor, Limited) else no_limits
     packs = plan_packs(plan, left.runs, pack_size.sizer(runs_dir, limits), theirs)
     paths = [path.resolve() for path in plugins]
@@ -119,10 +111,29 @@ def submit_plan(
     for line in executor.announce(submission):
         _say(line)
     if not dry_run:
-        return executor.start(submission, wait)
+        return max(executor.start(submission, wait), elsewhere)
     if queueing:
         print(queueing.rehearse(submission))
     return 0
+
+
+def _standing(plan: Plan, left: Remaining, queued: Mapping[str, Queued]) -> Iterator[str]:
+    """Yield how a plan's runs stand before anything is submitted."""
+    done, runs = len(left.done), count(len(plan.runs), "run")
+    yield f"{plan.table.name}: {done} of {runs} done, {len(left.runs)} to train"
+    if left.queued:
+        states = Counter(queued[run.key].state for run in left.queued)
+        told = ", ".join(f"{number} {state}" for state, number in states.most_common(4))
+        yield f"queued already: {told}"
+    if left.held:
+        held = count(len(left.held), "run")
+        yield f"left to another process, which trains now or next: {held}"
+    if left.waiting:
+        waiting = count(len(left.waiting), "run")
+        yield f"left until another process has trained their teacher: {waiting}; submit again then"
+    if left.cancelled:
+        cancelled = count(len(left.cancelled), "run")
+        yield f"cancelled: {cancelled}; `bench retry --cancelled` takes them up"
 
 
 def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
@@ -136,11 +147,11 @@ def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
     lines = [
         f"{table.name}: {table.title or table.source.paper}",
         f"  dataset {table.dataset}, recipe {table.recipe}, protocol {table.protocol.report}",
-        f"  {len(plan.slots)} slots, {len(cells)} cells, seeds {seeds}:"
-        f" {len(plan.runs)} runs, of which {len(plan.teachers)} teachers",
+        f"  {count(len(plan.slots), 'slot')}, {count(len(cells), 'cell')}, seeds {seeds}:"
+        f" {count(len(plan.runs), 'run')}, of which {count(len(plan.teachers), 'teacher')}",
         f"  runs in {runs_dir}: "
         + ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
-        f"  to train: {len(left.runs)} runs in {len(packs)} packs of {pack_size}",
+        f"  to train: {count(len(left.runs), 'run')} in {count(len(packs), 'pack')} of {pack_size}",
     ]
     for pack in packs[:20]:
         after = f" after {', '.join(pack.depends)}" if pack.depends else ""
@@ -166,7 +177,7 @@ def describe_simulation(
     sizer = pack_size.sizer(runs_dir, partial(task_limits, chosen))
     packs = plan_packs(plan, remaining(plan, runs_dir).runs, sizer)
     lines = simulate_packs(packs, chosen, runs_dir, slots, preemptions_per_hour)
-    return "\n".join([f"{plan.table.name}: {len(plan.runs)} runs", *lines])
+    return "\n".join([f"{plan.table.name}: {count(len(plan.runs), 'run')}", *lines])
 
 
 def plan_to_json(plan: Plan, runs_dir: Path, pack_size: PackSize) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from benchmark.matrix import Plan
 from benchmark.packs import DEFAULT_PACK, Pack, Sizer, make_packs
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
+from benchmark.words import count
 
 
 class Queued(NamedTuple):
@@ -240,11 +241,8 @@ def _check_writable(path: Path) -> None:
         raise UserError(f"{place} is not writable")
 
 
-def summary(packs: Iterable[Pack]) -> dict[str, Any]:
-    """Return counts for people: packs, runs, of which teachers."""
+def summary(packs: Iterable[Pack]) -> str:
+    """Return in words how much is trained."""
     found = list(packs)
-    return {
-        "packs": len(found),
-        "runs": sum(len(pack.runs) for pack in found),
-        "waiting": sum(1 for pack in found if pack.depends),
-    }
+    runs = sum(len(pack.runs) for pack in found)
+    return f"training {count(runs, 'run')} in {count(len(found), 'pack')}"

@@ -26,11 +26,10 @@ class InlineExecutor:
 
     def announce(self, submission: Submission) -> list[str]:
         """Say what will be trained."""
-        counts = summary(submission.packs)
         share = Resources(visible_cpus(), str(min(1, len(visible_gpus()))), "0")
         shares = {pack.id: share for pack in submission.packs}
         return [
-            f"training {counts['runs']} runs in {counts['packs']} packs, in this process",
+            f"{summary(submission.packs)}, in this process",
             estimate(submission.packs, shares, submission.runs_dir).words(),
         ]
 

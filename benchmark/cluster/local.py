@@ -77,13 +77,12 @@ class LocalExecutor:
 
     def announce(self, submission: Submission) -> list[str]:
         """Say how much is trained at a time and what happens at logout."""
-        counts = summary(submission.packs)
         cpus, gpus = visible_cpus(), visible_gpus()
         where = f"{cpus} CPUs" + (f" and {len(gpus)} GPUs" if gpus else "")
         needs = {pack.id: need_of(pack.runs[0], cpus) for pack in submission.packs}
         shares = {name: Share(need.cpus, str(int(need.gpu)), "0") for name, need in needs.items()}
         return [
-            f"training {counts['runs']} runs in {counts['packs']} packs on {where}",
+            f"{summary(submission.packs)} on {where}",
             estimate(submission.packs, shares, submission.runs_dir).words(),
         ]
 

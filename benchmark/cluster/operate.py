@@ -22,6 +22,7 @@ from benchmark.cluster.work import PAUSED, Work, paused, submitted_tables
 from benchmark.errors import UserError
 from benchmark.files import write_json
 from benchmark.rundir import RunDir
+from benchmark.words import count
 
 SCHEMA = 1
 _ALIVE = ("running", "queued", "held")
@@ -45,7 +46,7 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
         _mark(RunDir(runs_dir, marked))
     if seen.snapshot is None and any(work.in_slurm for work in seen.packs):
         raise UserError(
-            f"{len(keys)} runs are marked as cancelled and will not train, but Slurm could not be"
+            f"{count(len(keys), 'run')} marked as cancelled will not train, but Slurm could not be"
             f" told ({seen.warnings[0].partition(';')[0]}); cancel again when it answers"
         )
     # Those of runs that were marked earlier too: Slurm may not have answered then.
@@ -56,9 +57,9 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
     if not keys and not living:
         return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
     call_with_ids(["scancel"], task_lists(living))
-    lines = [f"cancelled {_count(len(keys), 'run')}"]
+    lines = [f"cancelled {count(len(keys), 'run')}"]
     if living:
-        lines[0] += f": {_count(len(living), 'task')} taken from Slurm"
+        lines[0] += f": {count(len(living), 'task')} taken from Slurm"
     lines += _still_training(keys, seen, living)
     return [*_warn(seen), *lines, "`bench retry --cancelled` takes them up again"]
 
@@ -88,7 +89,7 @@ def _still_training(keys: Collection[str], seen: Seen, told: Sequence[Work]) -> 
     )
     if not left:
         return []
-    return [f"{_count(left, 'run')} in training now: saved and left at the next heartbeat (15 s)"]
+    return [f"{count(left, 'run')} in training now: saved and left at the next heartbeat (15 s)"]
 
 
 def task_lists(works: Iterable[Work]) -> list[str]:
@@ -126,7 +127,7 @@ def pause(runs_dir: Path, table: str | None) -> list[str]:
     counts = [standing.name for standing in seen.standings.values()]
     return [
         *_warn(seen),
-        f"paused {_count(len(folders), 'submission')}: {_count(counts.count('queued'), 'run')}"
+        f"paused {count(len(folders), 'submission')}: {count(counts.count('queued'), 'run')}"
         " will not start",
         *_go_on(counts.count("running")),
         "`bench resume` lets them start again",
@@ -142,10 +143,10 @@ def resume(runs_dir: Path, table: str | None) -> list[str]:
     _hold("release", folders - held, [work for work in seen.packs if work.living])
     for folder in folders:
         (folder / PAUSED).unlink(missing_ok=True)
-    lines = [*_warn(seen), f"resumed {_count(len(folders), 'submission')}"]
+    lines = [*_warn(seen), f"resumed {count(len(folders), 'submission')}"]
     if held:
         lines.append(
-            f"{_count(len(held), 'submission')} held after failures: `bench retry --failed`"
+            f"{count(len(held), 'submission')} held after failures: `bench retry --failed`"
             " lets the rest start"
         )
     return lines
@@ -165,15 +166,11 @@ def _hold(action: str, folders: Collection[Path], living: Iterable[Work]) -> Non
 
 
 def _go_on(running: int) -> list[str]:
-    return [f"{_count(running, 'run')} in training go on to their end"] if running else []
+    return [f"{count(running, 'run')} in training go on to their end"] if running else []
 
 
 def _of(table: str | None) -> str:
     return f"of {table} " if table else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _warn(seen: Seen) -> list[str]:

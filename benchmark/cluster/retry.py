@@ -17,7 +17,7 @@ from benchmark.cluster.failures import Failed, group
 from benchmark.cluster.look import Seen, look
 from benchmark.cluster.operate import call_with_ids, task_lists
 from benchmark.cluster.profile import load_site, profile_as_sent, profile_files
-from benchmark.cluster.status_text import WIDTH, count_runs, shorten
+from benchmark.cluster.status_text import WIDTH, shorten
 from benchmark.cluster.vitals import MISSING
 from benchmark.cluster.wanted import table_name
 from benchmark.cluster.work import Work, submitted_tables
@@ -28,6 +28,7 @@ from benchmark.planning import executor_for
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from benchmark.submission import Executor, QueueExecutor, Submission, new_submission
+from benchmark.words import count
 from benchmark.yamlfile import validate
 
 DEFAULT_CAP = 3
@@ -100,7 +101,7 @@ def retry(
         others = sum(s.name == "cancelled" for s in seen.standings.values())
         is_are = "is" if others == 1 else "are"
         hint = (
-            f" ({count_runs(others)} {is_are} cancelled: --cancelled)"
+            f" ({count(others, 'run')} {is_are} cancelled: --cancelled)"
             if others and not cancelled
             else ""
         )
@@ -200,12 +201,12 @@ def _left_alone(chosen: Chosen, cap: int) -> list[str]:
     lines = []
     if chosen.worn_out:
         lines.append(
-            f"{count_runs(len(chosen.worn_out))} failed alike {cap} times: left alone; when the"
+            f"{count(len(chosen.worn_out), 'run')} failed alike {cap} times: left alone; when the"
             f" cause is mended, --max {cap + 1} tries once more"
         )
     if chosen.lost:
         lines.append(
-            f"{count_runs(len(chosen.lost))} in no submission of yours: submit the table again"
+            f"{count(len(chosen.lost), 'run')} in no submission of yours: submit the table again"
         )
     return lines
 

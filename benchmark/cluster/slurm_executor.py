@@ -30,6 +30,7 @@ from benchmark.packs import Pack
 from benchmark.runs import Run
 from benchmark.submission import Queued, Submission
 from benchmark.teachers import teachers_dir
+from benchmark.words import count
 
 
 def slurm_executor(profile_name: str | None) -> tuple[SlurmExecutor, str]:
@@ -96,9 +97,9 @@ class SlurmExecutor:
         lines = [
             f"cluster {request.limits.cluster}, profile {self._profile.name}: partition"
             f" {self._profile.partition or '(the default)'}, time {self._profile.time}",
-            f"{_count(sum(len(pack.runs) for pack in packs), 'run')} in "
-            + " and ".join(f"{_count(n, 'task')} of {_describe(need)}" for need, n in needs.items())
-            + f", {_count(len(arrays), 'job array')}"
+            f"{count(sum(len(pack.runs) for pack in packs), 'run')} in "
+            + " and ".join(f"{count(n, 'task')} of {_describe(need)}" for need, n in needs.items())
+            + f", {count(len(arrays), 'job array')}"
             + (f", of which {waiting} wait{'s' * (waiting == 1)} for a teacher" if waiting else ""),
             estimate(packs, request.resources, submission.runs_dir).words(),
         ]
@@ -106,7 +107,9 @@ class SlurmExecutor:
             lines.append(f"runs lie in {submission.runs_dir}; set BENCH_RUNS to it to collect them")
         left_out = len(submission.packs) - len(packs)
         if left_out:
-            lines.append(f"{left_out} more tasks do not fit into the queue; submit again later")
+            lines.append(
+                f"no room in the queue for {count(left_out, 'task')} more; submit again later"
+            )
         return lines
 
     def rehearse(self, submission: Submission) -> str:
@@ -131,7 +134,7 @@ class SlurmExecutor:
         )
         sent = submit(request)
         jobs = ", ".join(map(str, sent.jobs[:8])) + (", ..." if len(sent.jobs) > 8 else "")
-        _say(f"sent {_count(len(request.packs), 'task')} as jobs {jobs}; logs: {request.folder}")
+        _say(f"sent {count(len(request.packs), 'task')} as jobs {jobs}; logs: {request.folder}")
         if not wait:
             return 0
         packs = {pack["id"] for pack in request.packs}
@@ -191,11 +194,7 @@ def _reads(submission: Submission) -> list[Path]:
 
 def _describe(need: Resources) -> str:
     gpus = f"gpus {need.gpus}" if gpu_count(need.gpus) else "no GPU"
-    return f"{_count(need.cpus, 'CPU')}, {gpus}, {need.mem}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
+    return f"{count(need.cpus, 'CPU')}, {gpus}, {need.mem}"
 
 
 def _say(text: str) -> None:

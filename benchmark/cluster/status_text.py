@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark.cluster.failures import Group
 from benchmark.cluster.status import Silent, TableStatus
+from benchmark.words import count
 
 SCHEMA = 1
 WIDTH = 100
@@ -68,8 +69,10 @@ def _table(table: TableStatus) -> Iterator[str]:
         yield f"  {name:{_LABEL - 2}}{numbers}"
     yield from _told("hours", [_hours(table)] if table.hours or table.runs.get("running") else [])
     yield from _told("speed", [_speed(table)] if table.images_per_second else [])
-    yield from _told("requeued", [f"{count_runs(n)} ({why})" for why, n in table.requeued.items()])
-    yield from _told("held", [f"{count_runs(n)}: {why}" for why, n in table.held.items()])
+    yield from _told(
+        "requeued", [f"{count(n, 'run')} ({why})" for why, n in table.requeued.items()]
+    )
+    yield from _told("held", [f"{count(n, 'run')}: {why}" for why, n in table.held.items()])
     yield from _told("stuck", [_stuck(item) for item in table.stuck[:_MOST]])
     yield from _more(len(table.stuck))
     yield from _told("slow", [_slow(item) for item in table.slow[:_MOST]])
@@ -78,7 +81,7 @@ def _table(table: TableStatus) -> Iterator[str]:
     yield from _groups("stopped", table.stopped)
     if table.changed:
         yield from _told(
-            "note", [f"{count_runs(table.changed)} with other settings than the table's"]
+            "note", [f"{count(table.changed, 'run')} with other settings than the table's"]
         )
 
 
@@ -109,12 +112,12 @@ def _hours(table: TableStatus) -> str:
     if table.ends is not None:
         text += f"; ends about {_clock(table.ends)} (in {duration(table.ends - time.time())})"
     if table.restarts:
-        text += f"; {table.restarts} restart{'s' * (table.restarts != 1)}"
+        text += f"; {count(table.restarts, 'restart')}"
     return text
 
 
 def _speed(table: TableStatus) -> str:
-    return f"{table.images_per_second:,.0f} images/s over {count_runs(table.runs['running'])}"
+    return f"{table.images_per_second:,.0f} images/s over {count(table.runs['running'], 'run')}"
 
 
 def _stuck(item: Silent) -> str:
@@ -128,18 +131,13 @@ def _slow(item: Silent) -> str:
 def _groups(label: str, groups: Sequence[Group]) -> Iterator[str]:
     for number, found in enumerate(groups[:_MOST]):
         yield from _told(
-            label if number == 0 else "", [f"{count_runs(len(found.runs))}: {found.reason}"]
+            label if number == 0 else "", [f"{count(len(found.runs), 'run')}: {found.reason}"]
         )
         others = f" and {len(found.runs) - 1} more" if len(found.runs) > 1 else ""
         task = f" (task {found.task})" if found.task else ""
         yield from _told("", [f"  {found.runs[0]}{others}{task}"])
         yield from _told("", [f"  | {line}" for line in found.lines])
     yield from _more(len(groups))
-
-
-def count_runs(count: int) -> str:
-    """Return a number of runs in words."""
-    return f"{count:,} run{'s' * (count != 1)}"
 
 
 def _number(hours: float) -> str:

@@ -9,6 +9,7 @@ from benchmark.methods.catalog import MethodInfo
 from benchmark.models.features import Model
 from benchmark.runs import MethodRef
 from benchmark.train.losses import AnyMethod
+from benchmark.words import count
 
 
 def declared(info: MethodInfo) -> str:
@@ -22,7 +23,7 @@ def declared(info: MethodInfo) -> str:
     silent = [name for name, field in fields.items() if not field.description]
     if silent:
         raise CheckFailedError(f"options without a description: {', '.join(silent)}")
-    return f"{len(fields)} option{'s' * (len(fields) != 1)}, all described"
+    return f"{count(len(fields), 'option')}, all described"
 
 
 def built_as_declared(lab: Lab, info: MethodInfo, ref: MethodRef) -> str:

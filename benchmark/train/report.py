@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from benchmark.train.trainee import Trainee
+from benchmark.words import count
 
 
 class Reporter(Protocol):
@@ -44,7 +45,7 @@ class Lines:
         self._spoke: dict[str, float] = {}
 
     def started(self, label: str, trainees: Sequence[Trainee]) -> None:
-        self.say(f"{label}: {len(trainees)} run{'s' * (len(trainees) != 1)}")
+        self.say(f"{label}: {count(len(trainees), 'run')}")
 
     def epoch(self, trainee: Trainee, record: dict[str, Any]) -> None:
         key, now = trainee.run.key, time.monotonic()

@@ -116,7 +116,7 @@ def test_cancelling_while_slurm_is_down_says_that_the_marks_stand(
         raise SlurmUnreachableError("slurmctld cannot be reached")
 
     monkeypatch.setattr(queue, "read_raw", down)
-    with pytest.raises(UserError, match=r"6 runs are marked .*slurmctld cannot be reached"):
+    with pytest.raises(UserError, match=r"6 runs marked .*slurmctld cannot be reached"):
         cancel(runs_dir, None, None, True)
     assert _state(runs_dir, students[5]) == "cancelled"
     monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**RECORDED))
