@@ -22,6 +22,9 @@ DataDir = Annotated[
     Path,
     typer.Option("--data", envvar="BENCH_DATA", help="Where datasets lie."),
 ]
+PackSize = Annotated[
+    str, typer.Option("--pack", help="Runs a process trains side by side, or auto.")
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(

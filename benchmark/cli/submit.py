@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmark.cli.app import app
 from benchmark.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_RUNS,
-    DataDir,
     Only,
+    PackSize,
     Plugins,
-    RunsDir,
     Seeds,
     Sets,
     TableName,
@@ -34,9 +32,7 @@ def submit(
     ] = None,
     only: Only = None,
     seeds: Seeds = None,
-    pack: Annotated[
-        str, typer.Option("--pack", help="Runs a process trains side by side, or auto.")
-    ] = "",
+    pack: PackSize = "",
     sets: Sets = None,
     plugin: Plugins = None,
     reader: Annotated[
@@ -46,8 +42,22 @@ def submit(
         bool, typer.Option("--dry-run", help="Show what would be done, and leave.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the runs have ended.")] = False,
-    runs: RunsDir = DEFAULT_RUNS,
-    data: DataDir = DEFAULT_DATA,
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BENCH_RUNS",
+            help="Where runs lie.",
+            show_default="the profile's, else checkpoints/runs",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BENCH_DATA",
+            help="Where datasets lie.",
+            show_default="the profile's, else checkpoints/data",
+        ),
+    ] = None,
 ) -> None:
     """Train what is missing of a table."""
     from benchmark.pack_size import parse_pack_size
@@ -55,17 +65,13 @@ def submit(
 
     chosen = selection(only, seeds, sets)
     executor, device = executor_for(cluster, profile)
-    runs, data = directories(
-        executor,
-        None if runs == DEFAULT_RUNS else runs,
-        None if data == DEFAULT_DATA else data,
-    )
-    expanded = plan_for(table, chosen, data, plugin, device)
+    where = directories(executor, runs, data)
+    expanded = plan_for(table, chosen, where.data, plugin, device)
     code = submit_plan(
         expanded,
         executor,
-        runs_dir=runs,
-        data_dir=data,
+        runs_dir=where.runs,
+        data_dir=where.data,
         pack_size=parse_pack_size(pack),
         plugins=plugin or [],
         reader=reader,

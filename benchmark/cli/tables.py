@@ -13,6 +13,7 @@ from benchmark.cli.options import (
     DEFAULT_RUNS,
     DataDir,
     Only,
+    PackSize,
     Plugins,
     RunsDir,
     Seeds,
@@ -58,9 +59,7 @@ def plan(
     seeds: Seeds = None,
     sets: Sets = None,
     plugin: Plugins = None,
-    pack: Annotated[
-        str, typer.Option("--pack", help="Runs a process trains side by side, or auto.")
-    ] = "",
+    pack: PackSize = "",
     simulate: Annotated[
         str | None,
         typer.Option("--simulate", help="A profile: predict when all would be done with it."),
