@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Any
 
 # What a disk, its owner or its mount refuses.
 _REFUSALS = {
@@ -15,14 +16,21 @@ _REFUSALS = {
 def main() -> None:
     """Run ``bench``: a UserError is one line and exit code 2.
 
-    So is what the machine refuses (a full disk, a file that may not be written); any other
-    error is a bug and keeps its traceback.
+    So is an option that does not exist, and what the machine refuses (a full disk, a file that
+    may not be written); any other error is a bug and keeps its traceback.
     """
+    from typer import Abort, BadParameter
+
     from benchmark.cli.app import app
     from benchmark.errors import UserError
 
+    # typer has a copy of click of its own, whose place differs between its releases.
+    usage_error: type[Exception] = BadParameter.__mro__[1]
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False))
+    except usage_error as error:
+        _say_usage(error)
+        raise SystemExit(2) from None
     except UserError as error:
         _say_error(str(error))
         raise SystemExit(2) from None
@@ -31,9 +39,17 @@ def main() -> None:
             raise
         _say_error(f"{error.filename or 'this machine'}: {error.strerror}")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Abort):
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _say_usage(error: Any) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    command = error.ctx.command_path if error.ctx else "bench"
+    _say_error(f"{error.format_message()} (see `{command} --help`)")
 
 
 def _say_error(text: str) -> None:

@@ -39,6 +39,22 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Path) -> 
     return
 
 
+# -- the command line itself ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["submit"], "Missing option '--table'"),
+        (["plan", "--table", "digits", "--seedz", "3"], "No such option: --seedz"),
+        (["sbmit"], "No such command 'sbmit'"),
+        (["plan", "--table", "digits", "--slots", "none"], "Invalid value for '--slots'"),
+    ],
+)
+def test_words_that_no_command_knows(words: list[str], message: str) -> None:
+    refused(bench(*words), message, "--help`")
+
+
 # -- tables and selections ------------------------------------------------------------------------
 
 
