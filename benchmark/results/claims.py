@@ -7,10 +7,12 @@ Seeds that both rows share are compared in pairs (`statistics.paired_difference`
 
 The claim asks for `at_least` columns (all, unless given). It **holds** where that many are
 established and **fails** where so many are refuted that the rest cannot suffice; between the
-two it needs more seeds. Error rates: a claim that asks for all its comparisons holds only if
-each is established, so each may be tested at the full level (an intersection-union test);
-wherever some may be missing, and for every refutation, Holm's correction runs over the
-comparisons.
+two it needs more seeds. A cell that holds runs with overrides alone counts as one without
+runs: they say nothing about the paper.
+
+Error rates: a claim that asks for all its comparisons holds only if each is established, so each
+may be tested at the full level (an intersection-union test); wherever some may be missing, and
+for every refutation, Holm's correction runs over the comparisons.
 """
 
 from __future__ import annotations
@@ -87,11 +89,17 @@ def _expectation(
     needed = min(expect.at_least or len(columns), len(columns))
     evidence: list[Evidence] = []
     open_columns = set()
+    overridden: set[tuple[str, str]] = set()
     for column in columns:
         mine = grid.cells[expect.row, column, expect.metric]
         for other in expect.than:
             theirs = grid.cells[other, column, expect.metric]
-            if mine.values and theirs.values:
+            overridden |= {
+                (row, column)
+                for row, cell in ((expect.row, mine), (other, theirs))
+                if cell.values and not cell.speaks
+            }
+            if mine.speaks and theirs.speaks:
                 evidence.append(
                     _weigh(expect, column, mine, theirs, grid, priors[expect.row, column])
                 )
@@ -112,7 +120,10 @@ def _expectation(
         verdict = ClaimVerdict.FAILS
     else:
         verdict = ClaimVerdict.MORE_SEEDS
-    return verdict, _detail(len(agree), len(against), len(columns), needed, evidence)
+    detail = _detail(len(agree), len(against), len(columns), needed, evidence)
+    if overridden:
+        detail += f"; cells with overrides left out: {len(overridden)}"
+    return verdict, detail
 
 
 def _weigh(

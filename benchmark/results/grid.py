@@ -198,6 +198,11 @@ class GridCell:
         return len(self.values)
 
     @property
+    def speaks(self) -> bool:
+        """Whether it says something about the paper: values of the table's own runs."""
+        return bool(self.values) and not self.overrides
+
+    @property
     def mean(self) -> float | None:
         """The mean over seeds by the table's protocol."""
         return self.samples[0].mean if self.samples else None
@@ -284,7 +289,8 @@ class Ranking:
     """Average ranks of rows over columns (1 is best), best first.
 
     Two rows differ where their ranks are further apart than ``critical_difference`` (Nemenyi);
-    ``p`` is Friedman's, None below three rows. ``left_out``: rows without a value everywhere.
+    ``p`` is Friedman's, None below three rows. ``left_out``: rows without a value everywhere;
+    ``overridden``: how many cells have values with overrides alone, which count as missing.
     """
 
     metric: str
@@ -293,6 +299,7 @@ class Ranking:
     critical_difference: float
     p: float | None
     left_out: tuple[str, ...] = ()
+    overridden: int = 0
 
 
 CellKey = tuple[str, str, str]  # row, column, metric

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -63,27 +64,25 @@ class Task(NamedTuple):
 def judge(grid: Grid) -> Grid:
     """Return the grid with verdicts, teacher marks, selection biases, claims, ranks and noise.
 
-    Every comparison of the table is one family of Holm's correction; where the published
-    statistic is unstated, the further readings are families of their own, since they are the
-    same runs looked at again.
+    The comparisons of the table's own runs are one family of Holm's correction, those of runs
+    with overrides another; where the published statistic is unstated, the further readings are
+    families of their own, since they are the same runs looked at again.
     """
     priors = _priors(grid)
     cells = {
         key: replace(_with_bias(cell, priors[key[:2]]), comparisons=())
         for key, cell in grid.cells.items()
     }
-    tasks: list[list[Task]] = []
+    tasks: defaultdict[tuple[int, bool], list[Task]] = defaultdict(list)
     for key, cell in grid.ordered:
         for place, reading in enumerate(readings(cell, grid.protocol)):
             published = cell.published
             assert published is not None
             assert published.value is not None
-            if place == len(tasks):
-                tasks.append([])
-            tasks[place].append(
+            tasks[place, bool(cell.overrides)].append(
                 Task(key, cell, published, published.value, reading, priors[key[:2]])
             )
-    for family in tasks:
+    for _, family in sorted(tasks.items()):
         for task, found in zip(family, _compare(family, grid), strict=True):
             cell = cells[task.key]
             cells[task.key] = replace(cell, comparisons=(*cell.comparisons, found))

@@ -23,16 +23,19 @@ def rank_rows(grid: Grid, metric: str) -> Ranking | None:
     """Return the average ranks of the rows that compete, None below two rows or two columns.
 
     Only a full block can be ranked: rows without a value in every column are left out, or
-    columns without a value in every row, whichever keeps more cells.
+    columns without a value in every row, whichever keeps more cells. Runs with overrides are
+    of another table, so to speak: their cells count as missing.
     """
     rows = [row.name for row in grid.rows if row.competes]
     columns = [column.name for column in grid.columns]
     values = np.full((len(rows), len(columns)), np.nan)
+    overridden = 0
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             cell = grid.cell(row, column, metric)
             if cell is not None and cell.mean is not None:
-                values[i, j] = cell.mean
+                overridden += bool(cell.overrides)
+                values[i, j] = np.nan if cell.overrides else cell.mean
     full_rows, full_columns = _full_block(np.isfinite(values))
     if len(full_rows) < 2 or len(full_columns) < 2:
         return None
@@ -47,6 +50,7 @@ def rank_rows(grid: Grid, metric: str) -> Ranking | None:
         nemenyi(k, n),
         friedman(ranks) if k > 2 else None,
         tuple(row for i, row in enumerate(rows) if i not in full_rows),
+        overridden,
     )
 
 

@@ -14,6 +14,7 @@ from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell, St
 from benchmark.results.judge import judge
 from benchmark.results.priors import GENERAL
 from benchmark.results.ranks import friedman, nemenyi, rank, rank_rows
+from benchmark.results.render.layout import rank_words
 from benchmark.spec import Claim
 from tests.results.grids import claim, measured, small, wide, with_cell
 
@@ -72,6 +73,27 @@ def test_rows_without_runs_need_runs() -> None:
     found = judge(small(cells, claims=(claim("a", "better", ["b"]),))).claim_results[0]
     assert found.verdict is ClaimVerdict.MORE_SEEDS
     assert found.detail == "no finished runs to compare"
+
+
+def test_runs_with_overrides_take_no_part_in_claims() -> None:
+    cells = {"a": measured(HIGH, overrides=("epochs = 1",)), **rows(b=LOW)}
+    found = judge(small(cells, claims=(claim("a", "better", ["b"]),))).claim_results[0]
+    assert found.verdict is ClaimVerdict.MORE_SEEDS
+    assert found.detail == "no finished runs to compare; cells with overrides left out: 1"
+
+
+def test_runs_with_overrides_take_no_part_in_ranks() -> None:
+    grid = wide(3)
+    column = grid.columns[0].name
+    plain = rank_rows(grid, "top1")
+    cell = measured([99.0], overrides=("epochs = 1",))
+    found = rank_rows(with_cell(grid, "KD", column, cell), "top1")
+    assert plain is not None
+    assert found is not None
+    assert plain.overridden == 0
+    assert "overrides" not in rank_words(plain)
+    assert (found.left_out, found.overridden) == (("KD",), 1)
+    assert "Cells with overrides, which count as missing: 1." in rank_words(found)
 
 
 def over_columns(gaps: list[float], **expect: Any) -> ClaimResult:

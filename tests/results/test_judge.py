@@ -21,6 +21,7 @@ from benchmark.results.grid import (
     as_shown,
 )
 from benchmark.results.judge import judge
+from benchmark.results.render.layout import best, leaves, summary
 from tests.results.grids import measured, published, small, wide, with_cell
 
 CLOSE, FAR_BELOW = [70.6, 70.8, 70.7, 70.65, 70.75], [68.6, 68.8, 68.7, 68.65, 68.75]
@@ -274,3 +275,36 @@ def test_an_empty_table_is_judged_too() -> None:
     missing = GridCell(State.MISSING, published=published(70.0))
     key = ("KD", "resnet56-resnet20")
     assert judge(with_cell(grid, *key, missing)).cells[(*key, "top1")].verdict is None
+
+
+def test_runs_with_overrides_are_a_family_of_their_own() -> None:
+    """However many cells of a smoke run there are, they do not hide a miss of the table's own."""
+    odd = measured([70.33], published=published(71.0, n=5, statistic="last"))
+    short = measured(
+        [70.1], published=published(70.0, n=5, statistic="last"), overrides=("epochs = 1",)
+    )
+    alone = judge(small({"odd": odd}))
+    among = judge(small({"odd": odd, **{f"row{i}": short for i in range(29)}}))
+    assert among.cells["odd", "pair", "top1"] == alone.cells["odd", "pair", "top1"]
+    assert among.cells["odd", "pair", "top1"].verdict is Verdict.BELOW
+    among = judge(small({"odd": replace(odd, overrides=("epochs = 1",)), "row": short}))
+    assert among.cells["odd", "pair", "top1"].comparisons[0].p == pytest.approx(
+        2 * (alone.cells["odd", "pair", "top1"].comparisons[0].p or 0)
+    )
+
+
+def test_the_summary_counts_runs_with_overrides_apart() -> None:
+    own = measured(CLOSE, published=published(70.7, n=5, statistic="last"))
+    short = replace(own, overrides=("epochs = 1",))
+    cells = {"A": own, "B": short, "C": short, "D": GridCell(State.MISSING)}
+    words = summary(judge(small(cells)))
+    assert words == "1 reproduced, 1 missing; with overrides: 2 reproduced"
+    assert summary(judge(small({"B": short}))) == "with overrides: 1 reproduced"
+
+
+def test_runs_with_overrides_are_not_the_best_beside_the_tables_own() -> None:
+    high = measured([75.0], overrides=("epochs = 1",))
+    grid = small({"A": measured([70.0]), "B": high, "C": measured([71.0])})
+    assert best(grid, leaves(grid, ["last"])[0]) == {"C"}
+    only = small({"B": high})
+    assert best(only, leaves(only, ["last"])[0]) == {"B"}

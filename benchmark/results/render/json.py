@@ -104,4 +104,5 @@ def _ranking(ranking: Ranking) -> dict[str, Any]:
         "critical_difference": tidy(ranking.critical_difference),
         "friedman_p": tidy(ranking.p),
         "left_out": list(ranking.left_out),
+        "overridden": ranking.overridden,
     }

@@ -119,13 +119,16 @@ def stub_fields(grid: Grid, row: GridRow, *, first: bool) -> list[str]:
 
 def best(grid: Grid, leaf: Leaf) -> frozenset[str]:
     """Return the rows whose printed value is the best of a leaf; ties are all best."""
-    values: dict[str, float] = {}
+    own: dict[str, float] = {}
+    overridden: dict[str, float] = {}
     for row in grid.rows:
         cell = grid.cell(row.name, leaf.column.name, leaf.metric)
         sample = cell.sample(leaf.statistic) if cell else None
-        trained = cell is not None and not cell.exact
-        if row.competes and trained and sample is not None and sample.mean is not None:
-            values[row.name] = round(sample.mean, grid.decimals)
+        if cell is None or cell.exact or not row.competes or sample is None or sample.mean is None:
+            continue
+        group = overridden if cell.overrides else own
+        group[row.name] = round(sample.mean, grid.decimals)
+    values = own or overridden  # runs with overrides compete among themselves at most
     if not values:
         return frozenset()
     top = max(values.values()) if grid.higher_is_better else min(values.values())
@@ -252,13 +255,24 @@ def ours_label(grid: Grid) -> str:
 
 
 def summary(grid: Grid) -> str:
-    """Return one line: how many cells have which verdict, and how many have no value yet."""
-    verdicts = Counter(c.verdict for _, c in grid.ordered if c.values and c.verdict is not None)
-    counts = [f"{verdicts[v]} {v}" for v in Verdict if verdicts[v]]
+    """Return one line: how many cells have which verdict, and how many have no value yet.
+
+    Cells of runs with overrides are counted apart.
+    """
+    filled = [cell for _, cell in grid.ordered if cell.values]
+    counts = _verdict_counts(cell for cell in filled if not cell.overrides)
     states = [c.state for _, c in grid.ordered if not c.values]
     waiting = Counter[State](state for state in states if state is not State.REFERENCE)
     counts += [f"{waiting[s]} {s}" for s in State if waiting[s]]
-    return ", ".join(counts) if counts else "no cells"
+    apart = _verdict_counts(cell for cell in filled if cell.overrides)
+    parts = [", ".join(counts)] if counts else []
+    parts += [f"with overrides: {', '.join(apart)}"] if apart else []
+    return "; ".join(parts) if parts else "no cells"
+
+
+def _verdict_counts(cells: Iterable[GridCell]) -> list[str]:
+    found = Counter(cell.verdict for cell in cells)
+    return [f"{found[verdict]} {verdict}" for verdict in Verdict if found[verdict]]
 
 
 def shouted(grid: Grid) -> list[str]:
@@ -280,6 +294,8 @@ def rank_words(ranking: Ranking) -> str:
         words += f" Any difference at all: Friedman p = {ranking.p:.2g}."
     if ranking.left_out:
         words += f" Left out for missing values: {', '.join(ranking.left_out)}."
+    if ranking.overridden:
+        words += f" Cells with overrides, which count as missing: {ranking.overridden}."
     return words
 
 
