@@ -13,6 +13,7 @@ from benchmark.cli.options import (
     Only,
     Plugins,
     RunsDir,
+    Seeds,
     TableName,
     add_plugins,
     selection,
@@ -40,6 +41,7 @@ def collect(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the files go.")] = Path("results"),
     only: Only = None,
+    seeds: Seeds = None,
     plugin: Plugins = None,
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
@@ -47,7 +49,7 @@ def collect(
     from benchmark.results.report import collect_table, explain_cell
 
     add_plugins(plugin)
-    chosen = selection(only, None, None)
+    chosen = selection(only, seeds, None)
     if explain is not None:
         print(explain_cell(table, *explain, runs_dir=runs, protocol=protocol, formats=formats))
         return

@@ -125,31 +125,45 @@ class Expected:
         return seed == 0 if self._one_teacher(slot) else self.only_seeds(seed)
 
 
-def expect(table: Table, chosen: Selection) -> Expected:
-    """Return what the table, limited to ``chosen``, consists of.
+def selected(table: Table, chosen: Selection) -> frozenset[Place]:
+    """Return the places that ``chosen`` names, seeds aside. Raises UserError without any."""
+    only = tuple(item for item in chosen.only if item.key != "seed")
+    if not only:
+        return frozenset((row.name, column.name) for row in table.rows for column in table.columns)
+    one = Selection(only=only, seeds=table.seeds[:1])
+    slots = make_plan(_trained(table), one, Context(_NO_DATA, DEVICES[0])).slots
+    return frozenset((slot.row.name, slot.column.name) for slot in slots)
 
-    Raises UserError where nothing matches.
+
+def expect(table: Table, chosen: Selection) -> Expected:
+    """Return what the table consists of, with the seeds of ``chosen`` alone.
+
+    Raises UserError where no seed is left.
     """
     only = [item for item in chosen.only if item.key == "seed"]
-    seeds = tuple(s for s in table.seeds if accepts(only, {"seed": [str(s)]}))
+    given = chosen.seeds
+    possible = table.seeds if given is None else given
+    seeds = tuple(s for s in possible if accepts(only, {"seed": [str(s)]}))
     if not seeds:
-        raise nothing_matches(only, {"seed": [str(seed) for seed in table.seeds]})
+        raise nothing_matches(only, {"seed": [str(seed) for seed in possible]})
     # One seed is enough to know a cell; the teacher of another seed is worked out from it.
-    others = tuple(item for item in chosen.only if item.key != "seed")
-    first = Selection(only=others, seeds=seeds[:1])
-    policy = table.teacher.model_copy(update={"from_": "train"})
-    trained = table.model_copy(update={"teacher": policy})
-    plans = [make_plan(trained, first, Context(_NO_DATA, device)) for device in DEVICES]
+    first = Selection(seeds=seeds[:1])
+    plans = [make_plan(_trained(table), first, Context(_NO_DATA, device)) for device in DEVICES]
     expected = Expected(
         table,
         plans[0].slots,
         seeds,
-        lambda seed: accepts(only, {"seed": [str(seed)]}),
+        lambda seed: (given is None or seed in given) and accepts(only, {"seed": [str(seed)]}),
         teachers={run.key: run for plan in plans for run in plan.runs},
     )
     for template in _templates(table, plans):
         expected.templates.setdefault(signature(template.runs[0]), []).append(template)
     return expected
+
+
+def _trained(table: Table) -> Table:
+    policy = table.teacher.model_copy(update={"from_": "train"})
+    return table.model_copy(update={"teacher": policy})
 
 
 def _templates(table: Table, plans: Sequence[Plan]) -> Iterable[_Template]:

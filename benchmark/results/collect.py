@@ -6,12 +6,11 @@ grid is built around them. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from benchmark.matrix import Slot
-from benchmark.results.assign import Expected, Group, Place, assign, describe, expect
+from benchmark.results.assign import Expected, Group, Place, assign, describe, expect, selected
 from benchmark.results.choose import Choice, choose, live_states, progress
 from benchmark.results.grid import (
     CellKey,
@@ -38,11 +37,14 @@ from benchmark.spec import Column, Row, Table
 class Collected:
     """A filled grid before it is judged, which runs stand behind it, and what is not counted.
 
-    ``live``: what is known of runs without a result, by key; ``problems``: a line for each
+    The grid is of the whole table, since verdicts, claims and ranks are; ``places`` are those
+    that shall be shown (:func:`benchmark.results.grid.restricted`). ``live``: what is known of
+    runs without a result, by key; ``problems``: a line for each
     run directory that cannot be counted; ``foreign``: how many entries are no runs at all.
     """
 
     grid: Grid
+    places: frozenset[Place]
     slots: tuple[Slot, ...]
     groups: dict[Place, list[Group]] = field(default_factory=dict)
     choices: dict[CellKey, Choice] = field(default_factory=dict)
@@ -58,18 +60,20 @@ def collect(
     protocol: str | None = None,
     made_by: str = "",
 ) -> Collected:
-    """Return the table filled from an index that is up to date.
+    """Return the whole table filled from an index that is up to date.
 
-    ``chosen`` limits it to some rows, columns and seeds; ``protocol`` replaces the table's own.
-    Raises UserError where nothing matches.
+    ``chosen`` limits it to some seeds, and names the ``places`` that shall be shown in the end;
+    ``protocol`` replaces the table's own. Raises UserError where nothing matches.
     """
-    expected = expect(table, chosen or Selection())
+    chosen = chosen or Selection()
+    places = selected(table, chosen)
+    expected = expect(table, chosen)
     groups, live = _runs(expected, index)
     reported = protocol or table.protocol.report
     cells: dict[CellKey, GridCell] = {}
     choices: dict[CellKey, Choice] = {}
     for slot in expected.slots:
-        place = (slot.row.name, slot.column.name)
+        place: Place = (slot.row.name, slot.column.name)
         if not slot.variants and not slot.row.reference:
             continue  # the table leaves this one out: a dash
         for metric in table.metrics:
@@ -78,6 +82,7 @@ def collect(
             cells[(*place, metric)] = _cell(expected, slot, choice, metric, reported, live)
     return Collected(
         _grid(table, cells, reported, made_by),
+        places,
         expected.slots,
         groups,
         choices,
@@ -205,7 +210,7 @@ def _grid(table: Table, cells: Mapping[CellKey, GridCell], reported: str, made_b
         protocol_note=_protocol_note(table, reported),
         margin=table.margin,
         footnotes=(table.note,) if table.note else (),
-        claims=_claims(table, rows, columns),
+        claims=table.claims,
         made_by=made_by,
     )
 
@@ -236,16 +241,3 @@ def _protocol_note(table: Table, reported: str) -> str:
     if reported != own:
         return f"the table's own protocol is {own.replace('_', ' ')}"
     return table.protocol.note or ""
-
-
-def _claims(table: Table, rows: Sequence[Row], columns: Iterable[Column]) -> tuple[Any, ...]:
-    """Claims about rows and columns that are shown; a partial table is not judged by others."""
-    shown_rows, shown_columns = {r.name for r in rows}, {c.name for c in columns}
-    return tuple(
-        claim
-        for claim in table.claims
-        if all(
-            {e.row, *e.than} <= shown_rows and set(e.columns or ()) <= shown_columns
-            for e in claim.expect
-        )
-    )

@@ -236,3 +236,10 @@ def _percent(value: Any, name: str, path: Path) -> float:
     if not number or not 0.0 <= value <= 100.0:  # NaN is in no interval
         raise UserError(f"{path}: {name} is {value!r}, not a percentage")
     return float(value)
+
+
+def broken(rundir: RunDir) -> str | None:
+    """Return why a run directory cannot be counted; None where it can, or is not there."""
+    stamp = look(rundir.root, rundir.key)
+    record = None if stamp is None else RunReader(rundir.root, set()).read(rundir.key, stamp)
+    return record.reason if record is not None and record.state == "broken" else None

@@ -6,20 +6,18 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from benchmark import __version__
 from benchmark.errors import UserError, unknown
 from benchmark.files import make_directory, write_text
-from benchmark.results.collect import Collected, collect
+from benchmark.results.collect import Collected
 from benchmark.results.explain import explain
 from benchmark.results.grid import Grid
-from benchmark.results.index import RunIndex
-from benchmark.results.judge import judge
+from benchmark.results.judged import fill
 from benchmark.selection import Selection
-from benchmark.spec import Protocol, Table
+from benchmark.spec import Protocol
 from benchmark.tables import load_table
 
 FORMATS = ("md", "tex", "csv", "json")
@@ -46,8 +44,8 @@ def collect_table(
     for given, option in ((protocol, "--protocol"), (also, "--also")):
         _check_protocol(given, option)
     table = load_table(name)
-    collected = _collect(table, chosen, runs_dir, protocol, _made_by(name, chosen, protocol, also))
-    grid = judge(collected.grid)
+    collected = fill(table, runs_dir, chosen, protocol, _made_by(name, chosen, protocol, also))
+    grid = collected.grid
     _warn(collected, runs_dir, table.name)
     statistics = list(dict.fromkeys(s for s in (grid.protocol, also) if s is not None))
     renderers = _renderers(grid, statistics, siunitx)
@@ -86,18 +84,9 @@ def explain_cell(
     _check_protocol(protocol, "--protocol")
     table = load_table(name)
     wanted = table.row(row), table.column(column)
-    collected = _collect(table, Selection(), runs_dir, protocol, "")
-    judged = replace(collected, grid=judge(collected.grid))
-    _warn(judged, runs_dir, table.name)
-    return explain(table, *wanted, judged, runs_dir)
-
-
-def _collect(
-    table: Table, chosen: Selection, runs_dir: Path, protocol: str | None, made_by: str
-) -> Collected:
-    index = RunIndex(runs_dir)
-    index.refresh()
-    return collect(table, index, chosen, protocol, made_by)
+    collected = fill(table, runs_dir, None, protocol)
+    _warn(collected, runs_dir, table.name)
+    return explain(table, *wanted, collected, runs_dir)
 
 
 def _renderers(
@@ -155,6 +144,8 @@ def _made_by(table: str, chosen: Selection, protocol: str | None, also: str | No
     words += ["--also", also] if also else []
     for item in chosen.only:
         words += ["--only", f"{item.key}{'!=' if item.excludes else '='}{item.value}"]
+    if chosen.seeds is not None:
+        words += ["--seeds", ",".join(map(str, chosen.seeds))]
     return f"{shlex.join(words)} (kd-benchmark {__version__}{_commit()})"
 
 

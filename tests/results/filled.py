@@ -50,12 +50,16 @@ def write(runs_dir: Path, runs: Iterable[Run], value: float = 70.0, **how: Any) 
 
 
 def collected(
-    runs_dir: Path, table: str = "cifar100", only: Iterable[str] = (), **how: Any
+    runs_dir: Path,
+    table: str = "cifar100",
+    only: Iterable[str] = (),
+    seeds: str | None = None,
+    **how: Any,
 ) -> Collected:
     """The table, not yet judged, from an index that is up to date."""
     index = RunIndex(runs_dir)
     index.refresh()
-    return collect(load_table(table), index, parse_selection(only), **how)
+    return collect(load_table(table), index, parse_selection(only, seeds), **how)
 
 
 def cell(found: Collected, row: str, column: str = COLUMN, metric: str = "top1") -> GridCell:

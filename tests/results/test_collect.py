@@ -16,9 +16,11 @@ from benchmark.packs import make_packs
 from benchmark.results import assign
 from benchmark.results.grid import Grid, MarkKind, State
 from benchmark.results.judge import judge
+from benchmark.results.judged import judged_grid
 from benchmark.results.render import json as json_renderer
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
+from benchmark.selection import parse_selection
 from benchmark.submission import new_submission
 from benchmarks.synthetic_runs import write_run, write_runs
 from tests.results.filled import COLUMN, cell, collected, edit, plan, runs_of, write
@@ -517,15 +519,47 @@ def test_a_table_of_errors_holds_errors(tmp_path: Path) -> None:
 
 def test_a_selection_limits_rows_columns_and_seeds(tmp_path: Path) -> None:
     write(tmp_path, [*runs_of(plan(), "KD"), *runs_of(plan(), "Teacher")])
-    found = collected(tmp_path, only=["uses=kd", f"column={COLUMN}", "seed=1", "seed=3"])
-    assert set(found.grid.cells) == {("KD", COLUMN, "top1")}
-    assert (cell(found, "KD").seeds, cell(found, "KD").planned) == ((1, 3), 2)
-    found = collected(tmp_path, only=["row=Teacher", f"column={COLUMN}", "seed=1"])
-    assert cell(found, "Teacher").seeds == (0,)  # the one teacher of all seeds
+    only = ["uses=kd", f"column={COLUMN}"]
+    which: dict[str, Any]
+    for which in ({"only": [*only, "seed=1", "seed=3"]}, {"only": only, "seeds": "1,3"}):
+        found = collected(tmp_path, **which)
+        assert found.places == {("KD", COLUMN)}
+        assert (cell(found, "KD").seeds, cell(found, "KD").planned) == ((1, 3), 2)
+        assert cell(found, "Teacher").seeds == (0,)  # the one teacher of all seeds
+    assert cell(collected(tmp_path, seeds="2-9"), "KD").planned == 8
     with pytest.raises(UserError, match="--only seed=7 matches nothing"):
         collected(tmp_path, only=["seed=7"])
     with pytest.raises(UserError, match="did you mean 'KD'"):
         collected(tmp_path, only=["row=KDD"])
+
+
+@pytest.mark.parametrize(
+    "only",
+    [
+        ["row=KD", "row=DKD"],
+        [f"column={COLUMN}"],
+        ["uses=dkd", "column!=vgg13-vgg8"],
+        ["row!=Teacher", f"column={COLUMN}"],
+    ],
+)
+def test_what_is_shown_does_not_change_what_is_said(only: list[str], tmp_path: Path) -> None:
+    write_runs(tmp_path, plan().table, 500)
+    whole = judged_grid("cifar100", tmp_path)
+    part = judged_grid("cifar100", tmp_path, parse_selection(only))
+    assert 0 < len(part.cells) < len(whole.cells)
+    assert part.cells == {key: whole.cells[key] for key in part.cells}
+    assert {row.name for row in part.rows} == {key[0] for key in part.cells}
+    assert {column.name for column in part.columns} == {key[1] for key in part.cells}
+    said = {result.claim.text: result for result in whole.claim_results}
+    assert all(result == said[result.claim.text] for result in part.claim_results)
+    rows = {row.name for row in part.rows}
+    assert len(part.claim_results) == sum(
+        {e.row, *e.than} <= rows for claim in whole.claims for e in claim.expect
+    )
+    for ranking in part.ranks:
+        (other,) = whole.ranks
+        assert ranking.columns == other.columns
+        assert ranking.average == tuple(item for item in other.average if item[0] in rows)
 
 
 # -- the whole ------------------------------------------------------------------------------

@@ -1,0 +1,45 @@
+"""A table's name in, a judged Grid out: the door to results.
+
+Renderers, figures and reports take what they show from :func:`judged_grid`; `report.py`, which
+also says what could not be counted, from :func:`fill`. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from benchmark.results.collect import Collected, collect
+from benchmark.results.grid import Grid, restricted
+from benchmark.results.index import RunIndex
+from benchmark.results.judge import judge
+from benchmark.selection import Selection
+from benchmark.spec import Table
+from benchmark.tables import load_table
+
+
+def judged_grid(
+    name: str, runs_dir: Path, chosen: Selection | None = None, protocol: str | None = None
+) -> Grid:
+    """Return a table, by name or path, filled from runs and judged.
+
+    ``chosen`` limits the runs to some seeds, and what is shown to some rows and columns: their
+    verdicts, claims and ranks are still those of the whole table. ``protocol`` replaces the
+    table's own. Raises UserError for a table that cannot be read and a selection that matches
+    nothing; a run that cannot be counted raises nothing.
+    """
+    return fill(load_table(name), runs_dir, chosen, protocol).grid
+
+
+def fill(
+    table: Table,
+    runs_dir: Path,
+    chosen: Selection | None = None,
+    protocol: str | None = None,
+    made_by: str = "",
+) -> Collected:
+    """Return the judged grid as :func:`judged_grid` does, with the runs behind it."""
+    index = RunIndex(runs_dir)
+    index.refresh()
+    collected = collect(table, index, chosen, protocol, made_by)
+    return replace(collected, grid=restricted(judge(collected.grid), collected.places))
