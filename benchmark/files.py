@@ -31,9 +31,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
         _sync_directory(path.parent)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.filename in (None, name):
+            error.filename = str(path)  # a full disk names no file
         raise
 
 

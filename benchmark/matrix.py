@@ -309,6 +309,9 @@ def _check_composition(
 ) -> None:
     """Refuse compositions whose parts contradict each other unless the row settles it."""
     infos = {m.name: method_info(m.name) for m in methods}
+    if len(infos) < len(methods):
+        listed = ", ".join(m.name for m in methods)
+        raise UserError(f"{where}: a method stands in the row more than once ({listed})")
     weights = {m.name: infos[m.name].ce_weight(m.options) for m in methods}
     if len(set(weights.values())) > 1 and ce_weight is None:
         listed = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark import rundir
+from benchmark.before_queue import check_before_queue, check_files
 from benchmark.cluster.machine import default_cluster, default_device
 from benchmark.errors import UserError, unknown
-from benchmark.matrix import Plan, Slot
+from benchmark.matrix import Context, Plan, Slot, make_plan
 from benchmark.pack_size import Limited, PackSize, no_limits
 from benchmark.packs import Pack
 from benchmark.rundir import RunDir
+from benchmark.selection import Selection
 from benchmark.submission import (
     Executor,
     Queued,
     QueueExecutor,
     Remaining,
-    check_before_queue,
     new_submission,
     plan_packs,
     remaining,
@@ -92,24 +93,25 @@ def submit_plan(
     queueing = executor if isinstance(executor, QueueExecutor) else None
     # The queue before the files: a run that ends in between is seen at least once.
     queued = queueing.in_flight(runs_dir) if queueing else {}
-    check_before_queue(plan, data_dir, runs_dir)
+    check_before_queue(plan, data_dir, runs_dir, reader)
     left = remaining(plan, runs_dir, queued=queued, busy=busy_keys(runs_dir))
     name = plan.table.name
-    for line in _standing(plan, left, queued):
-        _say(line)
+    lines = list(_standing(plan, left, queued))
     theirs = {run.key: queued[run.key] for run in left.queued}
     # Whoever waits for the runs wants to know that some are not there when this returns.
     elsewhere = 1 if wait and (left.held or left.waiting or left.cancelled) else 0
     if not left.runs:
+        _say(*lines)
         waited_for = queueing is not None and wait and not dry_run
         code = queueing.wait_for(theirs, runs_dir) if queueing and waited_for else 0
         return max(code, elsewhere)
+    check_files(left.runs, runs_dir)
     limits = executor.limits if isinstance(executor, Limited) else no_limits
     packs = plan_packs(plan, left.runs, pack_size.sizer(runs_dir, limits), theirs)
     paths = [path.resolve() for path in plugins]
     submission = new_submission(name, packs, runs_dir, data_dir, paths, reader, theirs)
-    for line in executor.announce(submission):
-        _say(line)
+    # Nothing is said before all that can be refused has been looked at.
+    _say(*lines, *executor.announce(submission))
     if not dry_run:
         return max(executor.start(submission, wait), elsewhere)
     if queueing:
@@ -225,6 +227,15 @@ def _pack_entry(pack: Pack) -> dict[str, Any]:
     }
 
 
+def check_tables(name: str | None, context: Context) -> Iterator[str]:
+    """Expand one table, or all of them; yield a line each. Raises UserError for a wrong one."""
+    for each in [name] if name is not None else sorted(table_files()):
+        table = load_table(each)
+        plan = make_plan(table, Selection(), context)
+        slots, runs = count(len(plan.slots), "slot"), count(len(plan.runs), "run")
+        yield f"{table.name}: {slots}, {runs}, ok"
+
+
 def tables_overview() -> str:
     """Return the known tables, a line each; a broken file says so in its line."""
     lines = []
@@ -234,11 +245,12 @@ def tables_overview() -> str:
         except UserError as error:
             lines.append(f"{name:26} broken: {error}")
             continue
-        size = f"{len(table.rows)} rows x {len(table.columns)} columns"
+        size = f"{count(len(table.rows), 'row')} x {count(len(table.columns), 'column')}"
         note = "" if table.trainable else ", shown only"
         lines.append(f"{name:26} {table.dataset:10} {size:24} {table.source.paper}{note}")
     return "\n".join(lines)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)

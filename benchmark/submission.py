@@ -6,7 +6,6 @@ know nothing of tables; nothing here knows where they run. Imports no torch.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from benchmark.errors import UserError
 from benchmark.files import make_directory, write_json
 from benchmark.matrix import Plan
 from benchmark.packs import DEFAULT_PACK, Pack, Sizer, make_packs
@@ -188,57 +186,6 @@ def new_submission(
         reader=reader,
         queued=queued or {},
     )
-
-
-def check_before_queue(plan: Plan, data_dir: Path, runs_dir: Path) -> None:
-    """Refuse what would fail later: missing data, unwritable directories, untrainable tables.
-
-    So are run directories that were renamed, edited or damaged. Raises UserError.
-    """
-    from benchmark.data.datasets import require_dataset
-    from benchmark.data.verify import check_content
-
-    if not plan.table.trainable:
-        raise UserError(
-            f"table {plan.table.name} can be shown and collected, but its protocol cannot be"
-            " trained yet"
-        )
-    for name in sorted({run.dataset.name for run in plan.runs}):
-        require_dataset(name, data_dir)
-        check_content(name, data_dir)
-    _check_teachers(plan)
-    _check_writable(runs_dir)
-    for run in plan.runs:
-        rundir = RunDir(runs_dir, run.key)
-        if not rundir.result.exists():
-            rundir.check(run)
-
-
-def _check_teachers(plan: Plan) -> None:
-    """Refuse public checkpoints that cannot be loaded into the network that they are for."""
-    used = {(run.dataset.name, run.model) for run in plan.runs if run.weights}
-    used |= {
-        (run.dataset.name, run.teacher.model)
-        for run in plan.runs
-        if run.teacher and run.teacher.source == "registry"
-    }
-    if used:
-        # The only thing at submission that needs torch, and only where there are such files.
-        from benchmark.train.verify import check_checkpoint
-
-        for dataset, model in sorted(used):
-            check_checkpoint(dataset, model)
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse a directory that cannot be written, or made; nothing is made."""
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise UserError(f"{place} is not a directory")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{place} is not writable")
 
 
 def summary(packs: Iterable[Pack]) -> str:

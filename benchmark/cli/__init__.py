@@ -27,7 +27,7 @@ def main() -> None:
     # typer has a copy of click of its own, whose place differs between its releases.
     usage_error: type[Exception] = BadParameter.__mro__[1]
     try:
-        raise SystemExit(app(standalone_mode=False))
+        raise SystemExit(app(standalone_mode=False) or 0)
     except usage_error as error:
         _say_usage(error)
         raise SystemExit(2) from None

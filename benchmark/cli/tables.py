@@ -39,17 +39,15 @@ def check(
     table: Annotated[
         str | None, typer.Option("--table", "-t", help="One table; all of them by default.")
     ] = None,
+    plugin: Plugins = None,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Check table files: names, options, recipes, published values."""
-    from benchmark.matrix import make_plan
-    from benchmark.selection import Selection
-    from benchmark.tables import load_table, table_files
+    from benchmark.planning import check_tables
 
-    for name in [table] if table is not None else sorted(table_files()):
-        loaded = load_table(name)
-        plan = make_plan(loaded, Selection(), context(data))
-        print(f"{loaded.name}: {len(plan.slots)} slots, {len(plan.runs)} runs, ok")
+    add_plugins(plugin)
+    for line in check_tables(table, context(data)):
+        print(line)
 
 
 @app.command()

@@ -5,6 +5,8 @@ Imports no torch.
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +20,8 @@ from benchmark.packs import Pack
 class Estimate(NamedTuple):
     """What packs will use; ``measured``: the share of runs that similar runs were found for.
 
-    ``memory_mb`` is the largest pack's, ``disk_mb`` that of all run directories.
+    ``memory_mb`` is the largest pack's, ``disk_mb`` that of all run directories, ``free_mb``
+    what is free where they lie.
     """
 
     gpu_hours: float
@@ -27,22 +30,23 @@ class Estimate(NamedTuple):
     memory_mb: float
     disk_mb: float
     measured: float
+    free_mb: float = math.inf
 
     def words(self) -> str:
         """Return the estimate for people."""
-        if self.gpu_hours:
-            amount = f"{_round(self.gpu_hours)} GPU-hours"
-        else:
-            amount = f"{_round(self.cpu_hours)} CPU-hours"
+        kind, amount = ("GPU", self.gpu_hours) if self.gpu_hours else ("CPU", self.cpu_hours)
         source = "a guess: nothing like it was trained here yet"
         if self.measured == 1:
             source = "from runs that were measured here"
         elif self.measured:
             source = f"{self.measured:.0%} of it measured here, the rest a guess"
+        free = ""
+        if self.disk_mb > self.free_mb:
+            free = f"; WARNING: only {_round(self.free_mb / 1024)} GB are free there"
         return (
-            f"about {amount}, the longest task {_round(self.longest_hours)} hours, up to"
+            f"about {_time(amount, kind)}, the longest task {_time(self.longest_hours)}, up to"
             f" {_round(self.memory_mb / 1024)} GB of memory a task and"
-            f" {_round(self.disk_mb / 1024)} GB of disk ({source})"
+            f" {_round(self.disk_mb / 1024)} GB of disk ({source}){free}"
         )
 
 
@@ -60,7 +64,21 @@ def estimate(packs: Iterable[Pack], resources: Mapping[str, Resources], runs_dir
         disk += cost.disk_mb
         found += cost.measured * len(pack.runs)
         total += len(pack.runs)
-    return Estimate(gpu, cpu, longest, memory, disk, found / max(1, total))
+    return Estimate(gpu, cpu, longest, memory, disk, found / max(1, total), _free_mb(runs_dir))
+
+
+def _free_mb(path: Path) -> float:
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free / 2**20
+
+
+def _time(hours: float, kind: str = "") -> str:
+    """Return an amount of time in the largest unit of which it has at least one."""
+    units = (("hours", 1.0), ("minutes", 60.0), ("seconds", 3600.0))
+    unit, size = next((u for u in units if hours * u[1] >= 1), units[-1])
+    return f"{_round(hours * size)} {kind}{'-' if kind else ''}{unit}"
 
 
 def _round(amount: float) -> str:

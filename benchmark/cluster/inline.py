@@ -56,8 +56,6 @@ class InlineExecutor:
                     print(f"{pack.label}: {error}", file=sys.stderr)
                     code = 1
                     continue
-                for key, reason in outcome.reasons.items():
-                    print(f"{key}: {outcome.endings[key]}: {reason}", file=sys.stderr)
                 code = max(code, outcome.exit_code)
         if asked and code:
             print("submit again to continue", file=sys.stderr)

@@ -34,6 +34,7 @@ from benchmark.packs import Pack
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from benchmark.submission import Submission, summary
+from benchmark.words import count
 
 _POLL_SECONDS = 0.2
 _REMIND_SECONDS = 10.0
@@ -229,7 +230,7 @@ class _Queue:
         if time.monotonic() - self.told < _REMIND_SECONDS:
             return
         if self.told < 0:
-            show(f"stopping: {len(self.running)} packs save their state; submit again to continue")
+            show(f"stopping: {count(len(self.running), 'pack')} to save; submit again to continue")
         self.told = time.monotonic()
         for _pack, job, _need, _gpus in self.running:
             with contextlib.suppress(ProcessLookupError):

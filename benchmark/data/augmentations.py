@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from benchmark.errors import UserError, unknown
 
+READERS = ("resident", "ffcv")
+
 
 @dataclass(frozen=True)
 class AugmentationInfo:
@@ -29,7 +31,7 @@ class AugmentationInfo:
     @property
     def readers(self) -> tuple[str, ...]:
         """The readers that offer it."""
-        return ("resident", "ffcv") if self.crop_size is None else ("ffcv",)
+        return READERS if self.crop_size is None else ("ffcv",)
 
 
 AUGMENTATIONS: dict[str, AugmentationInfo] = {

@@ -7,15 +7,13 @@ from typing import Literal
 
 import torch
 
-from benchmark.data.augmentations import check_reader
+from benchmark.data.augmentations import READERS, check_reader
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import dataset_info, require_dataset
 from benchmark.data.ffcv_guard import kept_threads, require_ffcv
 from benchmark.data.order import BatchPlan
 from benchmark.data.resident import ResidentBatches
 from benchmark.errors import UserError, unknown
-
-READERS = ("resident", "ffcv")
 
 
 def open_batches(

@@ -38,7 +38,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
         content = _read(path)
     # Whatever a hostile or damaged file makes the reader raise, the file is what is wrong.
     except Exception as error:
-        raise UserError(f"checkpoint {path} {_reason(error)}") from error
+        raise UserError(f"checkpoint {path} {unreadable(error)}") from error
     return _state_dict(content, path)
 
 
@@ -123,7 +123,7 @@ def _some(keys: list[str]) -> str:
     return ", ".join(f"{key:.80}" for key in keys[:3]) + more
 
 
-def _reason(error: Exception) -> str:
+def unreadable(error: Exception) -> str:
     """Say in one short line why a file was not read; names the object where one was refused."""
     text = " ".join(str(error).split())
     if "GLOBAL " in text:

@@ -70,6 +70,7 @@ def train_pack(data: dict[str, Any], where: Surroundings) -> Outcome:
             if key not in outcome.endings:
                 session.fail(error)
                 outcome.note(key, "failed", str(error) or type(error).__name__)
+                reporter.say(f"{key} failed: {outcome.reasons[key]}")
         if not isinstance(error, UserError | OSError):
             raise
     finally:
@@ -140,7 +141,8 @@ def _train(
             extra["teacher_digest"] = teacher.digest
         network = teacher.network if teacher else None
         trainees = _trainees(runs, batches, network, sessions, watcher)
-        reporter.started(label, trainees)
+        if trainees:
+            reporter.started(label, trainees)
         for trainee in trainees:
             if trainee.finished:  # killed between its last checkpoint and its result
                 watcher.end(trainee)

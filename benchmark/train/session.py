@@ -11,6 +11,7 @@ from typing import Any
 
 from safetensors.torch import save
 
+from benchmark.errors import UserError
 from benchmark.files import read_json, replacing, write_json
 from benchmark.lease import STALE_SECONDS, Lease
 from benchmark.rundir import RunDir
@@ -117,8 +118,11 @@ class Session:
         for name, value in trainee.methods.state_dict().items():
             tensors[METHOD_PREFIX + name] = value
         content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-        with replacing(self.rundir.weights) as file:
-            file.write(content)
+        try:
+            with replacing(self.rundir.weights) as file:
+                file.write(content)
+        except OSError as error:
+            raise UserError(f"cannot write {self.rundir.weights}: {error.strerror}") from error
         result = summarise(
             trainee.run,
             trainee.history,

@@ -6,6 +6,8 @@ import contextlib
 import io
 import os
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 
 from benchmark.errors import UserError
 from benchmark.files import replacing
+from benchmark.models.checkpoint import unreadable
 from benchmark.rundir import RunDir
 from benchmark.runs import SCHEMA
 
@@ -45,12 +48,21 @@ def load(rundir: RunDir) -> dict[str, Any] | None:
     A torn newest file falls back to the previous one. Raises CheckpointError where files are
     there and none is readable, or they belong to another run.
     """
+    return _newest(rundir, read)
+
+
+def check(rundir: RunDir) -> None:
+    """Raise CheckpointError where :func:`load` would; the tensors themselves are not read."""
+    _newest(rundir, partial(read, whole=False))
+
+
+def _newest(rundir: RunDir, reader: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
     problems = []
     for path in (rundir.checkpoint, rundir.previous_checkpoint):
         if not path.exists():
             continue
         try:
-            state = read(path)
+            state = reader(path)
         except CheckpointError as error:
             problems.append(str(error))
             continue
@@ -62,19 +74,18 @@ def load(rundir: RunDir) -> dict[str, Any] | None:
     return None
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read one checkpoint file without executing anything in it."""
+def read(path: Path, whole: bool = True) -> dict[str, Any]:
+    """Read a checkpoint file without executing anything in it; ``whole``: verify every byte."""
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
+            broken = archive.testzip() if whole else None
         if broken is not None:
             raise CheckpointError(f"{path} is damaged ({broken})")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=not whole)
     except CheckpointError:
         raise
     except Exception as error:  # torch.load raises many kinds for broken or foreign files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} is no readable checkpoint ({reason[:120]})") from error
+        raise CheckpointError(f"{path} {unreadable(error)}") from error
     if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
         raise CheckpointError(f"{path} is not a checkpoint of this project")
     if not SCHEMA - 1 <= state["schema"] <= SCHEMA:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import resource
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.rundir import RunDir
+from benchmark.rundir import RunDir, all_rundirs
 from tests.cli.command import Ended, bench
 from tests.helpers import digits_plan
 from tests.tables.test_bad_files import CELL, COLUMN, GOOD
@@ -46,6 +47,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Path) -> 
     ("words", "message"),
     [
         (["submit"], "Missing option '--table'"),
+        (["plan", "--table"], "--table"),
+        (["submit", "--table", "digits", "extra"], "unexpected extra argument"),
+        (["data", "nosuch"], "No such command 'nosuch'"),
         (["plan", "--table", "digits", "--seedz", "3"], "No such option: --seedz"),
         (["sbmit"], "No such command 'sbmit'"),
         (["plan", "--table", "digits", "--slots", "none"], "Invalid value for '--slots'"),
@@ -102,6 +106,12 @@ def test_a_wrong_table(
         (["submit", "--table", "digits", "--cluster", "slrum"], ("did you mean 'slurm'?",)),
         (["submit", "--table", "digits", "--cluster", "inline", "--profile", "x"], ("--profile",)),
         (["plan", "--table", "digits", "--plugin", "mine.py"], ("mine.py does not exist",)),
+        (["check", "--plugin", "mine.py"], ("mine.py does not exist",)),
+        (["submit", "--table", "digits", "--cluster", "inline", "--reader", "ffvc"], ("'ffcv'?",)),
+        (
+            ["submit", "--table", "imagenet", "--cluster", "inline", "--reader", "resident"],
+            ("ffcv reader",),
+        ),
         (["data", "write", "digit"], ("did you mean 'digits'?",)),
         (["data", "verify", "cifar100"], ("cifar100",)),
         (["data", "write", "cifar100", "nowhere"], ("nowhere",)),
@@ -113,23 +123,6 @@ def test_a_wrong_table(
 )
 def test_wrong_words(arguments: list[str], words: tuple[str, ...]) -> None:
     refused(bench(*arguments), *words)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["plan"],
-        ["plan", "--table"],
-        ["plan", "--tabel", "digits"],
-        ["plam"],
-        ["submit", "--table", "digits", "extra"],
-        ["data", "nosuch"],
-    ],
-)
-def test_a_wrong_command_line_is_wrong_use_too(arguments: list[str]) -> None:
-    ended = bench(*arguments)
-    assert ended.code == 2
-    assert "Traceback" not in ended.err
 
 
 def test_a_plugin_that_is_none(tmp_path: Path) -> None:
@@ -249,6 +242,43 @@ def test_a_run_directory_of_other_numbers_is_left_as_it_is(tmp_path: Path, digit
     assert rundir.cell.read_text() == before
 
 
+SHORT = ("--only", "student=resnet8", "--seeds", "0", "--set", "recipe.epochs=1")
+
+
+def test_a_finished_run_that_collect_could_not_count(tmp_path: Path) -> None:
+    assert bench(*SUBMIT, *SHORT).code == 0
+    (rundir,) = all_rundirs(tmp_path / "runs")
+    whole = json.loads(rundir.result.read_text())
+    for wrong, word in (
+        (whole | {"key": "another"}, "is the result of another"),
+        (whole | {"metrics": {}}, "has no top1"),
+    ):
+        rundir.result.write_text(json.dumps(wrong))
+        refused(bench(*SUBMIT, *SHORT), word, f"move {rundir.path} away")
+    rundir.result.write_text(json.dumps(whole))
+    rundir.cell.unlink()
+    refused(bench(*SUBMIT, *SHORT), "no cell.json", f"move {rundir.path} away")
+
+
+def test_files_that_a_run_could_not_start_from(tmp_path: Path, digits: Path) -> None:
+    plan = digits_plan(digits, ["row=KD", "student=resnet8"], sets=["recipe.epochs=1"])
+    teacher, student = (RunDir(tmp_path / "runs", run.key) for run in plan.runs)
+    submit = ("submit", "--table", "digits", "--cluster", "inline", *SHORT)
+    assert bench(*submit, "--only", "row=Teacher").code == 0
+    kd = (*submit, "--only", "row=KD")
+    content = teacher.weights.read_bytes()
+    teacher.weights.write_bytes(content[:-100])
+    refused(bench(*kd), str(teacher.weights))
+    teacher.weights.write_bytes(content)
+    student.create(plan.runs[1])
+    witness = tmp_path / "witness"
+    torch.save({"schema": 1, "key": student.key, "x": Hostile(witness)}, student.checkpoint)
+    refused(bench(*kd), str(student.checkpoint), "which is no weight", "move the run directory")
+    assert not witness.exists()
+    submissions = (tmp_path / "runs" / ".submissions").iterdir()
+    assert len(list(submissions)) == 1  # the teacher's
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
@@ -257,5 +287,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert ended.code == 2
-    assert ended.err.splitlines()[-1] == "error: this machine: File too large"
+    last = ended.err.splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path}/runs/.submissions/")
+    assert last.endswith(": File too large")
     assert "Traceback" not in ended.err
