@@ -214,14 +214,27 @@ class Published(Strict):
 PublishedCell = dict[Metric, Published]
 
 
+class UnstatedN(Strict):
+    """As how many runs a published value counts where no number is stated, and why."""
+
+    runs: Positive = 1
+    note: str | None = None
+
+
 class ExpectedMiss(Strict):
-    """A published number that sources say does not reproduce."""
+    """A published number that sources say does not reproduce; ``value`` is what they report."""
 
     row: str
     column: str
     metric: Metric = "top1"
+    value: Number
     reason: str
     source: str
+
+    @property
+    def why(self) -> str:
+        """The reason with its source."""
+        return f"{self.reason} ({self.source})"
 
 
 class Expectation(Strict):
@@ -274,6 +287,7 @@ class Table(Strict):
     rows: tuple[Row, ...]
     names: dict[str, str] = {}
     published: dict[str, dict[str, PublishedCell]] = {}
+    unstated_n: UnstatedN = UnstatedN()
     expected_misses: tuple[ExpectedMiss, ...] = ()
     claims: tuple[Claim, ...] = ()
     note: str | None = None

@@ -30,7 +30,7 @@ from benchmark.results.queued import queued_runs
 from benchmark.results.records import signature
 from benchmark.runs import Run
 from benchmark.selection import Selection
-from benchmark.spec import Column, Row, Table
+from benchmark.spec import Column, ExpectedMiss, Row, Table
 
 
 @dataclass
@@ -163,11 +163,9 @@ def _cell(
     )
 
 
-def _expected_miss(table: Table, row: Row, column: Column, metric: str) -> str | None:
-    for miss in table.expected_misses:
-        if (miss.row, miss.column, miss.metric) == (row.name, column.name, metric):
-            return f"{miss.reason} ({miss.source})"
-    return None
+def _expected_miss(table: Table, row: Row, column: Column, metric: str) -> ExpectedMiss | None:
+    wanted = (row.name, column.name, metric)
+    return next((m for m in table.expected_misses if (m.row, m.column, m.metric) == wanted), None)
 
 
 def _assumed_marks(row: Row, column: Column) -> tuple[Mark, ...]:
@@ -209,6 +207,7 @@ def _grid(table: Table, cells: Mapping[CellKey, GridCell], reported: str, made_b
         show_as=table.show_as,
         protocol_note=_protocol_note(table, reported),
         margin=table.margin,
+        unstated_n=table.unstated_n,
         footnotes=(table.note,) if table.note else (),
         claims=table.claims,
         made_by=made_by,

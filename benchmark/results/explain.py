@@ -79,7 +79,8 @@ def _published(cell: GridCell) -> Iterator[str]:
         note = f" ({other.note})" if other.note else ""
         yield f"  another source prints {other.value:g}{against}: {other.source}{note}"
     if cell.expected_miss:
-        yield f"  expected miss: {cell.expected_miss}"
+        miss = cell.expected_miss
+        yield f"  expected miss: {miss.value:g} comes out instead; {miss.why}"
 
 
 def _ours(grid: Grid, cell: GridCell) -> Iterator[str]:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Literal
 
 from benchmark.results.statistics import mean_std, t_interval
-from benchmark.spec import Claim, Published
+from benchmark.spec import Claim, ExpectedMiss, Published, UnstatedN
 
 RowKind = Literal["teacher", "student", "method", "reference"]
 
@@ -152,10 +152,10 @@ class GridCell:
     ``samples``: the table's protocol first, then every other statistic the runs hold.
     ``seeds``: those of ``values``, in their order; ``planned``: how many the table wants.
     ``exact``: one public checkpoint evaluated, so there is no seed noise on either side.
-    ``published`` is the table's own entry, with what other sources print. ``expected_miss``: why
-    the published value is known not to reproduce. ``overrides``: "recipe.epochs = 2" and so on.
-    ``runs``: run keys. ``comparisons`` is the judge's: the published statistic, or, where it is
-    unstated, the table's protocol and then the others.
+    ``published`` is the table's own entry, with what other sources print. ``expected_miss``: that
+    it is known not to reproduce, and what comes out instead. ``overrides``: "recipe.epochs = 2"
+    and so on. ``runs``: run keys. ``comparisons`` is the judge's: the published statistic, or,
+    where it is unstated, the table's protocol and then the others.
     """
 
     state: State
@@ -166,7 +166,7 @@ class GridCell:
     diverged_seeds: tuple[int, ...] = ()
     failed_seeds: tuple[int, ...] = ()
     published: Published | None = None
-    expected_miss: str | None = None
+    expected_miss: ExpectedMiss | None = None
     overrides: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
     selection: Selection | None = None
@@ -327,7 +327,7 @@ class Grid:
     show_as: Literal["accuracy", "error"] = "accuracy"
     protocol_note: str = ""
     margin: float = 0.5
-    unstated_n: int = 1
+    unstated_n: UnstatedN = field(default_factory=UnstatedN)
     decimals: int = 2
     footnotes: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()

@@ -169,13 +169,17 @@ def _with_bias(cell: GridCell, prior: Prior) -> GridCell:
 
 def _compare(tasks: list[Task], grid: Grid) -> list[Comparison]:
     """Return the comparisons of one family, in order."""
+    runs = grid.unstated_n.runs
     ours = _sides(tasks, lambda t: _ours(t.cell, t.reading))
-    theirs = _sides(tasks, lambda t: _theirs(t.cell, t.published, t.value, grid.unstated_n))
+    theirs = _sides(tasks, lambda t: _theirs(t.cell, t.published, t.value, runs))
     sigma = np.array([t.prior.sigma for t in tasks])
     df = np.array([t.prior.df for t in tasks])
     our_noise = noise(ours, sigma, df)
     their_noise = published_noise(theirs, our_noise, sigma, df)
     found = difference(ours, our_noise, theirs, their_noise)
+    # The same against what sources report where they say that the published value is wrong.
+    other = _sides(tasks, lambda t: _instead(t.cell, runs))
+    instead = difference(ours, our_noise, other, published_noise(other, our_noise, sigma, df))
     adjusted = holm(found.p)
     shown = outcomes(found, adjusted, grid.margin)
     # What Holm's procedure asks of the next p-value, after those it has already let pass.
@@ -194,7 +198,8 @@ def _compare(tasks: list[Task], grid: Grid) -> list[Comparison]:
             if shown.below[i]
             else Verdict.UNDERPOWERED
         )
-        verdict = _final(word, task.cell)
+        apart = float(instead.low[i]), float(instead.high[i])
+        verdict = _final(word, task.cell, task.value, apart, grid.margin)
         open_ = verdict is Verdict.UNDERPOWERED and np.isfinite(needed[i])
         comparisons.append(
             Comparison(
@@ -208,21 +213,33 @@ def _compare(tasks: list[Task], grid: Grid) -> list[Comparison]:
                 p=_or_none(adjusted[i]),
                 verdict=verdict,
                 seeds_needed=int(needed[i]) if open_ else None,
-                noise=_noise_words(task, grid.unstated_n, bool(our_noise.own[i])),
+                noise=_noise_words(task, runs, bool(our_noise.own[i])),
             )
         )
     return comparisons
 
 
-def _final(word: Verdict, cell: GridCell) -> Verdict:
-    """Return the verdict after what else is known: diverged seeds, expected misses."""
+def _final(
+    word: Verdict, cell: GridCell, published: float, apart: tuple[float, float], margin: float
+) -> Verdict:
+    """Return the verdict after what else is known: diverged seeds, expected misses.
+
+    ``apart``: the interval of ours - what sources report instead. A miss is the expected one
+    where ours is off to that side, and not beyond it by more than the margin. A hit is
+    unexpected unless the two values lie so close that ours may agree with both.
+    """
     if word is Verdict.REPRODUCED and cell.diverged_seeds:
         return Verdict.DIVERGED
-    if cell.expected_miss is not None:
-        if word in (Verdict.ABOVE, Verdict.BELOW):
-            return Verdict.EXPECTED_MISS
-        if word is Verdict.REPRODUCED:
-            return Verdict.UNEXPECTED_HIT
+    miss = cell.expected_miss
+    if miss is None:
+        return word
+    low, high = apart
+    if word is Verdict.ABOVE and miss.value > published and low <= margin:
+        return Verdict.EXPECTED_MISS
+    if word is Verdict.BELOW and miss.value < published and high >= -margin:
+        return Verdict.EXPECTED_MISS
+    if word is Verdict.REPRODUCED and abs(miss.value - published) > margin:
+        return Verdict.UNEXPECTED_HIT
     return word
 
 
@@ -249,6 +266,11 @@ def _theirs(
     # A std without its n cannot be weighed: the prior stands in.
     std = published.std if published.std is not None and published.n is not None else None
     return value, n, _or_nan(std), published.statistic == "median_of_finals"
+
+
+def _instead(cell: GridCell, unstated_n: int) -> tuple[float, float, float, bool]:
+    value = cell.expected_miss.value if cell.expected_miss else np.nan
+    return value, np.inf if cell.exact else unstated_n, np.nan, False
 
 
 def _noise_words(task: Task, unstated_n: int, overruled: bool) -> str:
@@ -298,6 +320,10 @@ def _marks(cell: GridCell, grid: Grid, teacher_missed: bool, is_teacher: bool) -
         seeds = ", ".join(str(seed) for seed in cell.diverged_seeds)
         word = "seed" if len(cell.diverged_seeds) == 1 else "seeds"
         found.append(Mark(MarkKind.DIVERGED, f"{word} {seeds} diverged and left no value"))
+    if cell.expected_miss is not None and cell.verdict in (Verdict.ABOVE, Verdict.BELOW):
+        value = f"{cell.expected_miss.value:.{grid.decimals}f}"
+        text = f"neither the published value nor the {value} that sources report instead"
+        found.append(Mark(MarkKind.OTHER, text))
     if cell.selection is not None:
         found.append(Mark(MarkKind.SELECTED, _selection_words(cell.selection)))
     if cell.comparisons and cell.published and cell.published.statistic != "unstated":

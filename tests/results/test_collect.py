@@ -14,7 +14,8 @@ from benchmark.files import write_json
 from benchmark.lease import Lease
 from benchmark.packs import make_packs
 from benchmark.results import assign
-from benchmark.results.grid import Grid, MarkKind, State
+from benchmark.results.grid import Grid, MarkKind, State, Verdict
+from benchmark.results.index import STATISTICS
 from benchmark.results.judge import judge
 from benchmark.results.judged import judged_grid
 from benchmark.results.render import json as json_renderer
@@ -601,3 +602,38 @@ def test_a_table_without_runs_is_a_table(tmp_path: Path) -> None:
     found = collected(tmp_path / "nothing")
     assert {there.state for there in found.grid.cells.values()} == {State.MISSING}
     assert len(found.grid.cells) == 11 * 13
+
+
+# -- a worked check -------------------------------------------------------------------------
+
+
+def test_the_known_miss_of_dkd_is_found_among_reproduced_cells(tmp_path: Path) -> None:
+    """A public report: DKD from wrn_40_2 to wrn_16_2 has 75.505 as the mean of four runs.
+
+    Every other published cell comes out exactly, so that Holm's correction is at its strictest.
+    """
+    planned = plan(only=(), seeds="0-3")
+    table = planned.table
+    miss = ("DKD", "wrn_40_2-wrn_16_2")
+    for slot in planned.slots:
+        entry = table.published_value(slot.row.name, slot.column.name, "top1")
+        if entry is None or entry.value is None:
+            continue
+        place = (slot.row.name, slot.column.name)
+        for run in slot.variants[0].runs:
+            if RunDir(tmp_path, run.key).path.exists():
+                continue  # one teacher of several columns
+            value = 75.505 if place == miss else entry.value
+            value += 0.0 if slot.row.of == "teacher" else (-0.25, -0.1, 0.1, 0.25)[run.seed]
+            result = write_run(tmp_path, run, value, spread=0.0)
+            path = RunDir(tmp_path, run.key).result
+            exact = dict.fromkeys(STATISTICS, value)
+            edit(path, metrics={m: {**result["metrics"][m], **exact} for m in ("top1", "top5")})
+    grid = judged_grid("cifar100", tmp_path)
+    compared = {key: cell for key, cell in grid.cells.items() if cell.comparisons}
+    assert len(compared) == 130
+    assert compared.pop((*miss, "top1")).verdict is Verdict.EXPECTED_MISS
+    assert {cell.verdict for cell in compared.values()} <= {
+        Verdict.REPRODUCED,
+        Verdict.UNDERPOWERED,
+    }

@@ -22,6 +22,7 @@ from benchmark.results.grid import (
 )
 from benchmark.results.judge import judge
 from benchmark.results.render.layout import best, leaves, summary
+from benchmark.spec import ExpectedMiss, UnstatedN
 from tests.results.grids import measured, published, small, wide, with_cell
 
 CLOSE, FAR_BELOW = [70.6, 70.8, 70.7, 70.65, 70.75], [68.6, 68.8, 68.7, 68.65, 68.75]
@@ -84,20 +85,37 @@ def test_a_diverged_seed_forbids_reproduced() -> None:
     missed = replace(cell, published=published(75.0, n=5))
     assert judged(missed).verdict is Verdict.BELOW
     # Nor is it a hit where a miss was expected.
-    assert judged(replace(cell, expected_miss="known")).verdict is Verdict.DIVERGED
+    assert judged(replace(cell, expected_miss=known(72.0))).verdict is Verdict.DIVERGED
+
+
+def known(value: float) -> ExpectedMiss:
+    return ExpectedMiss(row="KD", column="pair", value=value, reason="nobody", source="a report")
 
 
 @pytest.mark.parametrize(
-    ("value", "verdict"),
+    ("value", "instead", "verdict"),
     [
-        (75.0, Verdict.EXPECTED_MISS),
-        (70.7, Verdict.UNEXPECTED_HIT),
-        (70.95, Verdict.UNDERPOWERED),
+        (75.0, 70.6, Verdict.EXPECTED_MISS),  # ours is 70.7
+        (75.0, 71.5, Verdict.EXPECTED_MISS),  # beyond it, but not by more than the margin
+        (75.0, 72.5, Verdict.BELOW),  # far beyond it
+        (75.0, 76.0, Verdict.BELOW),  # the other way
+        (66.0, 70.8, Verdict.EXPECTED_MISS),
+        (66.0, 68.0, Verdict.ABOVE),
+        (66.0, 65.0, Verdict.ABOVE),
+        (70.7, 72.0, Verdict.UNEXPECTED_HIT),
+        (70.7, 70.8, Verdict.REPRODUCED),  # the two are too close for a miss
+        (70.95, 72.0, Verdict.UNDERPOWERED),
     ],
 )
-def test_a_known_miss_is_expected_and_a_hit_is_not(value: float, verdict: Verdict) -> None:
-    cell = measured(CLOSE, published=published(value, n=5), expected_miss="nobody gets it")
-    assert judged(cell).verdict is verdict
+def test_a_known_miss_is_expected_and_a_hit_is_not(
+    value: float, instead: float, verdict: Verdict
+) -> None:
+    cell = measured(CLOSE, published=published(value, n=5), expected_miss=known(instead))
+    found = judged(cell)
+    assert found.verdict is verdict
+    said = f"neither the published value nor the {instead:.2f} that sources report instead"
+    plain = verdict in (Verdict.ABOVE, Verdict.BELOW)
+    assert [mark.text for mark in found.marks] == ([said] if plain else [])
 
 
 def test_an_unstated_statistic_is_read_both_ways() -> None:
@@ -159,7 +177,10 @@ def test_the_noise_of_both_sides_is_named(fields: dict[str, Any], words: str) ->
 
 def test_what_an_unstated_number_of_runs_counts_as_is_the_tables_choice() -> None:
     cell = measured(CLOSE, published=published(70.8))
-    one, five = judged(cell).comparisons[0], judged(cell, unstated_n=5).comparisons[0]
+    one, five = (
+        judged(cell).comparisons[0],
+        judged(cell, unstated_n=UnstatedN(runs=5)).comparisons[0],
+    )
     assert one.verdict is Verdict.UNDERPOWERED
     assert five.verdict is Verdict.REPRODUCED
 

@@ -21,6 +21,7 @@ from benchmark.results.render import csv as csv_format
 from benchmark.results.render import json as json_format
 from benchmark.results.render import latex, layout, markdown
 from benchmark.results.render.layout import Leaf
+from benchmark.spec import ExpectedMiss
 from tests.results.grids import claim, measured, published, small, wide, with_cell
 
 RENDERERS: dict[str, Callable[[Grid], str]] = {
@@ -157,13 +158,18 @@ def test_a_table_without_published_values_says_so() -> None:
 
 
 def test_an_unexpected_hit_is_shouted() -> None:
-    cell = measured([70.0] * 5, published=published(70.0, n=5), expected_miss="nobody gets it")
+    miss = ExpectedMiss(
+        row="KD", column="pair", value=69.0, reason="nobody gets it", source="a report"
+    )
+    cell = measured([70.0] * 5, published=published(70.0, n=5), expected_miss=miss)
     grid = judge(small({"KD": cell}))
     for renderer in ("md", "tex"):
-        assert "UNEXPECTED HIT: KD, pair, top-1: nobody gets it" in RENDERERS[renderer](grid)
+        assert "UNEXPECTED HIT: KD, pair, top-1: nobody gets it (a report)" in RENDERERS[renderer](
+            grid
+        )
     missed = judge(small({"KD": replace(cell, published=published(75.0, n=5))}))
     for renderer in ("md", "tex"):
-        assert "Expected miss: KD, pair: nobody gets it" in RENDERERS[renderer](missed)
+        assert "Expected miss: KD, pair: nobody gets it (a report)" in RENDERERS[renderer](missed)
         assert "UNEXPECTED HIT" not in RENDERERS[renderer](missed)
 
 

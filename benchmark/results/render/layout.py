@@ -36,7 +36,7 @@ LEGEND = {
     Verdict.UNDERPOWERED: "the interval is too wide for either; +k: so many further seeds would "
     "settle it if the means stay",
     Verdict.DIVERGED: "the finished seeds would reproduce it, but at least one diverged",
-    Verdict.EXPECTED_MISS: "known not to reproduce, and it does not",
+    Verdict.EXPECTED_MISS: "known not to reproduce; it comes out as other sources report",
     Verdict.UNEXPECTED_HIT: "known not to reproduce, but here it does",
 }
 
@@ -278,9 +278,9 @@ def _verdict_counts(cells: Iterable[GridCell]) -> list[str]:
 def shouted(grid: Grid) -> list[str]:
     """Return a line for every unexpected hit: a value said not to reproduce that does."""
     return [
-        f"UNEXPECTED HIT: {row}, {column}, {metric_label(metric)}: {cell.expected_miss}"
+        f"UNEXPECTED HIT: {row}, {column}, {metric_label(metric)}: {cell.expected_miss.why}"
         for (row, column, metric), cell in grid.ordered
-        if cell.verdict is Verdict.UNEXPECTED_HIT
+        if cell.verdict is Verdict.UNEXPECTED_HIT and cell.expected_miss
     ]
 
 
@@ -336,8 +336,10 @@ def _comparison_notes(grid: Grid) -> list[str]:
         found.append(f"Seed noise known beforehand: {'; '.join(grid.noise)}")
     published = [c.published for _, c in grid.ordered if c.published and c.published.value]
     if any(p.n is None for p in published):
-        runs = "one run" if grid.unstated_n == 1 else f"{grid.unstated_n} runs"
-        found.append(f"A published value without a number of runs counts as {runs}")
+        runs, why = grid.unstated_n.runs, grid.unstated_n.note
+        counts = "one run" if runs == 1 else f"{runs} runs"
+        said = f"A published value without a number of runs counts as {counts}"
+        found.append(f"{said}: {why}" if why else said)
     return found
 
 
@@ -347,7 +349,7 @@ def _expected_misses(grid: Grid, form: Form) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for (row, column, _), cell in grid.ordered:
         if cell.verdict is Verdict.EXPECTED_MISS and cell.expected_miss:
-            reasons.setdefault(cell.expected_miss, []).append(f"{row}, {column}")
+            reasons.setdefault(cell.expected_miss.why, []).append(f"{row}, {column}")
     return [f"Expected miss: {'; '.join(places)}: {why}" for why, places in reasons.items()]
 
 
