@@ -282,6 +282,7 @@ def test_a_distilled_teacher_is_checked_like_a_row(tmp_path: Path) -> None:
         ("methods: [kd, dkd]", r"disagree on the cross-entropy's weight \(kd 0\.1, dkd 1\)"),
         ("methods: [simkd, catkd], ce_weight: 1.0", r"simkd and catkd each bring their own"),
         ("methods: [dhkd, dot], ce_weight: 1.0", r"dhkd and dot each replace the optimiser step"),
+        ("methods: [kd, kd]", r"a method stands in the row more than once \(kd, kd\)"),
         ("methods: [dhkd], recipe: {clip_norm: 5.0}", r"dhkd replaces .* clip_norm 5 would not"),
         ("methods: [kd], predict: kd", r"prediction of its own 'kd'.*valid: none"),
     ],

@@ -27,6 +27,7 @@ from benchmark.train.report import Reporter
 from benchmark.train.session import Session
 from benchmark.train.teacher import LoadedTeacher, load_public, load_teacher
 from benchmark.train.trainee import Evaluation, Trainee, World
+from benchmark.train.verify import check_teacher
 from benchmark.train.watcher import Outcome, Surroundings, Watcher
 from benchmark.yamlfile import validate
 
@@ -135,11 +136,11 @@ def _train(
             for run in runs:
                 _evaluate_public(run, batches, watcher)
             return
-        teacher: LoadedTeacher | None = None
-        if first.teacher is not None:
-            teacher = load_teacher(first, batches.num_classes, where.runs_dir)
-            extra["teacher_digest"] = teacher.digest
+        fresh = not any(sessions[run.key].rundir.checkpoint.exists() for run in runs)
+        teacher = _teacher(first, batches, where, watcher, fresh)
         network = teacher.network if teacher else None
+        if teacher is not None:
+            extra["teacher_digest"] = teacher.digest
         trainees = _trainees(runs, batches, network, sessions, watcher)
         if trainees:
             reporter.started(label, trainees)
@@ -149,6 +150,18 @@ def _train(
         Engine(trainees, batches, network, watcher).train()
     except Interrupted as stop:
         watcher.interrupted(str(stop))
+
+
+def _teacher(
+    run: Run, batches: Batches, where: Surroundings, watcher: Watcher, fresh: bool
+) -> LoadedTeacher | None:
+    """Load the pack's teacher; a public one is measured before anything is trained by it."""
+    if run.teacher is None:
+        return None
+    loaded = load_teacher(run, batches.num_classes, where.runs_dir)
+    if fresh and run.teacher.source == "registry":
+        check_teacher(run, loaded.network, batches, where.data_dir, watcher.look_for_stop)
+    return loaded
 
 
 def _trainees(

@@ -14,12 +14,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmark import teachers
 from benchmark.errors import UserError
 from benchmark.lease import STALE_SECONDS, Lease
 from benchmark.models import build_model
 from benchmark.packs import Pack
 from benchmark.rundir import RunDir
-from benchmark.runs import Run
+from benchmark.runs import Run, TeacherRef
+from benchmark.teachers import RegisteredTeacher, Registry
 from benchmark.train import watcher
 from benchmark.train.pack import train_pack
 from benchmark.train.watcher import Surroundings
@@ -364,3 +366,33 @@ def test_a_method_that_raises_fails_its_run_alone(
     shutil.copytree(source / teacher.key, alone / teacher.key)
     train([good], digits, alone)
     assert numbers(tmp_path, good) == numbers(alone, good)
+
+
+def test_a_public_teacher_that_is_another_network_teaches_nobody(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = RegisteredTeacher(
+        dataset="digits",
+        model="wrn_16_2",
+        file="wrn.pth",
+        accuracy=93.0,
+        license="none",
+        source="this test",
+    )
+    monkeypatch.setattr(teachers, "registry", lambda: Registry(schema=1, teachers=(teacher,)))
+    monkeypatch.setenv("BENCH_TEACHERS", str(tmp_path))
+    torch.save({"model": build_model("wrn_16_2", 10).state_dict()}, tmp_path / "wrn.pth")
+    (run,) = [r for r in digits_plan(digits, KD[:2], sets=SHORT).runs if r.teacher]
+    public = TeacherRef(
+        model="wrn_16_2", source="registry", key=str(teachers.checkpoint_digest(teacher))
+    )
+    run = run.model_copy(update={"teacher": public})
+    runs_dir = tmp_path / "runs"
+    outcome = train_pack(
+        Pack("digits", (run,)).to_json()
+        | {"plugins": [], "runs_dir": str(runs_dir), "data_dir": str(digits), "reader": None},
+        Surroundings(runs_dir, digits),
+    )
+    assert outcome.endings == {run.key: "failed"}
+    assert "93.00 % is published" in outcome.reasons[run.key]
+    assert not RunDir(runs_dir, run.key).records.exists()
