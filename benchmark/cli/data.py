@@ -55,8 +55,12 @@ def write(
     max_resolution: Annotated[
         int | None, typer.Option("--max-resolution", help="Bound the longest side of images.")
     ] = None,
-    jpeg_quality: Annotated[int, typer.Option("--jpeg-quality")] = 90,
-    workers: Annotated[int, typer.Option("--workers")] = 1,
+    jpeg_quality: Annotated[
+        int, typer.Option("--jpeg-quality", min=1, max=100, help="Of images that are encoded anew.")
+    ] = 90,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that read and encode.")
+    ] = 1,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Write a dataset as .beton files with a sidecar."""

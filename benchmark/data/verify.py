@@ -25,7 +25,7 @@ def open_layout(sidecar: Sidecar, data_dir: Path, split: SplitName) -> Layout:
     if layout.num_samples != expected:
         raise UserError(
             f"{layout.path} holds {layout.num_samples} images, dataset.json says {expected};"
-            " write it again with: bench data write"
+            f" {_again(sidecar, data_dir)}"
         )
     if layout.labels.max() >= sidecar.num_classes:
         raise UserError(
@@ -42,8 +42,13 @@ def check_digest(
     if layout_digest(layout, pixels) != sidecar.splits[split].digest:
         raise UserError(
             f"{layout.path} was changed after it was written (its digest is another);"
-            " write it again with: bench data write"
+            f" {_again(sidecar, layout.path.parents[1])}"
         )
+
+
+def _again(sidecar: Sidecar, data_dir: Path) -> str:
+    command = dataset_info(sidecar.name).write_command
+    return f"write it again with: {command} --data {data_dir}"
 
 
 def verify(name: str, data_dir: Path) -> Sidecar:

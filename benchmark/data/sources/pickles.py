@@ -89,7 +89,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
         OverflowError,
         MemoryError,
     ) as error:
-        raise UserError(f"{path} is no intact CIFAR file: {error}") from error
+        why = str(error) or type(error).__name__
+        raise UserError(f"{path} is no intact CIFAR file: {why}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no CIFAR file: it holds a {type(content).__name__}")
     return {_text(key): value for key, value in content.items()}
