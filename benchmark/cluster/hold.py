@@ -47,10 +47,20 @@ def reasons(folder: Path) -> dict[str, str]:
 
 def held(folder: Path) -> str | None:
     """Return why a submission is held, None where it is not."""
+    return read_mark(folder / "held.json")
+
+
+def read_mark(path: Path) -> str | None:
+    """Return the reason that a mark gives, None where there is none.
+
+    A broken one still stands: whoever wrote it wanted nothing to start.
+    """
     try:
-        return str(json.loads((folder / "held.json").read_text())["reason"])
+        return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
     except FileNotFoundError:
         return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{path} cannot be read"
 
 
 def hold(folder: Path, reason: str) -> None:

@@ -38,7 +38,8 @@ class Seen:
     """What a look found, by run key; ``works`` holds the pack that counts for each run.
 
     ``packs``: everything that was submitted, oldest first. ``snapshot``: None where Slurm was
-    not asked or did not answer.
+    not asked, or did not answer and nothing is known from before. ``silent``: why Slurm did not
+    answer, empty where it did.
     """
 
     vitals: Mapping[str, Vitals]
@@ -49,6 +50,7 @@ class Seen:
     packs: tuple[Work, ...]
     snapshot: Snapshot | None
     warnings: tuple[str, ...] = ()
+    silent: str = ""
 
     @property
     def counted_by_slurm(self) -> bool:
@@ -57,13 +59,17 @@ class Seen:
 
 
 def look(
-    runs_dir: Path, wanted: Wanted | None = None, table: str | None = None, max_age: float = 0.0
+    runs_dir: Path,
+    wanted: Wanted | None = None,
+    table: str | None = None,
+    max_age: float = 0.0,
+    insist: bool = False,
 ) -> Seen:
     """Look at one table's runs, or at all.
 
     ``wanted``: what a table's plan holds, without which nothing can be missing. ``max_age``:
-    how many seconds old the queue may be. Raises UserError where the runs directory cannot be
-    read; a Slurm that does not answer is a warning.
+    how many seconds old the queue may be; ``insist``: see queue_cache.read. Raises UserError
+    where the runs directory cannot be read; a Slurm that does not answer is a warning.
     """
     there = existing(runs_dir)
     local = [work for work in local_work(runs_dir) if table in (None, work.table)]
@@ -77,8 +83,9 @@ def look(
 
     snapshot: Snapshot | None = None
     warnings: tuple[str, ...] = ()
+    silent = ""
     if sent:
-        snapshot, warnings = ask(runs_dir, {work.table for work in sent}, max_age)
+        snapshot, warnings, silent = ask(runs_dir, {work.table for work in sent}, max_age, insist)
         sent = sent if snapshot is None else in_queue(sent, snapshot)
     packs = (*local, *sent)
     works = latest(packs)
@@ -92,25 +99,29 @@ def look(
         packs=packs,
         snapshot=snapshot,
         warnings=warnings,
+        silent=silent,
     )
 
 
 def ask(
-    runs_dir: Path, tables: Iterable[str], max_age: float
-) -> tuple[Snapshot | None, tuple[str, ...]]:
-    """Ask Slurm about the jobs of these tables; where it is silent, a warning says so."""
+    runs_dir: Path, tables: Iterable[str], max_age: float, insist: bool = False
+) -> tuple[Snapshot | None, tuple[str, ...], str]:
+    """Ask Slurm about the jobs of these tables; where it is silent, a warning says so.
+
+    Returns what is known, the warnings, and why Slurm did not answer (empty where it did).
+    """
     names = tuple(sorted({Tag(table, "", "").job_name for table in tables}))
     folders = {array.folder for array in sent_arrays(runs_dir)}
     since = min((folder / "submission.json").stat().st_mtime for folder in folders)
     try:
         question = queue_cache.Question(since - _EARLIER_SECONDS, names)
-        answer = queue_cache.read(question, max_age)
+        answer = queue_cache.read(question, max_age, insist)
     except slurm.SlurmError as error:
-        return None, (f"{error}; shown is what the files say",)
+        return None, (f"{error}; shown is what the files say",), str(error)
     warnings = [answer.warning] if answer.warning else []
     if not answer.snapshot.accounting:
         warnings.append("no answer from sacct: how tasks ended is known from their files alone")
-    return answer.snapshot, tuple(warnings)
+    return answer.snapshot, tuple(warnings), answer.warning or ""
 
 
 def _stand_all(

@@ -39,16 +39,14 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
     if sum((table is not None, run is not None, everything)) != 1:
         raise UserError("say what to cancel: --table T, the name of a run, or --all")
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
-    seen = look(runs_dir, table=name)
+    seen = look(runs_dir, table=name, insist=True)
     key = None if run is None else find_run(runs_dir, run)
     keys = _to_cancel(seen, key)
     for marked in keys:
         _mark(RunDir(runs_dir, marked))
-    if seen.snapshot is None and any(work.in_slurm for work in seen.packs):
-        raise UserError(
-            f"{count(len(keys), 'run')} marked as cancelled will not train, but Slurm could not be"
-            f" told ({seen.warnings[0].partition(';')[0]}); cancel again when it answers"
-        )
+    marks = f"{count(len(keys), 'run')} marked as cancelled will not train"
+    if seen.silent:
+        raise _untold(marks, seen.silent, "cancel")
     # Those of runs that were marked earlier too: Slurm may not have answered then.
     ended = {k for k, s in seen.standings.items() if s.name in (*_FINISHED, "cancelled")}
     ended.update(keys)
@@ -56,7 +54,10 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
     living = [work for work in mine if work.in_slurm and ended.issuperset(work.keys)]
     if not keys and not living:
         return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
-    call_with_ids(["scancel"], task_lists(living))
+    try:
+        call_with_ids(["scancel"], task_lists(living))
+    except slurm.SlurmUnreachableError as error:
+        raise _untold(marks, str(error), "cancel") from error
     lines = [f"cancelled {count(len(keys), 'run')}"]
     if living:
         lines[0] += f": {count(len(living), 'task')} taken from Slurm"
@@ -69,7 +70,7 @@ def _to_cancel(seen: Seen, run: str | None) -> list[str]:
         standing = seen.standings.get(run)
         finished = standing is not None and standing.name in _FINISHED
         return [] if finished else [run]
-    alive = _ALIVE if seen.snapshot is not None else (*_ALIVE, "unknown", "stopped")
+    alive = (*_ALIVE, "unknown", "stopped") if seen.silent else _ALIVE
     return [key for key, standing in seen.standings.items() if standing.name in alive]
 
 
@@ -102,46 +103,85 @@ def task_lists(works: Iterable[Work]) -> list[str]:
 
 
 def call_with_ids(command: list[str], ids: Sequence[str]) -> None:
-    """Run a command on jobs or tasks, so many at a time; those that have ended are no error."""
+    """Run a command on jobs or tasks, so many at a time; those that have ended are no error.
+
+    Raises SlurmUnreachableError where Slurm was not told.
+    """
     for start in range(0, len(ids), _IDS_A_CALL):
-        with contextlib.suppress(slurm.SlurmError):
+        try:
             slurm.ask([*command, *ids[start : start + _IDS_A_CALL]])
+        except slurm.SlurmUnreachableError:
+            raise
+        except slurm.SlurmError:
+            continue
+
+
+def _untold(stands: str, why: str, again: str) -> UserError:
+    return UserError(
+        f"{stands}, but Slurm could not be told ({why.partition(';')[0]}); {again} again when it"
+        " answers"
+    )
 
 
 # -- maintenance --------------------------------------------------------------------------------
 
 
 def pause(runs_dir: Path, table: str | None) -> list[str]:
-    """Keep what waits from starting; what runs goes on. Returns what was done, as lines."""
+    """Keep what waits from starting; what runs goes on. Returns what was done, as lines.
+
+    Raises UserError, with the marks in place, where Slurm does not answer: tasks that start
+    then see the mark and hold themselves.
+    """
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
-    seen = look(runs_dir, table=name)
-    living = [work for work in seen.packs if work.living]
+    seen = look(runs_dir, table=name, insist=True)
+    living = [work for work in seen.packs if work.living or _may_live(work, seen)]
     folders = {work.folder for work in living}
     reason = f"paused by {slurm.user()} since {time.strftime('%Y-%m-%d %H:%M')}"
     for folder in folders:
         if paused(folder) is None:
             write_json(folder / PAUSED, {"schema": SCHEMA, "reason": reason})
-    _hold("hold", folders, living)
+    marks = f"{count(len(folders), 'submission')} marked as paused: what starts holds itself"
+    if seen.silent:
+        raise _untold(marks, seen.silent, "pause")
+    try:
+        _hold("hold", folders, living)
+    except slurm.SlurmUnreachableError as error:
+        raise _untold(marks, str(error), "pause") from error
     if not folders:
         return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
     counts = [standing.name for standing in seen.standings.values()]
+    waiting = counts.count("queued") + counts.count("held")
     return [
         *_warn(seen),
-        f"paused {count(len(folders), 'submission')}: {count(counts.count('queued'), 'run')}"
-        " will not start",
+        f"paused {count(len(folders), 'submission')}: {count(waiting, 'run')} will not start",
         *_go_on(counts.count("running")),
         "`bench resume` lets them start again",
     ]
 
 
 def resume(runs_dir: Path, table: str | None) -> list[str]:
-    """Let what was paused start; what is held after failures stays held."""
+    """Let what was paused start; what is held after failures stays held.
+
+    Raises UserError where Slurm does not answer: what it holds then stays paused.
+    """
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
-    seen = look(runs_dir, table=name)
-    folders = {work.folder for work in seen.packs if paused(work.folder) is not None}
-    held = {folder for folder in folders if hold.held(folder) is not None}
-    _hold("release", folders - held, [work for work in seen.packs if work.living])
-    for folder in folders:
+    seen = look(runs_dir, table=name, insist=True)
+    marked = {work.folder for work in seen.packs if paused(work.folder) is not None}
+    held = {folder for folder in marked if hold.held(folder) is not None}
+    # A task that held itself while it was resumed has no mark any more.
+    forgotten = {work.folder for work in seen.packs if _held_by_user(work)}
+    folders = marked | {folder for folder in forgotten if hold.held(folder) is None}
+    in_slurm = {work.folder for work in seen.packs if work.in_slurm}
+    for folder in folders - in_slurm:
+        (folder / PAUSED).unlink(missing_ok=True)
+    waiting = count(len(folders & in_slurm), "submission")
+    try:
+        if seen.silent and folders & in_slurm:
+            raise slurm.SlurmUnreachableError(seen.silent)
+        _hold("release", folders - held, [work for work in seen.packs if work.living])
+    except slurm.SlurmUnreachableError as error:
+        raise _untold(f"{waiting} in Slurm stay paused", str(error), "resume") from error
+    for folder in folders & in_slurm:
         (folder / PAUSED).unlink(missing_ok=True)
     lines = [*_warn(seen), f"resumed {count(len(folders), 'submission')}"]
     if held:
@@ -150,6 +190,17 @@ def resume(runs_dir: Path, table: str | None) -> list[str]:
             " lets the rest start"
         )
     return lines
+
+
+def _held_by_user(work: Work) -> bool:
+    return work.in_slurm and work.state.held and work.state.detail != "JobHeldAdmin"
+
+
+def _may_live(work: Work, seen: Seen) -> bool:
+    """Tell whether a task may wait or run as far as a silent Slurm leaves it open."""
+    if not (seen.silent and work.in_slurm):
+        return False
+    return any(seen.standings[key].name not in _FINISHED for key in work.keys)
 
 
 def _hold(action: str, folders: Collection[Path], living: Iterable[Work]) -> None:
@@ -162,7 +213,7 @@ def _hold(action: str, folders: Collection[Path], living: Iterable[Work]) -> Non
     ids = sorted(jobs, key=int)
     for start in range(0, len(ids), _IDS_A_CALL):
         # scontrol takes one argument; arrays of which nothing waits any more are refused.
-        slurm.call(["scontrol", action, ",".join(ids[start : start + _IDS_A_CALL])])
+        call_with_ids(["scontrol", action], [",".join(ids[start : start + _IDS_A_CALL])])
 
 
 def _go_on(running: int) -> list[str]:

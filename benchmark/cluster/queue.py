@@ -109,6 +109,11 @@ class TaskState(NamedTuple):
     name: str
     detail: str = ""
 
+    @property
+    def held(self) -> bool:
+        """Whether it waits to be released: ``JobHeldUser``, ``job requeued in held state``."""
+        return "held" in self.detail.lower()
+
 
 @dataclass(frozen=True)
 class Snapshot:

@@ -49,15 +49,17 @@ class Answer(NamedTuple):
     warning: str | None = None
 
 
-def read(question: Question, max_age: float) -> Answer:
+def read(question: Question, max_age: float, insist: bool = False) -> Answer:
     """Return the queue, at most ``max_age`` seconds old if Slurm answers.
 
-    Raises SlurmError where it does not and nothing is known from before.
+    ``insist``: ask even where Slurm was silent a moment ago. Raises SlurmError where it does
+    not answer and nothing is known from before.
     """
     with _locked(question.file.with_suffix(".lock")):
         known = _load(question.file)
         now = time.time()
-        if known and 0 <= now - known["asked"] < max(max_age, known["pause"]):
+        rest = max_age if insist or not known else max(max_age, known["pause"])
+        if known and 0 <= now - known["asked"] < rest:
             return _answer(known, now)
         try:
             raw = queue.read_raw(*question)

@@ -85,7 +85,7 @@ def _living(vitals: Vitals, work: Work) -> Standing:
         return Standing("running")
     if not work.in_slurm and vitals.failed > work.folder.stat().st_ctime:
         return Standing("failed", vitals.reason)
-    if "Held" in work.state.detail:
+    if work.state.held:
         return Standing("held", work.state.detail, requeued=work.state.name == "requeued")
     return Standing("queued", work.state.detail, requeued=work.state.name == "requeued")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,14 @@ from benchmark.cluster import hold, slurm
 from benchmark.cluster.arrays import read_pack
 from benchmark.cluster.survive import EXIT_INTERRUPTED, Interruption, settle, this_job
 from benchmark.cluster.tag import Tag
+from benchmark.cluster.work import paused
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.train.watcher import Outcome
 
 Pack = dict[str, Any]
+_PAUSED_SECONDS = 5.0
 
 
 class Report(NamedTuple):
@@ -53,6 +56,9 @@ def run_task(array: Path, train: Train) -> int:
         _say(f"not started: this submission is held ({reason})")
         return 1
     try:
+        code = _hold_back(array.parent, task, interruption)
+        if code is not None:
+            return code
         pack = read_pack(array, number)
         _show(pack)
         report = train(pack, interruption)
@@ -66,6 +72,25 @@ def run_task(array: Path, train: Train) -> int:
     if report.reasons:
         _fail(array.parent, task, report.reasons[0])
     return report.code
+
+
+def _hold_back(folder: Path, task: str, interruption: Interruption) -> int | None:
+    """Go back into the queue, held, where the submission is paused: whoever resumes starts it.
+
+    It waits here while Slurm does not answer, until it is resumed or interrupted. Returns the
+    exit code, None where it may start.
+    """
+    while (reason := paused(folder)) is not None:
+        if interruption:
+            return _leave(interruption, Report(1, interrupted=True, advanced=True))
+        _say(f"not started: {reason}")
+        try:
+            slurm.ask(["scontrol", "requeuehold", task])
+            return EXIT_INTERRUPTED
+        except slurm.SlurmError as error:
+            _say(str(error))
+            time.sleep(_PAUSED_SECONDS)
+    return None
 
 
 def _leave(interruption: Interruption, report: Report) -> int:

@@ -43,7 +43,7 @@ def wait_for(keys: Iterable[str], runs_dir: Path, refresh_seconds: float) -> int
             if states is not None:
                 left = _without_result(left, runs_dir)
                 said = _tell(total - len(left), total, states, said)
-                if all("Held" in state.detail for state in states.values()):
+                if all(state.held for state in states.values()):
                     if left:
                         _say(f"{len(left)} runs ended without a result or are held")
                     return int(bool(left))

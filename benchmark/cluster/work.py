@@ -168,10 +168,7 @@ def why_held(folder: Path) -> str:
 
 def paused(folder: Path) -> str | None:
     """Return who paused a submission, None where nobody did."""
-    try:
-        return str(json.loads((folder / PAUSED).read_text(encoding="utf-8"))["reason"])
-    except FileNotFoundError:
-        return None
+    return hold.read_mark(folder / PAUSED)
 
 
 def latest(works: Iterable[Work]) -> dict[str, Work]:

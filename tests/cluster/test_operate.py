@@ -165,6 +165,66 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(
+    ("act", "told", "marked"),
+    [
+        (
+            lambda runs: cancel(runs, None, None, True),
+            r"runs? marked as cancelled.*cancel again",
+            0,
+        ),
+        (lambda runs: pause(runs, None), r"1 submission marked as paused.*pause again", 1),
+        (lambda runs: resume(runs, None), r"1 submission in Slurm stay paused.*resume again", 1),
+    ],
+)
+def test_what_slurm_is_not_told_is_no_success(
+    runs_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[Path], list[str]],
+    told: str,
+    marked: int,
+    known: bool,
+) -> None:
+    if "resume" in told:
+        pause(runs_dir, None)
+    if known:
+        look(runs_dir)  # what it said is kept
+
+    def down(*question: object) -> RawQueue:
+        raise SlurmUnreachableError("slurmctld cannot be reached")
+
+    monkeypatch.setattr(queue, "read_raw", down)
+    with pytest.raises(UserError, match=f"{told} when it answers"):
+        act(runs_dir)
+    (folder,) = (runs_dir / ".submissions").iterdir()
+    assert bool(paused(folder)) == bool(marked)
+
+
+def test_slurm_that_stops_in_between_is_no_success_either(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+    monkeypatch.setattr(slurm, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "call", lambda command, timeout=0.0: Reply(1, "", refused, 0.1))
+    with pytest.raises(UserError, match=r"marked as paused.*slurmctld cannot be reached"):
+        pause(runs_dir, None)
+    with pytest.raises(UserError, match="stay paused"):
+        resume(runs_dir, None)
+    with pytest.raises(UserError, match="marked as cancelled"):
+        cancel(runs_dir, None, None, True)
+
+
+def test_broken_marks_still_hold(runs_dir: Path, students: list[Run]) -> None:
+    (folder,) = (runs_dir / ".submissions").iterdir()
+    for name in ("paused.json", "held.json"):
+        (folder / name).write_text("")
+    assert f"{folder}/held.json cannot be read" in look(runs_dir).works[students[2].key].held
+    (folder / "held.json").unlink()
+    assert resume(runs_dir, None) == ["resumed 1 submission"]
+    assert paused(folder) is None
+
+
 def test_pausing_holds_what_waits_and_resuming_releases_it(
     runs_dir: Path, called: list[list[str]]
 ) -> None:

@@ -24,6 +24,8 @@ from benchmark.cluster.status import TableStatus
 from benchmark.cluster.status_text import to_lines
 from benchmark.cluster.submit import Request, Sent, submit
 from benchmark.cluster.watch import read_status
+from benchmark.cluster.work import PAUSED
+from benchmark.files import write_json
 from benchmark.packs import Pack
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
@@ -145,6 +147,23 @@ def test_what_is_paused_waits_and_what_is_resumed_runs(
     assert next(iter(found.held)).startswith("paused by")
     resume(runs_dir, None)
     until(lambda: ended() == 3, "the rest to run")
+
+
+def test_what_starts_in_a_paused_submission_holds_itself(
+    cluster: Cluster, send: Send, runs_dir: Path, students: list[Run], tmp_path: Path
+) -> None:
+    """The mark alone is there where Slurm could not be told to hold anything."""
+    send(students[:2], steps=1, setup=("sleep 1",))
+    (folder,) = (runs_dir / ".submissions").iterdir()
+    write_json(folder / PAUSED, {"schema": 1, "reason": "paused"})
+    held = lambda: look(runs_dir).standings  # noqa: E731
+    until(
+        lambda: all(s.name == "held" and s.requeued for s in held().values()),
+        "both to have started and held themselves",
+    )
+    assert not list(tmp_path.glob("*.result.json"))
+    resume(runs_dir, None)
+    until(lambda: len(list(tmp_path.glob("*.result.json"))) == 2, "both to run")
 
 
 def test_while_slurmctld_is_stopped_its_last_answer_is_shown(
