@@ -42,15 +42,18 @@ def group(failed: Iterable[Failed]) -> tuple[Group, ...]:
     groups = []
     for items in sorted(kinds.values(), key=len, reverse=True):
         first = items[0]
-        lines = last_lines(first.log) if first.log is not None else ()
+        lines = last_lines(first.log, first.reason) if first.log is not None else ()
         keys = tuple(item.key for item in items)
         log = first.log if lines else None
         groups.append(Group(first.reason, keys, first.task, log, lines))
     return tuple(groups)
 
 
-def last_lines(path: Path, count: int = _LINES) -> tuple[str, ...]:
-    """Return the last lines of a log that say something; none where it cannot be read."""
+def last_lines(path: Path, reason: str = "", count: int = _LINES) -> tuple[str, ...]:
+    """Return the last lines of a log that say something; none where it cannot be read.
+
+    Those that say the ``reason`` itself, which is shown anyway, are left out.
+    """
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -59,4 +62,6 @@ def last_lines(path: Path, count: int = _LINES) -> tuple[str, ...]:
         return ()
     lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n")]
     told = [line for line in lines if line.strip() and not _SAYS_NOTHING.search(line)]
+    if reason:
+        told = [line for line in told if reason not in " ".join(line.split())]
     return tuple(told[-count:])

@@ -6,10 +6,10 @@ A run that failed alike too often is left alone: what is broken stays broken by 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmark.cluster import hold
 from benchmark.cluster.arrays import read_pack
@@ -17,10 +17,10 @@ from benchmark.cluster.failures import Failed, group
 from benchmark.cluster.look import Seen, look
 from benchmark.cluster.operate import call_with_ids, task_lists
 from benchmark.cluster.profile import load_site, profile_as_sent, profile_files
-from benchmark.cluster.status_text import WIDTH, shorten
+from benchmark.cluster.status_text import WIDTH, fold
 from benchmark.cluster.vitals import MISSING
 from benchmark.cluster.wanted import table_name
-from benchmark.cluster.work import Work, submitted_tables
+from benchmark.cluster.work import Work, busy_keys, submitted_tables
 from benchmark.errors import UserError
 from benchmark.files import read_json
 from benchmark.packs import DEFAULT_PACK, make_packs
@@ -57,6 +57,19 @@ class Chosen:
     lost: tuple[str, ...]
 
 
+class Ready(NamedTuple):
+    """Runs of one origin, checked; ``announced``: what their executor says of them.
+
+    ``submission``: None where nothing is left of them. ``orphans``: runs that are left out,
+    since nobody trains their teacher.
+    """
+
+    executor: Executor
+    submission: Submission | None
+    announced: list[str]
+    orphans: list[Run]
+
+
 def retry(
     runs_dir: Path,
     table: str | None,
@@ -84,19 +97,29 @@ def retry(
     chosen = choose(runs_dir, keys, seen, cap)
     lines += _left_alone(chosen, cap)
     # All is checked before anything is changed.
-    ready = [_prepare(runs_dir, origin, runs, profile) for origin, runs in chosen.runs.items()]
+    going = {run.key for runs in chosen.runs.values() for run in runs}
+    ready = {
+        origin: _prepare(runs_dir, origin, runs, profile, going)
+        for origin, runs in chosen.runs.items()
+    }
+    lines += _orphaned(ready.values())
     lines += [f"held after: {why}" for why in sorted({work.held for work in held})]
     if not dry_run:
         _release(held)
     code = 0
-    for origin, runs in chosen.runs.items():
+    for origin, (executor, submission, announced, _) in ready.items():
+        if submission is None:
+            continue
+        runs = [run for pack in submission.packs for run in pack.runs]
+        if dry_run:
+            lines.append(f"{origin.table}: {count(len(runs), 'run')} would go to {origin.cluster}")
+            lines += [f"  {line}" for line in announced]
+            continue
         go = "run goes" if len(runs) == 1 else "runs go"
-        lines.append(f"{origin.table}: {len(runs)} {go} to {origin.cluster} again")
-        if not dry_run:
-            for run in runs:
-                RunDir(runs_dir, run.key).cancelled.unlink(missing_ok=True)
-            executor, submission = ready.pop(0)
-            code = max(code, executor.start(submission, wait=False))
+        lines.append(f"{origin.table}: {len(runs):,} {go} to {origin.cluster} again")
+        for run in runs:
+            RunDir(runs_dir, run.key).cancelled.unlink(missing_ok=True)
+        code = max(code, executor.start(submission, wait=False))
     if not keys:
         others = sum(s.name == "cancelled" for s in seen.standings.values())
         is_are = "is" if others == 1 else "are"
@@ -106,7 +129,7 @@ def retry(
             else ""
         )
         lines.append(f"nothing to retry{hint}")
-    return [shorten(line, WIDTH) for line in lines], code
+    return [part for line in lines for part in fold(line, WIDTH)], code
 
 
 def choose(runs_dir: Path, keys: Sequence[str], seen: Seen, cap: int) -> Chosen:
@@ -153,10 +176,15 @@ def _origin(work: Work, data: dict[str, Any]) -> Origin:
 
 
 def _prepare(
-    runs_dir: Path, origin: Origin, runs: list[Run], profile: str | None
-) -> tuple[Executor, Submission]:
+    runs_dir: Path, origin: Origin, runs: list[Run], profile: str | None, going: Collection[str]
+) -> Ready:
     executor = _executor(origin, profile)
     queued = executor.in_flight(runs_dir) if isinstance(executor, QueueExecutor) else {}
+    coming = {*going, *queued, *busy_keys(runs_dir)}
+    orphans = [run for run in runs if not _has_teacher(run, runs_dir, going, coming)]
+    runs = [run for run in runs if run not in orphans]
+    if not runs:
+        return Ready(executor, None, [], orphans)
     teachers = {run.teacher.key for run in runs if run.teacher is not None}
     theirs = {run.key for run in runs}
     queued = {key: found for key, found in queued.items() if key not in theirs}
@@ -171,8 +199,15 @@ def _prepare(
         origin.reader,
         queued,
     )
-    executor.announce(submission)
-    return executor, submission
+    return Ready(executor, submission, executor.announce(submission), orphans)
+
+
+def _has_teacher(run: Run, runs_dir: Path, going: Collection[str], coming: Collection[str]) -> bool:
+    """Tell whether a run's teacher is there, or somebody trains it."""
+    if run.teacher is None or run.teacher.source == "registry" or run.teacher.key in going:
+        return True
+    state = RunDir(runs_dir, run.teacher.key).state()
+    return state in ("done", "running") or (run.teacher.key in coming and state != "cancelled")
 
 
 def _executor(origin: Origin, profile: str | None) -> Executor:
@@ -209,6 +244,18 @@ def _left_alone(chosen: Chosen, cap: int) -> list[str]:
             f"{count(len(chosen.lost), 'run')} in no submission of yours: submit the table again"
         )
     return lines
+
+
+def _orphaned(ready: Iterable[Ready]) -> list[str]:
+    orphans = [run for item in ready for run in item.orphans]
+    if not orphans:
+        return []
+    teachers = sorted({run.teacher.key for run in orphans if run.teacher is not None})
+    more = f" and {len(teachers) - 1:,} more" if len(teachers) > 1 else ""
+    return [
+        f"{count(len(orphans), 'run')} left out, since nobody trains their teacher"
+        f" ({teachers[0]}{more}): retry that first, or submit the table again"
+    ]
 
 
 def _held(seen: Seen) -> list[Work]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ _STATES = (
     "missing",
 )
 _LABEL = 10
+_LABELS = ("failed", "stopped", "held", "stuck", "slow", "note")
 _MOST = 5  # groups, or runs, that are listed
 
 
@@ -42,13 +45,28 @@ class Status:
 
 
 def to_lines(status: Status, width: int = WIDTH) -> list[str]:
-    """Return a status as lines of at most ``width`` characters."""
+    """Return a status as lines of at most ``width`` characters, longer words left whole."""
     lines = [f"warning: {text}" for text in status.warnings]
     for number, table in enumerate(status.tables):
         lines += ([""] if number or lines else []) + list(_table(table))
     if not status.tables:
         lines.append(f"no runs and no submissions in {status.runs_dir}")
-    return [shorten(line, width) for line in lines]
+    return [part for line in lines for part in fold(line, width)]
+
+
+def fold(line: str, width: int) -> list[str]:
+    """Break a line that is too long between words; what follows stands below its text."""
+    text = re.match(rf" *(?:{'|'.join(_LABELS)})? *(?:\| )?", line)
+    below = re.sub(r"[^ |]", " ", text[0] if text else "")
+    if len(line) <= width:
+        return [line]
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=below,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def shorten(line: str, width: int) -> str:

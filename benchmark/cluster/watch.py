@@ -63,7 +63,7 @@ def show_status(
 ) -> None:
     """Print how tables stand; with ``watch`` until Ctrl-C."""
     repeat(
-        lambda age: to_lines(read_status(runs_dir, data_dir, table, age)),
+        lambda age: to_lines(read_status(runs_dir, data_dir, table, age), _width()),
         lambda: to_json(read_status(runs_dir, data_dir, table)),
         watch=watch,
         as_json=as_json,
@@ -95,7 +95,7 @@ def repeat(
         print(json.dumps(values(), indent=1, allow_nan=False))
         return
     console = Console(highlight=False)
-    width = console.width if console.is_terminal else WIDTH
+    width = _width()
     if not watch:
         _print(console, lines(0.0), width)
         return
@@ -110,6 +110,11 @@ def repeat(
             foot = f"{time.strftime('%H:%M:%S')}, again in {wait:.0f} s; Ctrl-C leaves"
             live.update(coloured([*found, "", foot], width), refresh=True)
             time.sleep(wait)
+
+
+def _width() -> int:
+    console = Console()
+    return console.width if console.is_terminal else WIDTH
 
 
 def coloured(lines: list[str], width: int) -> Text:

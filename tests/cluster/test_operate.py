@@ -289,6 +289,32 @@ def test_retry_takes_the_runs_back_from_their_packs_up_to_a_cap(
     assert _state(runs_dir, students[0]) == "failed"
 
 
+def test_students_whose_teacher_nobody_trains_are_left_out(
+    tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = digits_plan(digits, ["row=KD", "column=wrn_16_2-resnet8"])
+    teacher, student = plan.runs
+    packs = [Pack("digits", (teacher,)), Pack("digits", (student,))]
+    submitted.in_slurm(tmp_path, digits, packs, 96)
+    monkeypatch.setattr(module, "executor_for", lambda *names: (InlineExecutor(), "cpu"))
+    failed(tmp_path, student, "its teacher has no result")
+    RunDir(tmp_path, teacher.key).create(teacher)
+    RunDir(tmp_path, teacher.key).cancelled.touch()
+
+    def dry(cancelled: bool = False) -> str:
+        lines, _ = retry(tmp_path, None, failed=True, cancelled=cancelled, dry_run=True)
+        return " ".join(" ".join(lines).split())
+
+    assert f"1 run left out, since nobody trains their teacher ({teacher.key})" in dry()
+    assert "would go" not in dry()
+    both = dry(cancelled=True)
+    assert "digits: 2 runs would go to slurm" in both
+    assert "GB of disk" in both  # the estimate
+    RunDir(tmp_path, teacher.key).cancelled.unlink()
+    failed(tmp_path, teacher, "no data", count=3)
+    assert "1 run left out" in dry()
+
+
 def test_what_is_held_after_failures_is_sent_anew(
     runs_dir: Path,
     students: list[Run],
@@ -339,7 +365,7 @@ def test_what_is_trained_in_a_process_is_paused_between_packs(
     submission = new_submission("digits", packs, tmp_path, digits)
     assert InlineExecutor().start(submission, wait=True) == 0
     assert trained == [run.key for run in students[6:8]]
-    assert states == ["held"]
+    assert states[-1] == "held"
 
 
 def test_retry_lifts_the_mark_of_what_was_cancelled_and_trains_it(

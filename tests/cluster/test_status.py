@@ -151,7 +151,8 @@ def test_failures_that_are_alike_are_one_group_with_the_logs_last_lines(
     folder = submitted.in_slurm(tmp_path, digits, _packs(students[:4]), 96)
     for number, run in enumerate(students[:3]):
         failed(tmp_path, run, f"out of memory after {number} MB", when=1.8e9)
-    ended = "srun: error: n1: task 0: Exited with exit code 1\n"
+    # The reason itself is not shown twice.
+    ended = "out of memory  after 0 MB\nsrun: error: n1: task 0: Exited with exit code 1\n"
     (folder / "96_0_0_log.out").write_text("one\ntwo\n\nthree\r\nfour\n" + ended)
     slurm_says({**RECORDED, "squeue": ""})
     status = read_status(tmp_path, digits)
@@ -229,11 +230,13 @@ def test_lines_fit_and_json_counts_the_same(
     tmp_path: Path, digits: Path, students: list[Run], slurm_says: Ask
 ) -> None:
     submitted.in_slurm(tmp_path, digits, _packs(students[:6]), 96)
-    failed(tmp_path, students[0], "a reason that goes on " * 10)
+    failed(tmp_path, students[0], "a reason that goes on " * 10 + "to /its/decisive/word")
     slurm_says()
     status = read_status(tmp_path, digits)
     lines = to_lines(status)
     assert max(map(len, lines)) <= WIDTH
+    text = " ".join("\n".join(lines).split())
+    assert "a reason that goes on " * 10 + "to /its/decisive/word" in text
     data = json.loads(json.dumps(to_json(status), allow_nan=False))
     assert data["schema"] == 1
     (table,) = data["tables"]
