@@ -238,19 +238,39 @@ class ExpectedMiss(Strict):
 
 
 class Expectation(Strict):
-    """A claim in comparable form: ``row`` is better (or worse) than each of ``than``.
+    """A claim in comparable form, about ``row`` in every column.
 
-    ``columns`` limits it; ``at_least`` of those columns must agree (all unless given);
-    ``by`` is the smallest difference in points.
+    One of: ``relation`` to each row of ``than``, by at least ``by`` points; ``about``, the points
+    by which it is better than each of ``than`` (negative: worse), within the table's margin;
+    ``above`` or ``below`` a printed number. ``columns`` limits it, ``tables`` extends it to the
+    columns of these tables (this one only if named); ``at_least`` of the columns must agree (all
+    unless given).
     """
 
     row: str
-    relation: Literal["better", "worse", "not_worse"]
-    than: tuple[str, ...]
+    relation: Literal["better", "worse", "not_worse"] | None = None
+    about: Number | None = None
+    above: Number | None = None
+    below: Number | None = None
+    than: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
+    tables: tuple[str, ...] = ()
     at_least: Positive | None = None
     by: Number = 0.0
     metric: Metric = "top1"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Expectation:
+        kinds = [self.relation, self.about, self.above, self.below]
+        if sum(kind is not None for kind in kinds) != 1:
+            raise ValueError("needs exactly one of `relation`, `about`, `above` or `below`")
+        if bool(self.than) != (self.relation is not None or self.about is not None):
+            raise ValueError("`than` goes with `relation` and `about`, and only with these")
+        if self.by and self.relation is None:
+            raise ValueError("`by` goes with `relation` alone")
+        if self.columns is not None and self.tables:
+            raise ValueError("`columns` and `tables` do not go together")
+        return self
 
 
 class Claim(Strict):
@@ -327,6 +347,8 @@ class Table(Strict):
             _known("column", miss.column, columns, "expected_misses")
         for claim in self.claims:
             for expectation in claim.expect:
+                if expectation.tables:
+                    continue  # known where those tables are read
                 for name in (expectation.row, *expectation.than):
                     _known("row", name, rows, "claims")
                 for name in expectation.columns or ():

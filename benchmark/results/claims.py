@@ -1,23 +1,32 @@
 """Does a sentence of the paper hold in our rows?
 
-Each expectation of a claim is a set of comparisons, one a column and a row it is compared with,
-oriented so that positive means "as claimed": for errors, lower is better. A comparison is
-established where its one-sided test at 2.5 % says so, and refuted where the opposite test does.
-Seeds that both rows share are compared in pairs (`statistics.paired_difference`).
+Each expectation of a claim is a set of comparisons, one a column and a row it is compared with
+(or one a column where a row is compared with a number). A comparison is established where its
+one-sided test at 2.5 % says so, and refuted where the opposite test does: "better by at least 1"
+is refuted where the gain is less than 1, "about 1" where it is further than the table's margin
+from 1 on either side, and established where the whole 95 % interval lies within the margin. All
+gains are oriented so that positive means better: for errors, lower is better. Seeds that both
+rows share are compared in pairs (`statistics.paired_difference`).
 
 The claim asks for `at_least` columns (all, unless given). It **holds** where that many are
 established and **fails** where so many are refuted that the rest cannot suffice; between the
 two it needs more seeds. A cell that holds runs with overrides alone counts as one without
 runs: they say nothing about the paper.
 
-Error rates: a claim that asks for all its comparisons holds only if each is established, so each
-may be tested at the full level (an intersection-union test); wherever some may be missing, and
-for every refutation, Holm's correction runs over the comparisons.
+A row that was chosen as the best of n on the test set flatters itself by something between
+nothing (one combination is far better than the others) and the bias that the judge estimates
+(all are equally good). Every test takes off what would speak for its own answer: the whole bias
+of the row that it finds high, none of the one that it finds low. So a choice never makes a
+claim hold, or fail, and the price is seeds.
+
+Error rates: a claim that asks for all its comparisons holds only if each is established, so
+each may be tested at the full level (an intersection-union test); wherever some may be missing,
+and for every refutation, Holm's correction runs over the comparisons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +36,9 @@ from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell
 from benchmark.results.statistics import (
     LEVEL,
     Difference,
+    Noise,
     Prior,
+    Side,
     difference,
     holm,
     mean_std,
@@ -40,18 +51,79 @@ from benchmark.spec import Claim, Expectation
 ALPHA = (1 - LEVEL) / 2
 
 
-class Evidence(NamedTuple):
-    """One comparison as claimed: the difference in points, and the p-values for and against."""
+class Filled(NamedTuple):
+    """A table that claims speak of: its grid with selection biases, priors by (row, column)."""
 
+    grid: Grid
+    priors: Mapping[tuple[str, str], Prior]
+
+
+class Place(NamedTuple):
+    """What counts once where a claim asks for a number of columns."""
+
+    table: str
     column: str
-    delta: float
+
+
+class Pair(NamedTuple):
+    """Two cells to compare, or one with a number (``theirs`` is None)."""
+
+    place: Place
+    grid: Grid
+    mine: GridCell
+    theirs: GridCell | None
+    prior: Prior
+
+    @property
+    def cells(self) -> list[GridCell]:
+        """The cells there are."""
+        return [cell for cell in (self.mine, self.theirs) if cell is not None]
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to compare."""
+        return all(cell.speaks for cell in self.cells)
+
+
+class Gain(NamedTuple):
+    """A difference in points, positive where the row is better, and what may flatter it.
+
+    ``ours`` and ``theirs`` are the selection biases of both rows.
+    """
+
+    value: float
+    error: float
+    df: float
+    ours: float
+    theirs: float
+
+    def p_above(self, bound: float) -> float:
+        """Return the p-value for "the gain is above ``bound``"."""
+        return self._p(self.value - self.ours - bound)
+
+    def p_below(self, bound: float) -> float:
+        """Return the p-value for "the gain is below ``bound``"."""
+        return self._p(bound - self.value - self.theirs)
+
+    def _p(self, distance: float) -> float:
+        if self.error == 0:  # public checkpoints: no noise, the sign decides
+            return float(distance <= 0)
+        return float(special.stdtr(self.df, -distance / self.error))
+
+
+class Evidence(NamedTuple):
+    """One comparison: what is shown of it, the p-values for and against, and the bias off."""
+
+    place: Place
+    shown: float
     p_for: float
     p_against: float
+    bias: float
 
 
-def evaluate(claim: Claim, grid: Grid, priors: Mapping[tuple[str, str], Prior]) -> ClaimResult:
-    """Return what the grid says about a claim; ``priors`` by (row, column)."""
-    found = [_expectation(expect, grid, priors) for expect in claim.expect]
+def evaluate(claim: Claim, own: Filled, others: Mapping[str, Filled]) -> ClaimResult:
+    """Return what the rows say about a claim of a table; ``others`` by table name."""
+    found = [_expectation(expect, _tables(expect, own, others)) for expect in claim.expect]
     verdicts = [verdict for verdict, _ in found]
     if all(v is ClaimVerdict.HOLDS for v in verdicts):
         verdict = ClaimVerdict.HOLDS
@@ -62,92 +134,131 @@ def evaluate(claim: Claim, grid: Grid, priors: Mapping[tuple[str, str], Prior]) 
     return ClaimResult(claim, verdict, "; ".join(dict.fromkeys(detail for _, detail in found)))
 
 
+def _tables(expect: Expectation, own: Filled, others: Mapping[str, Filled]) -> list[Filled]:
+    names = expect.tables or (own.grid.name,)
+    return [own if name == own.grid.name else others[name] for name in names]
+
+
 def compare_cells(left: GridCell, right: GridCell, prior: Prior) -> Difference:
     """Return left - right by the table's protocol, paired where the seeds are the same."""
     if left.seeds == right.seeds and not left.exact and not right.exact:
         mean, std = mean_std(np.subtract(left.values, right.values))
         spread = np.nan if std is None else std
         return paired_difference(mean, left.n, spread, prior.sigma, prior.df)
-    sides = []
-    for cell in (left, right):
-        mean, std = mean_std(cell.values)
-        own = side(mean, np.inf if cell.exact else cell.n, np.nan if std is None else std)
-        sides.append((own, noise(own, prior.sigma, prior.df)))
-    return difference(*sides[0], *sides[1])
+    return difference(*_noisy(left, prior), *_noisy(right, prior))
 
 
-def _expectation(
-    expect: Expectation, grid: Grid, priors: Mapping[tuple[str, str], Prior]
-) -> tuple[ClaimVerdict, str]:
-    columns = [c for c in expect.columns or [c.name for c in grid.columns]]
-    # A column where the table has no such cell at all is not what the sentence is about.
-    columns = [
-        c
-        for c in columns
-        if all(grid.cell(r, c, expect.metric) for r in (expect.row, *expect.than))
-    ]
-    needed = min(expect.at_least or len(columns), len(columns))
-    evidence: list[Evidence] = []
-    open_columns = set()
-    overridden: set[tuple[str, str]] = set()
-    for column in columns:
-        mine = grid.cells[expect.row, column, expect.metric]
-        for other in expect.than:
-            theirs = grid.cells[other, column, expect.metric]
-            overridden |= {
-                (row, column)
-                for row, cell in ((expect.row, mine), (other, theirs))
-                if cell.values and not cell.speaks
-            }
-            if mine.speaks and theirs.speaks:
-                evidence.append(
-                    _weigh(expect, column, mine, theirs, grid, priors[expect.row, column])
-                )
-            else:
-                open_columns.add(column)
-    if not columns:
+def _noisy(cell: GridCell, prior: Prior) -> tuple[Side, Noise]:
+    mean, std = mean_std(cell.values)
+    own = side(mean, np.inf if cell.exact else cell.n, np.nan if std is None else std)
+    return own, noise(own, prior.sigma, prior.df)
+
+
+def _pairs(expect: Expectation, tables: Sequence[Filled]) -> Iterator[Pair]:
+    """Yield what is compared; a row that a column does not have is not spoken of there."""
+    for grid, priors in tables:
+        for column in expect.columns or [c.name for c in grid.columns]:
+            mine = grid.cell(expect.row, column, expect.metric)
+            if mine is None:
+                continue
+            place, prior = Place(grid.name, column), priors[expect.row, column]
+            if not expect.than:
+                yield Pair(place, grid, mine, None, prior)
+            for row in expect.than:
+                theirs = grid.cell(row, column, expect.metric)
+                if theirs is not None:
+                    yield Pair(place, grid, mine, theirs, prior)
+
+
+def _expectation(expect: Expectation, tables: Sequence[Filled]) -> tuple[ClaimVerdict, str]:
+    pairs = list(_pairs(expect, tables))
+    places = list(dict.fromkeys(pair.place for pair in pairs))
+    needed = min(expect.at_least or len(places), len(places))
+    evidence = [_weigh(expect, pair) for pair in pairs if pair.ready]
+    if not places:
         return ClaimVerdict.MORE_SEEDS, "no column of the table has these rows"
     p_for = np.array([e.p_for for e in evidence])
-    everything = needed == len(columns)
+    everything = needed == len(places)
     proven = p_for <= ALPHA if everything else holm(p_for) <= ALPHA
     refuted = holm([e.p_against for e in evidence]) <= ALPHA
-    against = {e.column for e, no in zip(evidence, refuted, strict=True) if no}
-    open_columns |= {e.column for e, yes in zip(evidence, proven, strict=True) if not yes}
-    agree = [c for c in columns if c not in open_columns]
-    if len(agree) >= needed:
+    against = {e.place for e, no in zip(evidence, refuted, strict=True) if no}
+    waiting = {pair.place for pair in pairs if not pair.ready}
+    waiting |= {e.place for e, yes in zip(evidence, proven, strict=True) if not yes}
+    agree = len(places) - len(waiting)
+    if agree >= needed:
         verdict = ClaimVerdict.HOLDS
-    elif len(columns) - len(against) < needed:
+    elif len(places) - len(against) < needed:
         verdict = ClaimVerdict.FAILS
     else:
         verdict = ClaimVerdict.MORE_SEEDS
-    detail = _detail(len(agree), len(against), len(columns), needed, evidence)
-    if overridden:
-        detail += f"; cells with overrides left out: {len(overridden)}"
-    return verdict, detail
+    counts = f"established in {agree} of {len(places)} columns"
+    counts += "" if everything else f" ({needed} asked for)"
+    counts += f", refuted in {len(against)}; {_shown(expect, evidence)}"
+    parts = [counts if evidence else "no finished runs to compare", *_remarks(pairs, evidence)]
+    if expect.tables:
+        parts.append(f"over {', '.join(expect.tables)}")
+        idle = set(expect.tables) - {e.place.table for e in evidence}
+        if idle and evidence:
+            parts.append(f"nothing to compare yet in {', '.join(sorted(idle))}")
+    return verdict, "; ".join(parts)
 
 
-def _weigh(
-    expect: Expectation, column: str, mine: GridCell, theirs: GridCell, grid: Grid, prior: Prior
-) -> Evidence:
-    found = compare_cells(mine, theirs, prior)
-    sign = 1.0 if grid.higher_is_better == (expect.relation != "worse") else -1.0
-    # "Not worse" leaves a margin: the table's, unless the claim states one.
-    least = -(expect.by or grid.margin) if expect.relation == "not_worse" else expect.by
-    distance = sign * float(found.delta) - least
-    error, df = float(found.error), max(float(found.df), 1.0)
-    if error == 0:  # two public checkpoints: no noise, the sign decides
-        return Evidence(
-            column, sign * float(found.delta), float(distance <= 0), float(distance > 0)
-        )
-    p_for = float(special.stdtr(df, -distance / error))
-    return Evidence(column, sign * float(found.delta), p_for, 1 - p_for)
+def _weigh(expect: Expectation, pair: Pair) -> Evidence:
+    place, grid, mine, theirs, prior = pair
+    sign = 1.0 if grid.higher_is_better else -1.0
+    number = expect.below if expect.above is None else expect.above
+    if theirs is None:
+        assert number is not None
+        bound = side(number, np.inf)
+        found = difference(*_noisy(mine, prior), bound, noise(bound, prior.sigma, prior.df))
+    else:
+        found = compare_cells(mine, theirs, prior)
+    biases = [
+        (cell.selection.bias or 0.0) if cell and cell.selection else 0.0 for cell in (mine, theirs)
+    ]
+    gain = Gain(sign * float(found.delta), float(found.error), max(float(found.df), 1.0), *biases)
+    p_for, p_against = _p_values(expect, gain, grid)
+    shown = float(np.mean(mine.values)) if theirs is None else gain.value
+    if expect.relation == "worse":
+        shown = -shown
+    return Evidence(place, shown, p_for, p_against, max(biases))
 
 
-def _detail(agree: int, against: int, columns: int, needed: int, evidence: list[Evidence]) -> str:
-    asked = "" if needed == columns else f" ({needed} asked for)"
-    counts = f"established in {agree} of {columns} columns{asked}, refuted in {against}"
-    if not evidence:
-        return "no finished runs to compare"
-    deltas = [e.delta for e in evidence]
-    span = f"{min(deltas):+.2f} to {max(deltas):+.2f}" if len(deltas) > 1 else f"{deltas[0]:+.2f}"
-    return f"{counts}; difference as claimed {span}"
+def _p_values(expect: Expectation, gain: Gain, grid: Grid) -> tuple[float, float]:
+    """Return the p-values for an expectation and against it."""
+    if expect.about is not None:
+        low, high = expect.about - grid.margin, expect.about + grid.margin
+        inside = max(gain.p_above(low), gain.p_below(high))
+        return inside, min(gain.p_below(low), gain.p_above(high))
+    if expect.relation is None:  # a number: above and below speak of what is printed
+        up = (expect.above is not None) == grid.higher_is_better
+        least = 0.0
+    else:
+        up = expect.relation != "worse"
+        # "Not worse" leaves a margin: the table's, unless the claim states one.
+        least = expect.by if expect.relation != "not_worse" else -(expect.by or grid.margin)
+        least = least if up else -least
+    above, below = gain.p_above(least), gain.p_below(least)
+    return (above, below) if up else (below, above)
+
+
+def _shown(expect: Expectation, evidence: Sequence[Evidence]) -> str:
+    values = [e.shown for e in evidence]
+    sign = "" if expect.above is not None or expect.below is not None else "+"
+    ends = [f"{value:{sign}.2f}" for value in (min(values, default=0), max(values, default=0))]
+    span = " to ".join(ends) if len(values) > 1 else ends[0]
+    if not sign:
+        return f"value {span}"
+    if expect.about is not None:
+        return f"difference {span}, claimed {expect.about:+.2f}"
+    return f"difference as claimed {span}"
+
+
+def _remarks(pairs: Sequence[Pair], evidence: Sequence[Evidence]) -> Iterator[str]:
+    """Yield what was taken off for choices on the test set, and what was left out."""
+    bias = max((e.bias for e in evidence), default=0.0)
+    if bias:
+        yield f"up to {bias:.2f} taken off for choices made on the test set"
+    cells = {id(cell) for pair in pairs for cell in pair.cells if cell.values and cell.overrides}
+    if cells:
+        yield f"cells with overrides left out: {len(cells)}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.results.claims import evaluate
+from benchmark.results.claims import Filled, evaluate
 from benchmark.results.grid import (
     CellKey,
     Comparison,
@@ -61,18 +61,17 @@ class Task(NamedTuple):
     prior: Prior
 
 
-def judge(grid: Grid) -> Grid:
+def judge(grid: Grid, others: Iterable[Grid] = ()) -> Grid:
     """Return the grid with verdicts, teacher marks, selection biases, claims, ranks and noise.
+
+    ``others`` are filled grids of the further tables that its claims speak of.
 
     The comparisons of the table's own runs are one family of Holm's correction, those of runs
     with overrides another; where the published statistic is unstated, the further readings are
     families of their own, since they are the same runs looked at again.
     """
-    priors = _priors(grid)
-    cells = {
-        key: replace(_with_bias(cell, priors[key[:2]]), comparisons=())
-        for key, cell in grid.cells.items()
-    }
+    biased, priors = _with_biases(grid)
+    cells = {key: replace(cell, comparisons=()) for key, cell in biased.cells.items()}
     tasks: defaultdict[tuple[int, bool], list[Task]] = defaultdict(list)
     for key, cell in grid.ordered:
         for place, reading in enumerate(readings(cell, grid.protocol)):
@@ -87,11 +86,14 @@ def judge(grid: Grid) -> Grid:
             cell = cells[task.key]
             cells[task.key] = replace(cell, comparisons=(*cell.comparisons, found))
     judged = replace(grid, cells=_with_marks(grid, cells), noise=_describe_priors(grid, priors))
+    further = {other.name: _with_biases(other) for other in others}
     ranks = (rank_rows(judged, metric) for metric in grid.metrics)
     return replace(
         judged,
         ranks=tuple(r for r in ranks if r is not None),
-        claim_results=tuple(evaluate(claim, judged, priors) for claim in grid.claims),
+        claim_results=tuple(
+            evaluate(claim, Filled(judged, priors), further) for claim in grid.claims
+        ),
     )
 
 
@@ -153,6 +155,12 @@ def _priors(grid: Grid) -> dict[tuple[str, str], Prior]:
 def _describe_priors(grid: Grid, priors: Mapping[tuple[str, str], Prior]) -> tuple[str, ...]:
     used = dict.fromkeys(priors[row, column] for (row, column, _), _ in grid.ordered)
     return tuple(f"{p.sigma:.2f} points ({p.name}, {p.df:.0f} degrees of freedom)" for p in used)
+
+
+def _with_biases(grid: Grid) -> Filled:
+    priors = _priors(grid)
+    cells = {key: _with_bias(cell, priors[key[:2]]) for key, cell in grid.cells.items()}
+    return Filled(replace(grid, cells=cells), priors)
 
 
 def _with_bias(cell: GridCell, prior: Prior) -> GridCell:

@@ -6,6 +6,7 @@ also says what could not be counted, from :func:`fill`. Imports no torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,4 +43,19 @@ def fill(
     index = RunIndex(runs_dir)
     index.refresh()
     collected = collect(table, index, chosen, protocol, made_by)
-    return replace(collected, grid=restricted(judge(collected.grid), collected.places))
+    grid = judge(collected.grid, _further(table, index, chosen or Selection(), protocol))
+    return replace(collected, grid=restricted(grid, collected.places))
+
+
+def _further(
+    table: Table, index: RunIndex, chosen: Selection, protocol: str | None
+) -> Iterator[Grid]:
+    """Yield the filled grids of other tables that the table's claims speak of."""
+    seeds = Selection(only=tuple(i for i in chosen.only if i.key == "seed"), seeds=chosen.seeds)
+    expected = [e for claim in table.claims for e in claim.expect]
+    for name in dict.fromkeys(name for e in expected for name in e.tables):
+        other = table if name == table.name else load_table(name)
+        for row in (row for e in expected if name in e.tables for row in (e.row, *e.than)):
+            other.row(row)  # raises where a claim names a row that is not there
+        if other is not table:
+            yield collect(other, index, seeds, protocol).grid

@@ -112,6 +112,6 @@ def with_cell(grid: Grid, row: str, column: str, cell: GridCell, metric: str = "
     return replace(grid, cells={**grid.cells, (row, column, metric): cell})
 
 
-def claim(row: str, relation: str, than: list[str], **fields: Any) -> Claim:
+def claim(row: str, relation: str | None, than: list[str], **fields: Any) -> Claim:
     expect = {"row": row, "relation": relation, "than": than, **fields}
     return Claim.model_validate({"text": "a sentence", "expect": expect, "source": "paper"})

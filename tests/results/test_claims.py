@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 
 from benchmark.results.claims import compare_cells
-from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell, State
+from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell, Selection, State
 from benchmark.results.judge import judge
 from benchmark.results.priors import GENERAL
 from benchmark.results.ranks import friedman, nemenyi, rank, rank_rows
 from benchmark.results.render.layout import rank_words
-from benchmark.spec import Claim
+from benchmark.spec import Claim, Expectation
 from tests.results.grids import claim, measured, small, wide, with_cell
 
 LOW, MIDDLE, HIGH = [70.0, 70.1, 69.9], [70.1, 70.2, 69.9], [72.0, 72.1, 71.9]
@@ -147,6 +148,167 @@ def test_equal_rows_are_seldom_called_different() -> None:
         found.append(verdict(claim("a", "better", ["b"]), cells))
     for wrong in (ClaimVerdict.HOLDS, ClaimVerdict.FAILS):
         assert found.count(wrong) / 500 <= 0.025 + 3 * (0.025 * 0.975 / 500) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (1.05, ClaimVerdict.HOLDS),
+        (1.4, ClaimVerdict.MORE_SEEDS),  # within the margin, but its interval is not
+        (0.0, ClaimVerdict.FAILS),
+        (2.2, ClaimVerdict.FAILS),
+        (-1.05, ClaimVerdict.FAILS),  # the same magnitude with the wrong sign
+    ],
+)
+def test_a_gain_of_so_many_points(values: float, expected: ClaimVerdict) -> None:
+    low = [70.0, 70.1, 69.9, 70.05, 69.95]
+    said = claim("a", None, ["b"], about=1.05)
+    assert verdict(said, rows(a=[v + values for v in low], b=low)) is expected
+    # As a loss; and in errors, where a gain is a lower number.
+    lost = claim("b", None, ["a"], about=-1.05)
+    assert verdict(lost, rows(a=[v + values for v in low], b=low)) is expected
+    errors = rows(a=[30 - v - values + 70 for v in low], b=[30 - v + 70 for v in low])
+    assert verdict(said, errors, show_as="error") is expected
+
+
+def test_a_gain_is_shown_beside_the_claimed_one() -> None:
+    cells = rows(a=HIGH, b=LOW)
+    found = judge(small(cells, claims=(claim("a", None, ["b"], about=1.9),))).claim_results[0]
+    assert "difference +2.00, claimed +1.90" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("expect", "show_as", "expected"),
+    [
+        ({"above": 71}, "accuracy", ClaimVerdict.HOLDS),  # a is 72
+        ({"above": 73}, "accuracy", ClaimVerdict.FAILS),
+        ({"above": 72}, "accuracy", ClaimVerdict.MORE_SEEDS),
+        ({"below": 73}, "accuracy", ClaimVerdict.HOLDS),
+        ({"below": 71}, "accuracy", ClaimVerdict.FAILS),
+        # Above and below speak of the printed number.
+        ({"above": 71}, "error", ClaimVerdict.HOLDS),
+        ({"below": 71}, "error", ClaimVerdict.FAILS),
+    ],
+)
+def test_a_row_against_a_number(
+    expect: dict[str, float], show_as: str, expected: ClaimVerdict
+) -> None:
+    said = claim("a", None, [], **expect)
+    found = judge(small(rows(a=HIGH), claims=(said,), show_as=show_as)).claim_results[0]
+    assert found.verdict is expected
+    assert "value 72.00" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("expect", "message"),
+    [
+        ({"relation": "better", "about": 1.0, "than": ["b"]}, "exactly one of"),
+        ({"than": ["b"]}, "exactly one of"),
+        ({"relation": "better"}, "`than` goes with"),
+        ({"above": 94.0, "than": ["b"]}, "`than` goes with"),
+        ({"about": 1.0, "than": ["b"], "by": 0.5}, "`by` goes with"),
+        (
+            {"relation": "better", "than": ["b"], "columns": ["x"], "tables": ["t"]},
+            "do not go together",
+        ),
+    ],
+)
+def test_an_expectation_is_of_one_kind(expect: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Expectation.model_validate({"row": "a", **expect})
+
+
+def test_a_row_that_a_column_lacks_is_not_spoken_of_there() -> None:
+    grid = wide(2, claims=(claim("KD", "better", ["Student", "RKD"]),))
+    first, second = (column.name for column in grid.columns)
+    for column in (first, second):
+        grid = with_cell(grid, "Student", column, measured(LOW))
+        grid = with_cell(grid, "KD", column, measured(HIGH))
+        grid = with_cell(grid, "RKD", column, measured([74.0, 74.1, 73.9]))
+    (found,) = judge(grid).claim_results
+    assert "established in 0 of 2 columns, refuted in 2" in found.detail
+    gone = {key: cell for key, cell in grid.cells.items() if key[:2] != ("RKD", first)}
+    (found,) = judge(replace(grid, cells=gone)).claim_results
+    assert "established in 1 of 2 columns, refuted in 1" in found.detail
+
+
+# -- claims over several tables -------------------------------------------------------------
+
+
+def table_of(name: str, gap: float | None) -> Grid:
+    """A table of one column where KD is better than Student by ``gap``; None: no runs."""
+    if gap is None:
+        cells = {row: GridCell(State.MISSING) for row in ("KD", "Student")}
+    else:
+        cells = rows(KD=[v + gap for v in LOW], Student=LOW)
+    return small(cells, name=name)
+
+
+def over_tables(gaps: list[float | None], **expect: Any) -> ClaimResult:
+    names = [f"t{number}" for number in range(len(gaps))]
+    said = claim("KD", "better", ["Student"], tables=names, **expect)
+    first, *others = (table_of(n, gap) for n, gap in zip(names, gaps, strict=True))
+    return judge(replace(first, claims=(said,)), others).claim_results[0]
+
+
+def test_a_claim_over_several_tables_counts_all_their_columns() -> None:
+    assert over_tables([2.0, 2.0, -2.0]).verdict is ClaimVerdict.FAILS
+    found = over_tables([2.0, 2.0, -2.0], at_least=2)
+    assert found.verdict is ClaimVerdict.HOLDS
+    assert "established in 2 of 3 columns (2 asked for), refuted in 1" in found.detail
+    assert "over t0, t1, t2" in found.detail
+    waiting = over_tables([2.0, None, -2.0], at_least=2)
+    assert waiting.verdict is ClaimVerdict.MORE_SEEDS
+    assert "nothing to compare yet in t1" in waiting.detail
+    assert over_tables([None, None]).detail == "no finished runs to compare; over t0, t1"
+
+
+# -- rows that were chosen on the test set --------------------------------------------------
+
+
+def chosen(rng: np.random.Generator, candidates: int, seeds: int, ahead: float) -> GridCell:
+    """The best of ``candidates``, all equally good but one, which is ``ahead`` of the others."""
+    means = np.full(candidates, 70.0 - ahead)
+    means[0] = 70.0
+    values = rng.normal(means[:, None], 0.22, (candidates, seeds))
+    best = values[values.mean(axis=1).argmax()]
+    return measured(best, selection=Selection("alpha = 0.3", "test", candidates))
+
+
+@pytest.mark.parametrize("candidates", [9, 18])
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("relation", ["better", "worse"])
+@pytest.mark.parametrize(("both", "ahead"), [(False, 0.0), (False, 5.0), (True, 0.0), (True, 5.0)])
+def test_a_choice_on_the_test_set_makes_no_claim_hold(
+    candidates: int, seeds: int, relation: str, both: bool, ahead: float
+) -> None:
+    """Of 200 claims over rows that do not differ, at most one in forty holds, or fails."""
+    rng = np.random.default_rng(candidates + seeds)
+    found = []
+    for _ in range(200):
+        a = chosen(rng, candidates, seeds, ahead)
+        b = chosen(rng, candidates, seeds, 0.0) if both else measured(rng.normal(70, 0.22, seeds))
+        found.append(verdict(claim("a", relation, ["b"]), {"a": a, "b": b}))
+    for wrong in (ClaimVerdict.HOLDS, ClaimVerdict.FAILS):
+        assert found.count(wrong) / 200 <= 0.025 + 3 * (0.025 * 0.975 / 200) ** 0.5
+
+
+def test_the_bias_of_a_choice_is_said() -> None:
+    a = measured([70.85], selection=Selection("alpha = 0.3", "test", 9))
+    said = claim("a", "better", ["b"])
+    (found,) = judge(small({"a": a, **rows(b=[70.0])}, claims=(said,))).claim_results
+    assert "up to 0.33 taken off for choices made on the test set" in found.detail
+    assert found.verdict is ClaimVerdict.MORE_SEEDS
+    plain = replace(a, selection=None)
+    (found,) = judge(small({"a": plain, **rows(b=[70.0])}, claims=(said,))).claim_results
+    assert "taken off" not in found.detail
+    assert found.verdict is ClaimVerdict.HOLDS
+    # One that is far ahead holds whatever the choice.
+    ahead = replace(measured([74.0]), selection=a.selection)
+    assert verdict(said, {"a": ahead, **rows(b=[70.0])}) is ClaimVerdict.HOLDS
+
+
+# -- average ranks --------------------------------------------------------------------------
 
 
 def test_average_ranks_are_scipys() -> None:

@@ -23,6 +23,7 @@ from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from benchmark.selection import parse_selection
 from benchmark.submission import new_submission
+from benchmark.tables import PACKAGED
 from benchmarks.synthetic_runs import write_run, write_runs
 from tests.results.filled import COLUMN, cell, collected, edit, plan, runs_of, write
 
@@ -555,7 +556,7 @@ def test_what_is_shown_does_not_change_what_is_said(only: list[str], tmp_path: P
     assert all(result == said[result.claim.text] for result in part.claim_results)
     rows = {row.name for row in part.rows}
     assert len(part.claim_results) == sum(
-        {e.row, *e.than} <= rows for claim in whole.claims for e in claim.expect
+        all({e.row, *e.than} <= rows for e in claim.expect) for claim in whole.claims
     )
     for ranking in part.ranks:
         (other,) = whole.ranks
@@ -602,6 +603,35 @@ def test_a_table_without_runs_is_a_table(tmp_path: Path) -> None:
     found = collected(tmp_path / "nothing")
     assert {there.state for there in found.grid.cells.values()} == {State.MISSING}
     assert len(found.grid.cells) == 11 * 13
+
+
+def test_a_claim_over_several_tables_reads_their_runs(tmp_path: Path) -> None:
+    for number, value in ((4, 79.0), (5, 92.0)):
+        planned = plan(f"thesis-{number}", only=(), seeds="0-1")
+        runs = runs_of(planned, "Relative KD v2")
+        write(tmp_path, [*runs, *planned.teachers], value + 3)
+        write(tmp_path, runs_of(planned, "Vanilla"), value)
+    (found,) = (
+        result
+        for result in judged_grid("thesis-2", tmp_path).claim_results
+        if "almost every pair" in result.claim.text
+    )
+    assert found.verdict == "needs more seeds"
+    assert "established in 2 of 7 columns (6 asked for), refuted in 0" in found.detail
+    assert "nothing to compare yet in thesis-2, thesis-3, thesis-6" in found.detail
+
+
+def test_a_claim_over_tables_names_rows_that_they_have(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    expect = "{row: KD, relation: better, than: [Vanila], tables: [thesis-2]}"
+    claim = f"claims: [{{text: x, source: y, expect: {expect}}}]\n"
+    text = (PACKAGED / "digits.yaml").read_text() + claim
+    path.write_text(text.replace("name: digits", "name: mine"))
+    with pytest.raises(UserError, match="unknown row 'KD' in table thesis-2"):
+        judged_grid(str(path), tmp_path)
+    path.write_text(text.replace("name: digits", "name: mine").replace("thesis-2", "thesis-22"))
+    with pytest.raises(UserError, match="did you mean 'thesis-2'"):
+        judged_grid(str(path), tmp_path)
 
 
 # -- a worked check -------------------------------------------------------------------------

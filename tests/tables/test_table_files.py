@@ -64,7 +64,8 @@ def test_claims_hold_for_the_published_numbers(name: str) -> None:
     compared = 0
     for claim in table.claims:
         for expectation in claim.expect:
-            outcomes = list(_outcomes(table, expectation))
+            spoken_of = [packaged(other) for other in expectation.tables] or [table]
+            outcomes = [found for other in spoken_of for found in _outcomes(other, expectation)]
             needed = expectation.at_least or len(outcomes)
             assert sum(outcomes) >= needed, claim.text
             compared += len(outcomes)
@@ -81,15 +82,23 @@ def _outcomes(table: Table, expectation: Expectation) -> Iterator[bool]:
             if entry is not None and entry.value is not None:
                 values[row] = sign * entry.value
         own = values.pop(expectation.row, None)
-        if own is None or not values:
+        if own is None or (expectation.than and not values):
             continue
-        differences = [own - other for other in values.values()]
-        yield {
-            "better": all(d > expectation.by for d in differences),
-            "worse": all(-d > expectation.by for d in differences),
-            # A text may call a small loss a tie, so the table's margin is allowed.
-            "not_worse": all(d >= -table.margin for d in differences),
-        }[expectation.relation]
+        yield _agrees(expectation, own, list(values.values()), table.margin)
+
+
+def _agrees(expect: Expectation, own: float, others: list[float], margin: float) -> bool:
+    if expect.above is not None or expect.below is not None:  # in tables of accuracy alone
+        return own > (expect.above or 0.0) and own < (expect.below or 100.0)
+    differences = [own - other for other in others]
+    if expect.about is not None:  # some texts are a hundredth off their own table
+        return all(abs(d - expect.about) < 0.015 for d in differences)
+    return {
+        "better": all(d > expect.by for d in differences),
+        "worse": all(-d > expect.by for d in differences),
+        # A text may call a small loss a tie, so the table's margin is allowed.
+        "not_worse": all(d >= -margin for d in differences),
+    }[expect.relation or ""]
 
 
 def test_rows_of_the_dhkd_table_stand_in_its_order() -> None:
