@@ -8,12 +8,16 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from benchmark.cluster import queue_cache
 from benchmark.cluster.find import find_run, packs_of
+from benchmark.cluster.look import look
+from benchmark.cluster.watch import refresh_seconds
 from benchmark.errors import UserError
 from benchmark.lease import silence
 from benchmark.rundir import RunDir
 
 _POLL_SECONDS = 0.5
+_GOES_ON = ("running", "queued", "held", "unknown")
 
 
 def show_log(runs_dir: Path, text: str, follow: bool, out: TextIO = sys.stdout) -> None:
@@ -23,12 +27,12 @@ def show_log(runs_dir: Path, text: str, follow: bool, out: TextIO = sys.stdout) 
     """
     key = find_run(runs_dir, text)
     path = find_log(runs_dir, key)
-    rundir = RunDir(runs_dir, key)
+    following = _Following(RunDir(runs_dir, key), packs_of(runs_dir, key)[-1].table)
     print(f"==> {path}", file=sys.stderr)
     with path.open(encoding="utf-8", errors="replace") as file:
         while True:
             # Looked at first, so that what it wrote last is still read.
-            ended = not follow or _ended(rundir)
+            ended = not follow or following.ended()
             out.write(file.read())
             out.flush()
             if ended:
@@ -56,7 +60,28 @@ def find_log(runs_dir: Path, key: str) -> Path:
     )
 
 
-def _ended(rundir: RunDir) -> bool:
-    if rundir.result.exists():
-        return True
-    return rundir.failure.exists() and silence(rundir.lease) is None
+class _Following:
+    """Tells when a run has ended that somebody follows.
+
+    Its files tell it at once. Where they do not, since nobody holds the run and it left no
+    word (scancel, a process that was killed), the queue is asked, as rarely as a watcher asks.
+    """
+
+    def __init__(self, rundir: RunDir, table: str) -> None:
+        self._rundir = rundir
+        self._table = table
+        self._every = refresh_seconds()
+        self._ask_at = 0.0
+
+    def ended(self) -> bool:
+        if self._rundir.result.exists():
+            return True
+        if silence(self._rundir.lease) is not None:
+            return False
+        if self._rundir.failure.exists() or self._rundir.cancelled.exists():
+            return True
+        if time.monotonic() < self._ask_at:
+            return False
+        self._ask_at = time.monotonic() + queue_cache.pause(self._every)
+        seen = look(self._rundir.root, table=self._table, max_age=self._every)
+        return seen.standings[self._rundir.key].name not in _GOES_ON

@@ -488,6 +488,28 @@ def test_a_followed_log_ends_with_its_run(
     assert out.getvalue() == "one\ntwo\n"
 
 
+def test_a_followed_log_ends_with_a_run_that_leaves_no_word(
+    runs_dir: Path, students: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Task 96_1 was cancelled with scancel, 96_4 runs until it is cancelled."""
+    (folder,) = (runs_dir / ".submissions").iterdir()
+    for number in (1, 4):
+        (folder / f"96_{number}_0_log.out").write_text("one\n")
+        started(runs_dir, students[number])
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            RunDir(runs_dir, students[4].key).cancelled.touch()
+
+    monkeypatch.setattr("benchmark.cluster.logs.time.sleep", sleep)
+    show_log(runs_dir, students[1].key, True, io.StringIO())
+    assert slept == []
+    show_log(runs_dir, students[4].key, True, io.StringIO())
+    assert len(slept) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
