@@ -77,6 +77,9 @@ def collect(
         if not slot.variants and not slot.row.reference:
             continue  # the table leaves this one out: a dash
         for metric in table.metrics:
+            known = table.published_value(*place, metric)
+            if slot.row.reference and known is None:
+                continue  # a dash: it was never to be trained, and nobody printed it
             choice = choose(slot, groups.get(place, []), metric, reported)
             choices[(*place, metric)] = choice
             cells[(*place, metric)] = _cell(expected, slot, choice, metric, reported, live)
@@ -201,7 +204,7 @@ def _grid(table: Table, cells: Mapping[CellKey, GridCell], reported: str, made_b
         metrics=table.metrics,
         protocol=reported,
         columns=tuple(_column(table, column) for column in columns),
-        rows=tuple(_row(row) for row in rows),
+        rows=tuple(_row(table, row) for row in rows),
         cells=cells,
         dataset=table.dataset,
         show_as=table.show_as,
@@ -221,17 +224,23 @@ def _column(table: Table, column: Column) -> GridColumn:
         student=column.student,
         teacher_label=table.display(column.teacher),
         student_label=table.display(column.student),
+        dataset=column.dataset or table.dataset,
     )
 
 
-def _row(row: Row) -> GridRow:
+def _row(table: Table, row: Row) -> GridRow:
     kind: RowKind = "reference" if row.reference else (row.of or "method")
+    # Networks of the row's own stand beside its name, since the column's head names others.
+    own = {"teacher": row.teacher, "student": row.student}
+    info = {**row.info, **{k: table.display(v) for k, v in own.items() if v and k not in row.info}}
     return GridRow(
         name=row.name,
         kind=kind,
         group=row.group or "",
         counts_for_best=row.counts_for_best,
-        info=tuple(row.info.items()),
+        info=tuple(info.items()),
+        teacher=row.teacher or "",
+        student=row.student or "",
     )
 
 

@@ -33,7 +33,10 @@ def explain(table: Table, row: Row, column: Column, collected: Collected, runs_d
     for metric in table.metrics:
         cell = grid.cell(row.name, column.name, metric)
         if cell is None:
-            reason = row.not_run.get(column.name, "the row does not have this column")
+            printed = (
+                "nothing is published" if row.reference else "the row does not have this column"
+            )
+            reason = row.not_run.get(column.name, printed)
             lines.append(f"{metric}: not part of the table ({reason})")
             continue
         lines += [f"{metric}:", *_indented(_published(cell)), *_indented(_ours(grid, cell))]

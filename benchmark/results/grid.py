@@ -248,7 +248,8 @@ class GridCell:
 class GridColumn:
     """One column: a (teacher, student) pair as a rule, by model names and as printed.
 
-    ``group`` heads neighbouring columns (same and different architectures).
+    ``group`` heads neighbouring columns (same and different architectures); ``dataset`` is empty
+    where it is not known.
     """
 
     name: str
@@ -257,17 +258,23 @@ class GridColumn:
     teacher_label: str
     student_label: str
     group: str = ""
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """One row: ``info`` holds extra printed fields in order (params, the row's own teacher)."""
+    """One row: ``info`` holds extra printed fields in order (params, the row's own teacher).
+
+    ``teacher`` and ``student`` are models of the row's own; empty where it has the column's.
+    """
 
     name: str
     kind: RowKind = "method"
     group: str = ""
     counts_for_best: bool = True
     info: tuple[tuple[str, str], ...] = ()
+    teacher: str = ""
+    student: str = ""
 
     @property
     def competes(self) -> bool:

@@ -15,6 +15,8 @@ from benchmark.results.grid import (
     Comparison,
     Grid,
     GridCell,
+    GridColumn,
+    GridRow,
     Mark,
     MarkKind,
     Sample,
@@ -126,13 +128,14 @@ def readings(cell: GridCell, protocol: str) -> list[Reading]:
 def _priors(grid: Grid) -> dict[tuple[str, str], Prior]:
     """Return the prior by (row, column), checked against the cells of its family in this table.
 
-    A teacher's row has the teacher's family, every other row the student's. Runs that override
+    A teacher's row has the teacher's family, every other row the student's (its own, where it
+    has one). Runs that override
     the recipe are checked apart: they may be noisier than the table's own.
     """
     overridden = {key[:2] for key, cell in grid.cells.items() if cell.overrides}
     families = {
         (row.name, column.name): (
-            family_prior(column.teacher if row.kind == "teacher" else column.student),
+            family_prior(_trained_model(row, column), column.dataset),
             (row.name, column.name) in overridden,
         )
         for row in grid.rows
@@ -150,6 +153,12 @@ def _priors(grid: Grid) -> dict[tuple[str, str], Prior]:
             family[0], [s for s in stds if s is not None], [s.n for s in samples]
         )
     return {place: checked[family] for place, family in families.items()}
+
+
+def _trained_model(row: GridRow, column: GridColumn) -> str:
+    if row.kind == "teacher":
+        return row.teacher or column.teacher
+    return row.student or column.student
 
 
 def _describe_priors(grid: Grid, priors: Mapping[tuple[str, str], Prior]) -> tuple[str, ...]:

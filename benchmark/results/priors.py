@@ -30,10 +30,18 @@ BY_FAMILY = {
 MEDIAN_EFFICIENCY = 0.5
 
 
-def family_prior(student: str) -> Prior:
-    """Return the prior of a student's family, by its model name."""
+def family_prior(student: str, dataset: str = "") -> Prior:
+    """Return the prior of a student's family, by its model name.
+
+    On another dataset than CIFAR it is the same one, and its name says so.
+    """
     plain = "".join(c for c in student.lower() if c.isalnum())
-    return next((prior for part, prior in BY_FAMILY.items() if part in plain), GENERAL)
+    found = next((prior for part, prior in BY_FAMILY.items() if part in plain), GENERAL)
+    if not dataset or dataset.startswith("cifar"):
+        return found
+    return found._replace(
+        name=f"{found.name}, taken from CIFAR for want of anything better on {dataset}"
+    )
 
 
 def checked_prior(prior: Prior, stds: Sequence[float], ns: Sequence[int]) -> Prior:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmark.results.index import STATISTICS
 from benchmark.results.judge import judge
 from benchmark.results.judged import judged_grid
 from benchmark.results.render import json as json_renderer
+from benchmark.results.render import markdown
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from benchmark.selection import parse_selection
@@ -632,6 +634,47 @@ def test_a_claim_over_tables_names_rows_that_they_have(tmp_path: Path) -> None:
     path.write_text(text.replace("name: digits", "name: mine").replace("thesis-2", "thesis-22"))
     with pytest.raises(UserError, match="did you mean 'thesis-2'"):
         judged_grid(str(path), tmp_path)
+
+
+def test_a_reference_without_a_number_is_a_dash(tmp_path: Path) -> None:
+    grid = judged_grid("cifar100-mdistiller", tmp_path)
+    table = plan("cifar100-mdistiller", only=("row=KD",)).table
+    references = [row.name for row in table.rows if row.reference]
+    assert len(references) > 5
+    dashes = 0
+    for row, column in itertools.product(references, (c.name for c in table.columns)):
+        there = grid.cell(row, column, "top1")
+        assert (there is None) == (table.published_value(row, column, "top1") is None)
+        dashes += there is None
+    assert dashes > 5
+    assert "missing" not in "".join(
+        line for line in markdown.render(grid).splitlines() if f"| {references[0]} |" in line
+    )
+
+
+def test_a_rows_own_student_is_shown_and_judged_as_such(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    text = (PACKAGED / "digits.yaml").read_text().replace("name: digits", "name: mine")
+    text += "  - {name: Small KD, methods: [kd], student: mobilenetv2}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    grid = judged_grid(str(tmp_path / "mine.yaml"), tmp_path / "runs")
+    (row,) = (row for row in grid.rows if row.name == "Small KD")
+    assert (row.student, row.info) == ("mobilenetv2", (("student", "mobilenetv2"),))
+    assert [said.split(",")[0] for said in grid.noise] == [
+        "0.22 points (CIFAR students in general",
+        "0.37 points (MobileNetV2 students",
+    ]
+    deit = judged_grid("deit", tmp_path / "runs")
+    (small,) = (row for row in deit.rows if row.name == "Our Method (small)")
+    assert dict(small.info)["student"] == "DeiT-S"
+    assert "DeiT-S" in markdown.render(deit).split("Our Method (small)")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize(("table", "honest"), [("cifar100", False), ("imagenet", True)])
+def test_noise_known_from_cifar_says_so_elsewhere(table: str, honest: bool, tmp_path: Path) -> None:
+    grid = judged_grid(table, tmp_path)
+    for said in grid.noise:
+        assert ("for want of anything better on imagenet" in said) == honest
 
 
 # -- a worked check -------------------------------------------------------------------------

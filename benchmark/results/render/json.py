@@ -28,6 +28,15 @@ def as_dict(grid: Grid) -> dict[str, Any]:
         "protocol": grid.protocol,
         "margin": grid.margin,
         "noise": list(grid.noise),
+        "rows": [
+            {"name": r.name, "kind": r.kind, "group": r.group, "info": dict(r.info)}
+            | {"teacher": r.teacher or None, "student": r.student or None}
+            for r in grid.rows
+        ],
+        "columns": [
+            {"name": c.name, "teacher": c.teacher, "student": c.student, "group": c.group}
+            for c in grid.columns
+        ],
         "cells": [
             {"row": row, "column": column, "metric": metric, **_cell(cell)}
             for (row, column, metric), cell in grid.ordered

@@ -144,12 +144,14 @@ def show(grid: Grid, key: CellKey, statistic: str, marks: Footnotes, *, is_best:
     sample = cell.sample(statistic)
     if sample is not None and sample.mean is not None:
         return _number(cell, sample.mean, sample.std, grid.decimals, letters, is_best)
-    if cell.state is State.REFERENCE and cell.published_value is not None:
+    if cell.state is State.REFERENCE:
+        if cell.published_value is None:
+            return Shown(word="unknown")  # it was printed and cannot be read
         return Shown(mean=fixed(cell.published_value, grid.decimals), reference=True)
     word = str(cell.state)
     if cell.values:
         word = f"no {statistic_label(statistic)}"
-    elif cell.state in (State.DONE, State.REFERENCE):
+    elif cell.state is State.DONE:
         word = str(State.MISSING)
     return Shown(word=word, letters=letters)
 
