@@ -6,6 +6,7 @@ queued job would then wait for ever.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import time
@@ -211,7 +212,9 @@ def check_visible(runs: Path, profile: Profile, reads: Sequence[Path] = ()) -> s
             runs.rmdir()
         raise UserError(_unseen(reply.out, runs, probe))
     if reply.code == 0:
-        write_json(note, {"schema": 2, "seen": sorted(known | set(asked))})
+        if note is not None:
+            with contextlib.suppress(OSError):
+                write_json(note, {"schema": 2, "seen": sorted(known | set(asked))})
         return None
     return (
         f"no node was free to check that {runs} is visible there"
@@ -235,16 +238,20 @@ def _unseen(said: str, runs: Path, probe: Path) -> str:
     )
 
 
-def _seen_lately(note: Path) -> set[str]:
-    if not note.exists() or time.time() - note.stat().st_mtime >= _PROBE_VALID_SECONDS:
+def _seen_lately(note: Path | None) -> set[str]:
+    if note is None:
         return set()
     try:
-        return set(read_json(note, 2)["seen"])
-    except (UserError, KeyError):
+        fresh = time.time() - note.stat().st_mtime < _PROBE_VALID_SECONDS
+        return set(read_json(note, 2)["seen"]) if fresh else set()
+    except (OSError, UserError, KeyError):
         return set()
 
 
-def _probe_note(runs: Path, profile: Profile) -> Path:
+def _probe_note(runs: Path, profile: Profile) -> Path | None:
+    """Return where a success is remembered; None where nothing can be."""
     stat = runs.stat()
     name = f"probe-{stat.st_dev}-{stat.st_ino}-{profile.partition or 'default'}.json"
-    return slurm.state_dir() / name
+    with contextlib.suppress(OSError):
+        return slurm.state_dir() / name
+    return None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from benchmark.errors import UserError
 from benchmark.files import make_directory, write_text
 
 STATES = ("done", "running", "queued", "failed", "cancelled", "missing", "held")
@@ -62,6 +63,11 @@ def metrics_text(tables: Iterable[TableMetrics], refreshed: float) -> str:
 
 
 def write_metrics(path: Path, tables: Iterable[TableMetrics], refreshed: float) -> None:
-    """Replace the text file atomically, so that Prometheus never reads half of it."""
+    """Replace the text file atomically, so that Prometheus never reads half of it.
+
+    Raises UserError where it cannot be a file.
+    """
+    if path.is_dir():
+        raise UserError(f"--textfile {path} is a directory; name a file in it: {path}/bench.prom")
     make_directory(path.resolve().parent)
     write_text(path, metrics_text(tables, refreshed))

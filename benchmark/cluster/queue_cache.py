@@ -2,7 +2,8 @@
 
 The texts of the last refresh lie in the user's private state folder; whoever finds them too
 old refreshes them for everybody. Where Slurm answers slowly or not at all the pause between
-refreshes doubles, up to ten minutes. Imports no torch.
+refreshes doubles, up to ten minutes. Where that folder cannot be written (a full disk), Slurm
+is asked each time. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,8 +56,8 @@ def read(question: Question, max_age: float, insist: bool = False) -> Answer:
     ``insist``: ask even where Slurm was silent a moment ago. Raises SlurmError where it does
     not answer and nothing is known from before.
     """
-    with _locked(question.file.with_suffix(".lock")):
-        known = _load(question.file)
+    with _locked(question) as file:
+        known = _load(file)
         now = time.time()
         rest = max_age if insist or not known else max(max_age, known["pause"])
         if known and 0 <= now - known["asked"] < rest:
@@ -68,12 +69,12 @@ def read(question: Question, max_age: float, insist: bool = False) -> Answer:
                 raise
             known |= {"asked": now, "pause": _longer(known["pause"], max_age)}
             known["failure"] = str(error)
-            write_json(question.file, known)
+            _save(file, known)
             return _answer(known, now)
         slow = time.time() - now > SLOW_SECONDS
         pause = _longer(known["pause"] if known else 0.0, max_age) if slow else 0.0
         fresh = {"schema": SCHEMA, "asked": now, "raw": list(raw), "pause": pause, "failure": None}
-        write_json(question.file, fresh)
+        _save(file, fresh)
         return _answer(fresh, now)
 
 
@@ -86,12 +87,20 @@ def _longer(current: float, shortest: float) -> float:
     return min(max(current, shortest) * 2, LONGEST_PAUSE)
 
 
-def _load(path: Path) -> dict[str, Any] | None:
+def _load(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) and data.get("schema") == SCHEMA else None
+
+
+def _save(path: Path | None, data: dict[str, Any]) -> None:
+    if path is not None:
+        with suppress(OSError):
+            write_json(path, data)
 
 
 def _answer(data: dict[str, Any], now: float) -> Answer:
@@ -103,7 +112,12 @@ def _answer(data: dict[str, Any], now: float) -> Answer:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _locked(question: Question) -> Iterator[Path | None]:
+    """Hold a question's file; None where there can be none."""
+    with ExitStack() as held:
+        path: Path | None = None
+        with suppress(OSError):
+            lock = held.enter_context(question.file.with_suffix(".lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            path = question.file
+        yield path

@@ -210,7 +210,10 @@ def read_limits() -> Limits:
 
 
 def state_dir() -> Path:
-    """Return the user's private folder for the call log and caches."""
+    """Return the user's private folder for the call log and caches.
+
+    Raises OSError where it cannot be made; nothing in it is more than a convenience.
+    """
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     path = Path(base) / "bench"
     path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -146,6 +146,7 @@ def test_runs_that_train_on_this_machine_are_told_by_their_mark(
         (["clean", "--older-than", "-1"], "from 0 up"),
         (["status", "--watch", "--json"], "--json prints once"),
         (["init", "slurm", "--profile", "a b"], "letters, digits"),
+        (["metrics", "--textfile", "/tmp"], "/tmp is a directory; name a file in it"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 
@@ -80,6 +81,26 @@ def test_while_slurm_is_down_the_last_answer_is_shown_and_it_is_asked_less_often
 
 
 def test_with_nothing_known_the_error_is_the_answer(asked: Asked) -> None:
+    asked.down = True
+    with pytest.raises(SlurmUnreachableError):
+        queue_cache.read(QUESTION, max_age=30)
+
+
+@pytest.mark.parametrize("place", ["a file in its place", "a full disk"])
+def test_without_a_place_for_it_slurm_is_asked_each_time(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    if place == "a full disk":
+
+        def full(path: Path, data: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        monkeypatch.setattr(queue_cache, "write_json", full)
+    else:
+        (tmp_path / "bench").write_text("")
+    for _ in range(2):
+        assert queue_cache.read(QUESTION, max_age=30).warning is None
+    assert asked.times == 2
     asked.down = True
     with pytest.raises(SlurmUnreachableError):
         queue_cache.read(QUESTION, max_age=30)

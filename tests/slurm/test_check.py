@@ -92,7 +92,9 @@ def test_a_wrong_munge_key(
         slurm.read_limits()
 
 
-def test_a_runs_directory_that_all_nodes_see(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_runs_directory_that_all_nodes_see(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = tmp_path / "runs"
     profile = Profile(partition="main", time="01:00:00")
     assert check_visible(runs, profile) is None
@@ -101,6 +103,10 @@ def test_a_runs_directory_that_all_nodes_see(cluster: Cluster, tmp_path: Path) -
     calls = (tmp_path / "calls.jsonl").read_text()
     assert check_visible(runs, profile) is None
     assert (tmp_path / "calls.jsonl").read_text() == calls
+    # Where nothing can be remembered it is checked each time.
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/state")
+    assert check_visible(runs, profile) is None
+    assert (tmp_path / "calls.jsonl").read_text() != calls
 
 
 @pytest.fixture
