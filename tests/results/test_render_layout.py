@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.results.grid import Grid, GridCell, Mark, MarkKind, State
+from benchmark.results.grid import Grid, GridCell, Mark, MarkKind, Selection, State
 from benchmark.results.judge import judge
 from benchmark.results.render import csv as csv_format
 from benchmark.results.render import json as json_format
@@ -157,11 +157,11 @@ def test_a_table_without_published_values_says_so() -> None:
     assert "70." in latex.render(judged, ("side_by_side",))
 
 
+MISS = ExpectedMiss(row="KD", column="pair", value=69.0, reason="nobody gets it", source="a report")
+
+
 def test_an_unexpected_hit_is_shouted() -> None:
-    miss = ExpectedMiss(
-        row="KD", column="pair", value=69.0, reason="nobody gets it", source="a report"
-    )
-    cell = measured([70.0] * 5, published=published(70.0, n=5), expected_miss=miss)
+    cell = measured([70.0] * 5, published=published(70.0, n=5), expected_miss=MISS)
     grid = judge(small({"KD": cell}))
     for renderer in ("md", "tex"):
         assert "UNEXPECTED HIT: KD, pair, top-1: nobody gets it (a report)" in RENDERERS[renderer](
@@ -221,6 +221,68 @@ def test_csv_has_a_line_for_every_cell() -> None:
         assert (line["row"], line["column"], line["metric"]) == key
         assert line["mean"] == ("" if cell.mean is None else str(csv_format.tidy(cell.mean)))
         assert line["verdict"] == (cell.verdict or "")
+
+
+def test_csv_tells_choices_and_misses_and_lists_apart() -> None:
+    overrides = ("recipe.epochs = 1; or so", 'kd.kind = "a;b"')
+    cell = measured(
+        [70.0, 70.5],
+        published=published(75.0, n=5),
+        expected_miss=MISS,
+        overrides=overrides,
+        selection=Selection("alpha = 0.3, temperature = 5", "test", 9),
+        diverged_seeds=(2, 3),
+        failed_seeds=(4,),
+        planned=5,
+    )
+    grid = judge(small({"KD": cell}))
+    (line,) = csv.DictReader(io.StringIO(csv_format.render(grid)))
+    assert json.loads(line["overrides"]) == list(overrides)
+    marks = grid.cells["KD", "pair", "top1"].marks
+    assert json.loads(line["marks"]) == [mark.text for mark in marks]
+    assert (line["seeds"], line["values"]) == ("0;1", "70.0;70.5")
+    assert (line["diverged_seeds"], line["failed_seeds"]) == ("2;3", "4")
+    assert (line["chosen"], line["chosen_on"]) == ("alpha = 0.3, temperature = 5", "test")
+    assert line["candidates"] == "9"
+    assert 0.2 < float(line["selection_bias"]) < 0.3
+    assert (line["expected_value"], line["expected_miss"]) == ("69.0", "nobody gets it (a report)")
+    plain = judge(small({"KD": measured([70.0])}))
+    (line,) = csv.DictReader(io.StringIO(csv_format.render(plain)))
+    assert not any(line[name] for name in ("overrides", "marks", "chosen", "expected_miss"))
+
+
+def test_underpowered_is_said_rightly_beside_an_interval_that_excludes_zero() -> None:
+    """One of 30 cells at p = 0.02: Holm's correction keeps it open, whatever its interval."""
+    cells = {
+        f"row{i}": measured([70.1], published=published(70.0, n=5, statistic="last"))
+        for i in range(29)
+    }
+    odd = measured([70.33], published=published(71.0, n=5, statistic="last"))
+    grid = judge(small({"odd": odd, **cells}))
+    found = grid.cells["odd", "pair", "top1"].comparisons[0]
+    assert (found.verdict, found.high is not None and found.high < 0) == ("underpowered", True)
+    (said,) = (text for verdict, text in layout.legend(grid) if verdict == "underpowered")
+    assert "too wide" not in said
+    assert "after Holm's correction" in said
+    never = replace(found, seeds_needed=None)
+    assert layout.verdict_words(never) == "underpowered (100 further seeds would not settle it)"
+
+
+@pytest.mark.parametrize("renderer", ["md", "tex"])
+def test_a_column_is_not_said_to_be_best_over_values_that_are_last(renderer: str) -> None:
+    both = {"best": [71.0, 71.2]}
+    stated = measured([70.0, 70.2], **both, published=published(70.1, n=5, statistic="last"))
+    unstated = measured([70.0, 70.2], **both, published=published(70.9))
+    cells = {"A": stated, "B": unstated}
+    samples = {
+        name: replace(cell, samples=tuple(reversed(cell.samples))) for name, cell in cells.items()
+    }
+    text = RENDERERS[renderer](judge(small(samples, protocol="best")))
+    assert "ours, best" not in text
+    assert "ours, last" in text
+    assert "ompared by last, as published" in text
+    only = judge(small({"B": samples["B"]}, protocol="best"))
+    assert "ours, best" in RENDERERS[renderer](only)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))

@@ -1,22 +1,29 @@
-"""CSV from a Grid: one line a cell, for spreadsheets and data frames; numbers unrounded."""
+"""CSV from a Grid: one line a cell, for spreadsheets and data frames; numbers unrounded.
+
+Numbers and run keys of one field are joined by ``;``, which none of them holds; texts, which
+may hold anything, are a JSON array.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+from collections.abc import Iterable
 
 from benchmark.results.grid import Grid, GridCell
 
 FIELDS = """
 table row group column teacher student metric state statistic mean std n planned interval_low
 interval_high values seeds published published_std published_n published_statistic
-published_source compared_by delta delta_low delta_high p_holm verdict seeds_needed noise
+published_source expected_value expected_miss compared_by delta delta_low delta_high p_holm
+verdict seeds_needed noise chosen chosen_on candidates selection_bias diverged_seeds failed_seeds
 overrides marks runs
 """
 
 
 def render(grid: Grid) -> str:
-    """Return one line for each cell of the table, missing ones included; lists are joined by ;."""
+    """Return one line for each cell of the table, missing ones included."""
     rows = {row.name: row for row in grid.rows}
     columns = {column.name: column for column in grid.columns}
     out = io.StringIO()
@@ -50,12 +57,35 @@ def _ours(cell: GridCell) -> dict[str, object]:
         "planned": cell.planned,
         "interval_low": tidy(low),
         "interval_high": tidy(high),
-        "values": ";".join(str(tidy(value)) for value in cell.values),
-        "seeds": ";".join(str(seed) for seed in cell.seeds),
-        "overrides": ";".join(cell.overrides),
-        "marks": ";".join(mark.text for mark in cell.marks),
-        "runs": ";".join(cell.runs),
+        "values": _joined(tidy(value) for value in cell.values),
+        "seeds": _joined(cell.seeds),
+        "diverged_seeds": _joined(cell.diverged_seeds),
+        "failed_seeds": _joined(cell.failed_seeds),
+        "overrides": _array(cell.overrides),
+        "marks": _array(mark.text for mark in cell.marks),
+        "runs": _joined(cell.runs),
+        **_chosen(cell),
     }
+
+
+def _chosen(cell: GridCell) -> dict[str, object]:
+    if cell.selection is None:
+        return {}
+    return {
+        "chosen": cell.selection.chosen,
+        "chosen_on": cell.selection.on,
+        "candidates": cell.selection.candidates,
+        "selection_bias": tidy(cell.selection.bias),
+    }
+
+
+def _joined(items: Iterable[object]) -> str:
+    return ";".join(map(str, items))
+
+
+def _array(texts: Iterable[str]) -> str:
+    found = list(texts)
+    return json.dumps(found, ensure_ascii=False) if found else ""
 
 
 def _theirs(cell: GridCell) -> dict[str, object]:
@@ -67,6 +97,11 @@ def _theirs(cell: GridCell) -> dict[str, object]:
             "published_n": cell.published.n,
             "published_statistic": cell.published.statistic,
             "published_source": cell.published.source,
+        }
+    if cell.expected_miss is not None:
+        found |= {
+            "expected_value": cell.expected_miss.value,
+            "expected_miss": cell.expected_miss.why,
         }
     if cell.comparisons:
         first = cell.comparisons[0]

@@ -24,6 +24,7 @@ from benchmark.results.grid import (
     State,
     Verdict,
 )
+from benchmark.results.statistics import MAX_SEEDS
 
 Form = Literal["side_by_side", "paper"]
 
@@ -33,8 +34,9 @@ LEGEND = {
     Verdict.REPRODUCED: "the interval of the difference lies within {margin:g} points",
     Verdict.ABOVE: "higher than published beyond noise, Holm-corrected over the table",
     Verdict.BELOW: "lower than published beyond noise, Holm-corrected over the table",
-    Verdict.UNDERPOWERED: "the interval is too wide for either; +k: so many further seeds would "
-    "settle it if the means stay",
+    Verdict.UNDERPOWERED: "none of these: the interval is not within the margin, and after Holm's "
+    "correction over all cells zero is not excluded, even where one interval alone excludes it; "
+    "+k: so many further seeds would settle it if the means stay",
     Verdict.DIVERGED: "the finished seeds would reproduce it, but at least one diverged",
     Verdict.EXPECTED_MISS: "known not to reproduce; it comes out as other sources report",
     Verdict.UNEXPECTED_HIT: "known not to reproduce, but here it does",
@@ -239,7 +241,7 @@ def verdict_words(found: Comparison) -> str:
     if found.verdict is not Verdict.UNDERPOWERED:
         return str(found.verdict)
     if found.seeds_needed is None:
-        return f"{found.verdict} (no number of seeds settles it)"
+        return f"{found.verdict} ({MAX_SEEDS} further seeds would not settle it)"
     seeds = "seed" if found.seeds_needed == 1 else "seeds"
     return f"{found.verdict} (+{found.seeds_needed} {seeds})"
 
@@ -252,8 +254,15 @@ def readings_shown(grid: Grid) -> list[str]:
 
 
 def ours_label(grid: Grid) -> str:
-    """Return the heading of our numbers: with their statistic where another stands beside."""
-    return f"ours, {statistic_label(grid.protocol)}" if readings_shown(grid) else "ours"
+    """Return the heading of our numbers beside the published ones.
+
+    It names their statistic where another stands beside, unless some cells are compared by
+    another one than the table's, as published; those have a footnote.
+    """
+    first = {cell.comparisons[0].statistic for _, cell in grid.ordered if cell.comparisons}
+    if readings_shown(grid) and first <= {grid.protocol}:
+        return f"ours, {statistic_label(grid.protocol)}"
+    return "ours"
 
 
 def summary(grid: Grid) -> str:
