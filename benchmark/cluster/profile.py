@@ -19,6 +19,7 @@ from benchmark.yamlfile import load_yaml, validate
 
 PACKAGED = Path(__file__).resolve().parents[2] / "slurm" / "profiles"
 SITE_FILE = Path("/etc/bench/site.yaml")
+_MEM = "2G"
 
 
 def _spelling(check: Callable[[str], object], example: str) -> BeforeValidator:
@@ -91,7 +92,7 @@ class Profile(Strict):
         return Resources(
             cpus=self.cpus_per_task or threads,
             gpus=self.gpus if self.gpus is not None else ("1" if cuda else "0"),
-            mem=self.mem or "2G",
+            mem=self.mem or _MEM,
         )
 
 
@@ -170,18 +171,28 @@ def apply_caps(profile: Profile, site: Site) -> Profile:
     Raises UserError where it asks for more than a cap.
     """
     caps = site.caps
+    profile = profile.model_copy(update=_followed(profile, caps))
     _refuse_above(profile, "time", profile.time, caps.time, minutes)
     for key in ("array_parallelism", "max_array_size", "max_jobs"):
         _refuse_above(profile, key, getattr(profile, key), getattr(caps, key), int)
-    if caps.partitions is not None and profile.partition not in caps.partitions:
-        raise UserError(
-            f"profile {profile.name}: partition {profile.partition or '(default)'} is not one of"
-            f" those that this site allows ({', '.join(caps.partitions)})"
-        )
+    for name in (profile.partition or "(default)").split(","):
+        if caps.partitions is not None and name not in caps.partitions:
+            raise UserError(
+                f"profile {profile.name}: partition {name} is not one of those that this site"
+                f" allows ({', '.join(caps.partitions)})"
+            )
+    return profile
+
+
+def _followed(profile: Profile, caps: Caps) -> dict[str, Any]:
+    """Return the site's limits for what a profile leaves open."""
     limits = ("array_parallelism", "max_array_size", "max_jobs")
-    return profile.model_copy(
-        update={name: getattr(profile, name) or getattr(caps, name) for name in limits}
-    )
+    found = {name: getattr(profile, name) or getattr(caps, name) for name in limits}
+    if caps.time and "time" not in profile.model_fields_set:
+        found["time"] = min(profile.time, caps.time, key=minutes)
+    if caps.mem and profile.mem is None:
+        found["mem"] = min(_MEM, caps.mem, key=megabytes)
+    return found
 
 
 def cap_resources(profile: Profile, resources: Resources, site: Site) -> Resources:

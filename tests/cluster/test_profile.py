@@ -85,8 +85,29 @@ def test_caps_cannot_be_exceeded_and_are_limits_where_none_is_set() -> None:
     ):
         with pytest.raises(UserError, match="more than this site allows"):
             apply_caps(wrong, site)
-    with pytest.raises(UserError, match="is not one of"):
-        apply_caps(Profile(partition="long", time="60"), site)
+    with pytest.raises(UserError, match="partition long is not one of"):
+        apply_caps(Profile(partition="gpu,long", time="60"), site)
+    with pytest.raises(UserError, match=r"partition \(default\) is not one of"):
+        apply_caps(Profile(time="60"), site)
+    several = Site(caps=Caps(partitions=("main", "low")))
+    assert apply_caps(Profile(partition="main,low"), several).partition == "main,low"
+
+
+@pytest.mark.parametrize(
+    ("time", "mem", "expected"),
+    [("12:00:00", "1G", ("12:00:00", "1G")), ("2-0", "64G", ("24:00:00", "2G"))],
+)
+def test_time_and_memory_that_are_not_set_follow_the_caps(
+    time: str, mem: str, expected: tuple[str, str]
+) -> None:
+    site = Site(caps=Caps(time=time, mem=mem))
+    followed = apply_caps(Profile(), site)
+    assert (followed.time, cap_resources(followed, followed.resources(1, False), site).mem) == (
+        expected
+    )
+    assert load_profile("default", site).time == expected[0]
+    with pytest.raises(UserError, match="time 3-0 is more than this site allows"):
+        apply_caps(Profile(time="3-0"), site)
 
 
 def test_caps_hold_for_what_the_recipe_asks_too() -> None:
