@@ -39,19 +39,26 @@ def collect(
         tuple[str, str] | None,
         typer.Option("--explain", metavar="ROW COLUMN", help="Say where a cell comes from."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Where the files go.")] = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the files go; results unless given.")
+    ] = None,
     only: Only = None,
     seeds: Seeds = None,
     plugin: Plugins = None,
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Fill a table from runs, beside the published numbers, with a verdict for every cell."""
+    from benchmark.errors import UserError
     from benchmark.results.report import collect_table, explain_cell
 
     add_plugins(plugin)
     chosen = selection(only, seeds, None)
     if explain is not None:
-        print(explain_cell(table, *explain, runs_dir=runs, protocol=protocol, formats=formats))
+        options = {"--format": formats, "--also": also, "--siunitx": siunitx, "--out": out}
+        given = [name for name, value in options.items() if value]
+        if given:
+            raise UserError(f"--explain prints text and does not go with {', '.join(given)}")
+        print(explain_cell(table, *explain, chosen, runs_dir=runs, protocol=protocol))
         return
     print(
         collect_table(
@@ -62,7 +69,7 @@ def collect(
             protocol=protocol,
             also=also,
             siunitx=siunitx,
-            out=out,
+            out=out or Path("results"),
         ),
         end="",
     )

@@ -13,11 +13,12 @@ from typing import Any
 from benchmark.errors import UserError
 from benchmark.files import read_json
 from benchmark.methods.catalog import method_info
-from benchmark.recipe import named_recipe
+from benchmark.recipe import named_recipe, override
 from benchmark.results.assign import Group, describe
 from benchmark.results.collect import Collected
 from benchmark.results.grid import Grid, GridCell
 from benchmark.results.index import IndexedRun
+from benchmark.results.render import layout
 from benchmark.rundir import RunDir
 from benchmark.runs import SCHEMA
 from benchmark.spec import Column, Row, Table
@@ -45,11 +46,13 @@ def explain(table: Table, row: Row, column: Column, collected: Collected, runs_d
         for key, choice in collected.choices.items()
         if key[:2] == place and choice.shown is not None
     ]
-    if not row.reference:
-        lines += _options(table, row, column, shown[0] if shown else None, collected)
-        lines += _recipe(table, row, column, shown[0] if shown else None)
     groups = collected.groups.get(place, [])
     slot = next((s for s in collected.slots if (s.row.name, s.column.name) == place), None)
+    if slot is not None and slot.variants:
+        one = shown[0] if shown else None
+        assigned = slot.variants[one.variant].assignment if one else {}
+        lines += _options(table, row, column, one, assigned)
+        lines += _recipe(table, row, column, one, assigned)
     for group in sorted(groups, key=lambda g: (bool(g.differences), g.variant, g.kind, g.cell)):
         assignment = slot.variants[group.variant].assignment if slot else {}
         lines.append(_heading(group, assignment, group in shown))
@@ -100,7 +103,9 @@ def _ours(grid: Grid, cell: GridCell) -> Iterator[str]:
         if found.low is not None and found.high is not None:
             interval = f" [{found.low:+.2f}, {found.high:+.2f}]"
         delta = f"{found.delta:+.2f}{interval}"
-        yield f"  by {found.statistic}: {delta}, {found.verdict}; {found.noise}"
+        p = "" if found.p is None else f", Holm's p = {found.p:.2g}"
+        words = layout.verdict_words(found)
+        yield f"  by {found.statistic}: {delta}{p}, {words}; {found.noise}"
     if cell.overrides:
         yield f"overrides: {'; '.join(cell.overrides)}"
     for mark in cell.marks:
@@ -112,14 +117,17 @@ def _ours(grid: Grid, cell: GridCell) -> Iterator[str]:
 
 
 def _options(
-    table: Table, row: Row, column: Column, shown: Group | None, collected: Collected
+    table: Table,
+    row: Row,
+    column: Column,
+    shown: Group | None,
+    chosen: Mapping[str, Any],
 ) -> Iterator[str]:
-    """Yield every resolved option of every method with where its value comes from."""
+    """Yield every resolved option of every method with where its value comes from.
+
+    ``chosen`` is the combination of the row's grid that is shown, empty while there is none.
+    """
     where = f"table {table.name}"
-    chosen: Mapping[str, Any] = {}
-    if shown is not None:
-        slots = {(s.row.name, s.column.name): s for s in collected.slots}
-        chosen = slots[row.name, column.name].variants[shown.variant].assignment
     assumed = _assumed(row, column)
     for use in row.methods:
         own = row.per_column.get(column.name, {}).get(use.name, {})
@@ -147,30 +155,46 @@ def _options(
         yield f"predictions by {row.predict} (set in this row)"
 
 
-def _recipe(table: Table, row: Row, column: Column, shown: Group | None) -> Iterator[str]:
-    """Yield the recipe fields that differ from the named recipe, the last word of each."""
+def _recipe(
+    table: Table,
+    row: Row,
+    column: Column,
+    shown: Group | None,
+    chosen: Mapping[str, Any],
+) -> Iterator[str]:
+    """Yield every field of the resolved recipe with where its value comes from."""
     layers = [(table.recipe_overrides, "set in the table")]
     if row.of == "teacher":
         layers += [(table.teacher.recipe, "set for teachers in the table")]
     else:
+        swept = {k.partition(".")[2]: v for k, v in chosen.items() if k.startswith("recipe.")}
         layers += [
             (column.recipe, "set in this column"),
             (row.recipe, "set in this row"),
             (row.recipe_per_column.get(column.name, {}), "set for this row in this column"),
+            (swept, "of the grid"),
         ]
-    named = dict(_flat(named_recipe(table.recipe).model_dump(mode="json")))
-    found: dict[str, tuple[Any, str]] = {}
+    resolved = named = named_recipe(table.recipe)
+    origins: dict[str, str] = {}
     for fields, origin in layers:
-        found.update({name: (value, origin) for name, value in _flat(fields)})
-    yield f"recipe {table.recipe}" + (", except:" if found else "")
+        resolved = override(resolved, fields)
+        origins.update({name: origin for name, _ in _flat(fields)})
+    before = dict(_flat(named.model_dump(mode="json")))
     assumed = _assumed(row, column)
-    for name, (value, origin) in found.items():
-        was = f"{origin}; {table.recipe} has {named.get(name, 'none')}"
+    told = set()
+    for name, value in _flat(resolved.model_dump(mode="json")):
         full = f"recipe.{name}"
-        yield _origin(full, value, was, row, assumed, full, f"recipe.{name.partition('.')[0]}")
+        told.add(full)
+        was = f"{table.recipe} has {before.get(name, 'none')}"
+        layer = origins.get(name)
+        if layer is None and before.get(name) != value:
+            layer = origins.get("schedule.kind")  # another kind brings fields of its own
+        origin = f"{layer}; {was}" if layer else f"recipe {table.recipe}"
+        keys = (full, f"recipe.{name.partition('.')[0]}") if layer else (full,)
+        yield _origin(full, value, origin, row, assumed, *keys) + _instead(shown, full)
     if shown is not None:
         for name, (theirs, ours) in shown.differences.items():
-            if name.startswith("recipe."):
+            if name.startswith("recipe.") and name not in told:
                 yield f"{name}: the runs shown have {theirs}, the table has {ours}"
 
 

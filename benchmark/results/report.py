@@ -69,22 +69,21 @@ def explain_cell(
     name: str,
     row: str,
     column: str,
+    chosen: Selection | None = None,
     *,
     runs_dir: Path,
     protocol: str | None = None,
-    formats: str | None = None,
 ) -> str:
     """Return all that is known of one cell: runs, overrides, options and their sources.
 
-    Raises UserError for a row or column that the table does not have, and where ``formats``
-    are asked for.
+    Raises UserError for a row or column that the table does not have or ``chosen`` leaves out.
     """
-    if formats is not None:
-        raise UserError("--explain prints text and does not go with --format")
     _check_protocol(protocol, "--protocol")
     table = load_table(name)
     wanted = table.row(row), table.column(column)
-    collected = fill(table, runs_dir, None, protocol)
+    collected = fill(table, runs_dir, chosen, protocol)
+    if (row, column) not in collected.places:
+        raise UserError(f"--only leaves out {row}, {column}, which --explain asks for")
     _warn(collected, runs_dir, table.name)
     return explain(table, *wanted, collected, runs_dir)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from benchmark.results.judge import judge
 from benchmark.results.report import collect_table, explain_cell
 from benchmark.results.terminal import show
 from benchmark.rundir import RunDir
-from benchmark.selection import Selection
+from benchmark.selection import Selection, parse_selection
 from benchmark.tables import load_table
 from benchmarks.synthetic_runs import write_runs
 from tests.results.filled import COLUMN, collected, edit, plan, runs_of, write
@@ -129,7 +130,22 @@ def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path
         (["--table", "cifar100", "--explain", "DKDD", COLUMN], "did you mean 'DKD'"),
         (["--table", "cifar100", "--explain", "DKD", "resnet56"], "unknown column 'resnet56'"),
         (["--table", "cifar100", "--explain", "DKD", COLUMN, "--protocol", "x"], "protocol 'x'"),
-        (["--table", "cifar100", "--explain", "DKD", COLUMN, "--format", "md"], "--explain"),
+        (
+            ["--table", "cifar100", "--explain", "DKD", COLUMN, "--format", "md", "--siunitx"],
+            "--explain prints text and does not go with --format, --siunitx",
+        ),
+        (
+            ["-t", "cifar100", "--explain", "DKD", COLUMN, "--also", "best", "--out", "x"],
+            "--explain prints text and does not go with --also, --out",
+        ),
+        (
+            ["--table", "cifar100", "--explain", "DKD", COLUMN, "--only", "row=KD"],
+            f"--only leaves out DKD, {COLUMN}, which --explain asks for",
+        ),
+        (
+            ["--table", "cifar100", "--explain", "DKD", COLUMN, "--only", "row=KDD"],
+            "did you mean 'KD'",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(
@@ -266,6 +282,41 @@ def test_every_value_says_where_it_comes_from(filled: Path) -> None:
     assert "recipe.lr = 0.01 (set in this column; crd_240 has 0.05)" in text
 
 
+@pytest.mark.parametrize("row", ["Teacher", "DHKD + ReviewKD"])
+def test_every_field_of_the_recipe_is_listed_as_it_is_trained(row: str, tmp_path: Path) -> None:
+    lines = explain_cell("cifar100", row, COLUMN, runs_dir=tmp_path).splitlines()
+    told = {line.split(" = ")[0]: line.split(" = ")[1] for line in lines if " = " in line}
+    run = runs_of(plan(), row)[0]
+    for name, value in run.recipe.model_dump(mode="json").items():
+        if name == "schedule":
+            for part, inner in value.items():
+                assert told[f"recipe.schedule.{part}"].startswith(f"{inner} (")
+        elif name != "device":  # the table leaves it open
+            assert told[f"recipe.{name}"].startswith(f"{value} (")
+    for method in run.methods:
+        for option, value in method.options.items():
+            assert told[f"option {method.name}.{option}"].startswith(f"{value} (")
+
+
+def test_an_explanation_honours_seeds_and_shows_what_is_asked_of_a_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, runs_of(plan(seeds="0-2"), "KD"), 70.3)  # published: 70.66
+    whole = explain_cell("cifar100", "KD", COLUMN, runs_dir=tmp_path)
+    assert "seeds: 0, 1, 2 (5 planned)" in whole
+    part = explain_cell(
+        "cifar100", "KD", COLUMN, parse_selection(["seed!=2", "row=KD"]), runs_dir=tmp_path
+    )
+    assert "seeds: 0, 1 (4 planned)" in part
+    assert "-s2-" not in part
+    (line,) = (line for line in part.splitlines() if line.strip().startswith("by last: "))
+    assert "Holm's p = 0." in line
+    assert re.search(r"underpowered \(\+\d+ seeds?\)", line)
+    words = ["--explain", "KD", COLUMN, "--seeds", "0-1", "--runs", tmp_path]
+    assert bench("collect", "-t", "cifar100", *words) == 0
+    assert "seeds: 0, 1 (2 planned)" in capsys.readouterr().out
+
+
 def test_what_other_sources_print_is_told(filled: Path) -> None:
     table = plan().table
     row, column, entry = next(
@@ -286,7 +337,7 @@ def test_overrides_and_what_is_not_shown_are_explained(tmp_path: Path) -> None:
     assert "overrides: kd.temperature = 2.0; recipe.epochs = 3" in text
     assert "option kd.temperature = 4.0 (" in text
     assert "; the runs shown have 2.0" in text
-    assert "recipe.epochs: the runs shown have 3, the table has 240" in text
+    assert "recipe.epochs = 240 (recipe crd_240); the runs shown have 3" in text
     write(tmp_path, runs_of(own, "KD")[:1])
     write(tmp_path, runs_of(own, "KD")[1:2], finished=False)
     key = runs_of(own, "KD")[1].key
