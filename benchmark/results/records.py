@@ -134,8 +134,14 @@ class RunReader:
                 self._learn(f"{self._slugs[cell]}-{cell}", cell_identity)
             slug = self._slugs[cell]
             key = f"{slug}-s{identity['seed']}-{digest(identity)}"
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{rundir.cell} does not describe a run ({error!r})") from error
+        except KeyError as error:
+            reason = f"it has no '{error.args[0]}'"
+            raise UserError(f"{rundir.cell} does not describe a run: {reason}") from error
+        except ValueError as error:
+            raise UserError(f"{rundir.cell} does not describe a run: {error}") from error
+        except (TypeError, AttributeError) as error:
+            reason = "what it holds is of another form"
+            raise UserError(f"{rundir.cell} does not describe a run: {reason}") from error
         if key != rundir.key:
             raise UserError(
                 f"{rundir.cell} describes {key}: the directory was renamed, copied or edited"
@@ -207,6 +213,11 @@ def _finished(
         return RunRecord("diverged", None, cell, seed, teacher, commit, file)
     if result.get("diverged") is not False:
         raise UserError(f"{path} is not a complete result: it does not say whether it diverged")
+    values = {(m, s): _metric(result, m, s, path) for m in METRICS for s in STATISTICS}
+    for metric in METRICS:
+        best, last = values[metric, "best"], values[metric, "last"]
+        if best < last:
+            raise UserError(f"{path}: {metric} best is {best}, which is below the last, {last}")
     held_out = result.get("val_top1")
     return RunRecord(
         "done",
@@ -217,7 +228,7 @@ def _finished(
         commit,
         file,
         None if held_out is None else _percent(held_out, "val_top1", path),
-        {(m, s): _metric(result, m, s, path) for m in METRICS for s in STATISTICS},
+        values,
     )
 
 

@@ -90,6 +90,7 @@ def with_top1(**changes: Any) -> dict[str, Any]:
         (with_top1(mean_of_last_5=100.5), "mean_of_last_5 is 100.5"),
         (with_top1(median_of_last_5=-1), "median_of_last_5 is -1"),
         ({"val_top1": float("nan")}, "val_top1 is nan"),
+        (with_top1(best=69.5), "top1 best is 69.5, which is below the last, 70.0"),
     ],
 )
 def test_a_result_that_does_not_fit_is_named_and_not_counted(
@@ -149,6 +150,26 @@ def test_an_edited_cell_is_not_what_the_name_says(first: RunDir) -> None:
     ((key, why),) = refreshed(first.root).broken()
     assert key == first.key
     assert "renamed, copied or edited" in why
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"recipe": ...}, "does not describe a run: it has no 'recipe'"),
+        ({"teacher": {}}, "does not describe a run: it has no 'source'"),
+        ({"recipe": "crd_240"}, "does not describe a run: what it holds is of another form"),
+        ({"seed": "0"}, "does not describe a run: the seed is '0'"),
+        ({"methods": [1]}, "does not describe a run: what it holds is of another form"),
+    ],
+)
+def test_a_cell_that_describes_no_run_is_told_in_a_sentence(
+    first: RunDir, changes: dict[str, Any], reason: str
+) -> None:
+    data = {**json.loads(first.cell.read_text()), **changes}
+    first.cell.write_text(json.dumps({k: v for k, v in data.items() if v is not ...}))
+    ((key, why),) = refreshed(first.root).broken()
+    assert key == first.key
+    assert why == f"{first.cell} {reason}"
 
 
 def test_a_result_without_a_cell_is_named(first: RunDir) -> None:
