@@ -22,7 +22,7 @@ def compare(
     ] = "last",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
 ) -> None:
-    """Compare two sets of runs cell by cell; exit code 1 when one changed beyond noise."""
+    """Compare two sets of runs; exit code 1 when a cell changed beyond noise or is gone from B."""
     from benchmark.results.compare import compare as run
     from benchmark.results.compare import comparison_to_json, describe_comparison
 

@@ -2,7 +2,8 @@
 
 A cell has changed when its difference is beyond noise (Holm over all cells), when a seed
 diverged on one side only, or, for a public checkpoint that is only evaluated, when its accuracy
-moved by more than arithmetic on another machine explains.
+moved by more than arithmetic on another machine explains. A cell of A that B does not have any
+more is a change too; one that B adds is not.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ class Comparison:
 
     @property
     def changed(self) -> bool:
-        """Whether any cell moved beyond noise."""
-        return any(cell.changed for cell in self.cells)
+        """Whether any cell moved beyond noise, or is gone from B."""
+        return bool(self.only_a) or any(cell.changed for cell in self.cells)
 
     def summary(self) -> str:
         """Return the one line that matters."""
@@ -88,8 +89,8 @@ class Comparison:
         same = sum(cell.identical for cell in self.cells)
         cells = "1 cell" if len(self.cells) == 1 else f"{len(self.cells)} cells"
         line = f"{cells} compared: {moved} changed beyond noise, {same} identical"
-        if self.only_a or self.only_b:
-            line += f"; {len(self.only_a)} only in A, {len(self.only_b)} only in B"
+        line += f"; {len(self.only_a)} of A gone from B" if self.only_a else ""
+        line += f"; {len(self.only_b)} only in B" if self.only_b else ""
         broken = len(self.a.problems) + len(self.b.problems)
         return line + (f"; {broken} run directories not counted" if broken else "")
 
@@ -225,7 +226,7 @@ def describe_comparison(found: Comparison) -> str:
         if cell.diverged:
             line += f"; seeds {', '.join(map(str, cell.diverged))} diverged on one side"
         lines.append(line + (f" ({cell.note})" if cell.note else ""))
-    lines += [f"only in A    {name}" for name in found.only_a]
+    lines += [f"GONE from B  {name}" for name in found.only_a]
     lines += [f"only in B    {name}" for name in found.only_b]
     for name, runs in (("A", found.a), ("B", found.b)):
         lines += [f"not counted  {name}: {problem}" for problem in runs.problems]

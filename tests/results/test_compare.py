@@ -209,7 +209,7 @@ def test_other_teachers_are_named(sets: tuple[Path, Path]) -> None:
     assert "their teachers are of different cells" in cell.note
 
 
-def test_cells_of_one_set_alone_are_named_and_change_nothing(
+def test_a_cell_that_vanishes_is_a_change_and_a_new_one_is_not(
     sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = sets
@@ -217,8 +217,15 @@ def test_cells_of_one_set_alone_are_named_and_change_nothing(
     fill(b, ("KD", "FitNet"))
     found = compare(a, b)
     assert [name.rsplit("-", 1)[0] for name in found.only_a] == ["cifar100-resnet56-resnet20-dkd"]
+    assert bench("compare", a, b) == 1
+    printed = capsys.readouterr().out
+    assert f"GONE from B  {found.only_a[0]}\n" in printed
+    assert printed.endswith("; 1 of A gone from B; 1 only in B\n")
+    assert bench("compare", a, b, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["only_a"] == list(found.only_a)
+    fill(b, ("DKD",))
     assert bench("compare", a, b) == 0
-    assert "1 only in A, 1 only in B" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("; 1 only in B\n")
 
 
 def test_what_cannot_be_counted_is_named(sets: tuple[Path, Path]) -> None:
