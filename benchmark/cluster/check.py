@@ -77,7 +77,8 @@ def check_profile(profile: Profile, resources: Resources) -> None:
     """
     nodes = read_nodes()
     check_nodes(profile, resources, nodes)
-    command = ["sbatch", "--test-only", *test_options(profile, resources), "--wrap=true"]
+    options = [*test_options(profile, resources), f"--signal=USR2@{profile.signal_seconds}"]
+    command = ["sbatch", "--test-only", *options, "--wrap=true"]
     reply = slurm.call(command)
     if reply.code == 0:
         return

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from benchmark.cluster.units import gpu_count, megabytes, minutes
 from benchmark.errors import UserError, unknown
@@ -54,6 +54,12 @@ class Resources(NamedTuple):
     mem: str
 
 
+def check_signal(seconds: int, time: str) -> None:
+    """Raise ValueError where a task would be told to end as soon as it starts."""
+    if seconds >= 60 * minutes(time):
+        raise ValueError(f"signal-seconds {seconds} is not less than time {time}")
+
+
 class Profile(Strict):
     """How this project's jobs are submitted on one cluster.
 
@@ -81,6 +87,11 @@ class Profile(Strict):
     signal_seconds: Positive = Field(90, alias="signal-seconds")
     data: Path | None = None
     runs: Path | None = None
+
+    @model_validator(mode="after")
+    def _leaves_time(self) -> Profile:
+        check_signal(self.signal_seconds, self.time)
+        return self
 
     @property
     def name(self) -> str:
@@ -172,6 +183,10 @@ def apply_caps(profile: Profile, site: Site) -> Profile:
     """
     caps = site.caps
     profile = profile.model_copy(update=_followed(profile, caps))
+    try:
+        check_signal(profile.signal_seconds, profile.time)
+    except ValueError as error:
+        raise UserError(f"profile {profile.name}: {error}, the most that is allowed") from error
     _refuse_above(profile, "time", profile.time, caps.time, minutes)
     for key in ("array_parallelism", "max_array_size", "max_jobs"):
         _refuse_above(profile, key, getattr(profile, key), getattr(caps, key), int)

@@ -17,10 +17,12 @@ from benchmark.cluster.check import check_profile, check_visible
 from benchmark.cluster.estimate import estimate
 from benchmark.cluster.profile import Profile, Resources, Site, cap_resources, load_profile
 from benchmark.cluster.profile import load_site as read_site
+from benchmark.cluster.sending import leaving_nothing, sending, sent_folders, sent_since
 from benchmark.cluster.simulation import task_limits
 from benchmark.cluster.snapshot import code_store, take_snapshot
 from benchmark.cluster.submissions import queued_packs
 from benchmark.cluster.submit import Request, dry_run, fitting, shared_directory, submit
+from benchmark.cluster.task import checkpoint_seconds
 from benchmark.cluster.units import gpu_count
 from benchmark.cluster.wait import wait_for
 from benchmark.data.sidecar import sidecar_path
@@ -53,6 +55,7 @@ class SlurmExecutor:
         self._profile = profile
         self._site = site
         self._own_tasks = 0
+        self._known: frozenset[Path] | None = None  # what had been sent when we looked
         self._request: Request | None = None
 
     @property
@@ -71,6 +74,7 @@ class SlurmExecutor:
 
     def in_flight(self, runs_dir: Path) -> dict[str, Queued]:
         """Ask squeue once for the runs that wait or run in an earlier submission, by key."""
+        self._known = sent_folders(runs_dir)
         snapshot = queue.read(time.time(), accounting=False)
         self._own_tasks = sum(len(record.tasks) for record in snapshot.queued)
         found: dict[str, Queued] = {}
@@ -86,6 +90,7 @@ class SlurmExecutor:
 
         Raises UserError where the cluster would refuse it or let it wait for ever.
         """
+        checkpoint_seconds()
         request = self._request = self._make_request(submission)
         needs = Counter(request.resources[pack["id"]] for pack in request.packs)
         for need in needs:
@@ -121,26 +126,49 @@ class SlurmExecutor:
     def start(self, submission: Submission, wait: bool) -> int:
         """Send an announced submission; with ``wait`` return when its runs have ended."""
         assert self._request is not None
-        note = check_visible(submission.runs_dir, self._profile, _reads(submission))
-        if note is not None:
-            _say(note)
-        store = code_store(submission.runs_dir)
-        shared_directory(store.parent)
-        code = take_snapshot(store)
-        request = replace(
-            self._request,
-            code=code.path,
-            environment={**self._request.environment, **code.environment},
-        )
-        sent = submit(request)
-        jobs = ", ".join(map(str, sent.jobs[:8])) + (", ..." if len(sent.jobs) > 8 else "")
-        _say(f"sent {count(len(request.packs), 'task')} as jobs {jobs}; logs: {request.folder}")
-        if not wait:
-            return 0
+        request, runs_dir = self._request, submission.runs_dir
         packs = {pack["id"] for pack in request.packs}
         keys = [run.key for pack in submission.packs if pack.id in packs for run in pack.runs]
+        store = code_store(runs_dir)
+        places = (runs_dir, runs_dir / ".submissions", store.parent, store)
+        with leaving_nothing(request.folder, places, store):
+            note = check_visible(runs_dir, self._profile, _reads(submission))
+            if note is not None:
+                _say(note)
+            with sending(runs_dir):
+                if not self._sent_meanwhile(keys, runs_dir):
+                    self._send(request, store)
+        if not wait:
+            return 0
         code_of_rest = 1 if len(packs) < len(submission.packs) else 0
         return max(code_of_rest, self.wait_for([*keys, *submission.queued], submission.runs_dir))
+
+    def _sent_meanwhile(self, keys: Iterable[str], runs_dir: Path) -> bool:
+        """Tell whether another submission sent all of these runs since we looked.
+
+        Raises UserError where it sent some of them.
+        """
+        if self._known is None:
+            return False
+        theirs = sent_since(runs_dir, self._known).intersection(keys)
+        left = set(keys) - theirs
+        if theirs and left:
+            raise UserError(
+                f"another submission of yours sent {len(theirs)} of these"
+                f" {count(len(theirs | left), 'run')} at this moment: submit again for the rest"
+            )
+        if theirs:
+            _say("another submission of yours sent these runs at this moment: nothing to send")
+        return bool(theirs)
+
+    def _send(self, request: Request, store: Path) -> None:
+        shared_directory(store.parent)
+        code = take_snapshot(store)
+        environment = {**request.environment, **code.environment}
+        sent = submit(replace(request, code=code.path, environment=environment))
+        jobs = ", ".join(map(str, sent.jobs[:8])) + (", ..." if len(sent.jobs) > 8 else "")
+        jobs = f"job{'s' * (len(sent.jobs) != 1)} {jobs}"
+        _say(f"sent {count(len(request.packs), 'task')} as {jobs}; logs: {request.folder}")
 
     def wait_for(self, keys: Iterable[str], runs_dir: Path) -> int:
         """Return when none of these runs is queued: 0 if each has its result, else 1."""

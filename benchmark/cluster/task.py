@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -146,7 +147,7 @@ def train(pack: Pack, interruption: Interruption) -> Report:
         reader=pack["reader"],
         stop=lambda: interruption.received.name if interruption.received else None,
         reporter=Lines,
-        **_checkpoint_seconds(),
+        **checkpoint_seconds(),
     )
     if not where.runs_dir.is_dir():
         raise UserError(f"the runs directory {where.runs_dir} is not visible on {os.uname()[1]}")
@@ -176,17 +177,21 @@ def report_of(outcome: Outcome) -> Report:
     )
 
 
-def _checkpoint_seconds() -> dict[str, float]:
-    """How often to save, where BENCH_CHECKPOINT_SECONDS says it; never a matter of numbers."""
+def checkpoint_seconds() -> dict[str, float]:
+    """How often to save, where BENCH_CHECKPOINT_SECONDS says it; never a matter of numbers.
+
+    Raises UserError where that is no number of seconds.
+    """
     text = os.environ.get("BENCH_CHECKPOINT_SECONDS")
     if text is None:
         return {}
     try:
-        return {"checkpoint_seconds": float(text)}
-    except ValueError as error:
-        raise UserError(
-            f"BENCH_CHECKPOINT_SECONDS is '{text}', which is no number of seconds"
-        ) from error
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"BENCH_CHECKPOINT_SECONDS is '{text}', which is no number of seconds")
+    return {"checkpoint_seconds": seconds}
 
 
 if __name__ == "__main__":

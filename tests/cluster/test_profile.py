@@ -51,6 +51,7 @@ def test_what_is_not_set_follows_the_recipe() -> None:
         ("mem: 4Q", "not an amount of memory"),
         ("gpus: -1", "not a number of GPUs"),
         ("array-parallelism: 0", "greater than or equal to 1"),
+        ("{time: '2', signal-seconds: 120}", "signal-seconds 120 is not less than time 2"),
         ("- partition", "expected a mapping"),
         ("partition: a\npartition: b", "stands twice"),
     ],
@@ -106,6 +107,8 @@ def test_time_and_memory_that_are_not_set_follow_the_caps(
         expected
     )
     assert load_profile("default", site).time == expected[0]
+    with pytest.raises(UserError, match="signal-seconds 90 is not less than time 1, the most"):
+        apply_caps(Profile(), Site(caps=Caps(time="1")))
     with pytest.raises(UserError, match="time 3-0 is more than this site allows"):
         apply_caps(Profile(time="3-0"), site)
 

@@ -81,6 +81,7 @@ def test_what_it_cannot_start_with(
 ) -> None:
     with pytest.raises(UserError, match="is not visible on"):
         train({**pack, "runs_dir": str(tmp_path / "elsewhere")}, Interruption())
-    monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", "often")
-    with pytest.raises(UserError, match="no number of seconds"):
-        train(pack, Interruption())
+    for wrong in ("often", "-1", "nan", ""):
+        monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", wrong)
+        with pytest.raises(UserError, match=f"'{wrong}', which is no number of seconds"):
+            train(pack, Interruption())

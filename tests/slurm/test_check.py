@@ -32,6 +32,7 @@ SMALL = Resources(1, "0", "100M")
         ({"qos": "gold"}, SMALL, "refuses qos 'gold'.*yours: normal"),
         ({"constraint": "h100"}, SMALL, "refuses constraint 'h100'"),
         ({"exclude": "n99"}, SMALL, "Invalid node name"),
+        ({"time": "23:00:00", "signal-seconds": 70_000}, SMALL, "Invalid --signal specification"),
         ({}, Resources(1, "5", "100M"), r"gpus 5 is more than any node.*\(4\)"),
         ({}, Resources(1, "a100:1", "100M"), "gpus a100:1 is more than any node"),
         ({}, Resources(64, "0", "100M"), "cpus-per-task 64 is more than any node"),
@@ -42,7 +43,7 @@ def test_a_profile_that_this_cluster_cannot_serve(
     cluster: Cluster, options: dict[str, Any], resources: Resources, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as error:
-        check_profile(Profile(time="01:00:00", **options), resources)
+        check_profile(Profile(**{"time": "01:00:00", **options}), resources)
     assert "\n" not in str(error.value)
     assert cluster.command("squeue", "-h") == ""
 

@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from benchmark.cluster import hold, queue, slurm
+from benchmark.cluster.slurm_executor import SlurmExecutor
 from benchmark.cluster.submit import Request, submit
 from benchmark.cluster.tag import Tag
+from benchmark.submission import Submission
+from tests.helpers import digits_plan
 from tests.slurm.conftest import Cluster, toy, until
+from tests.slurm.trainings import submit as submit_table
 
 pytestmark = pytest.mark.slurm
 
@@ -172,6 +176,50 @@ def test_what_slurm_refuses_leaves_nothing_behind(
         submit(request)
     assert not request.folder.exists()
     assert cluster.command("squeue", "-h") == ""
+
+
+def test_what_slurm_refuses_only_at_last_leaves_nothing_behind_either(
+    cluster: Cluster, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a limit is reached that sbatch --test-only knows nothing of."""
+    real_call = slurm.call
+
+    def call(command: list[str], timeout: float = 30) -> slurm.Reply:
+        refused = ["--account=nobody"] if command[:2] == ["sbatch", "--parsable"] else []
+        return real_call([*command[:2], *refused, *command[2:]], timeout)
+
+    monkeypatch.setattr(slurm, "call", call)
+    plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"])
+    with pytest.raises(slurm.SlurmError, match="Invalid account"):
+        submit_table(plan, tmp_path / "runs", digits)
+    assert not (tmp_path / "runs").exists()
+    assert cluster.command("squeue", "-h") == ""
+
+
+def test_two_submissions_at_one_moment_send_each_run_once(
+    cluster: Cluster, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"])
+    both = threading.Barrier(2)
+    announce = SlurmExecutor.announce
+
+    def together(executor: SlurmExecutor, submission: Submission) -> list[str]:
+        lines = announce(executor, submission)
+        both.wait(60)
+        return lines
+
+    monkeypatch.setattr(SlurmExecutor, "announce", together)
+    codes: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: codes.append(submit_table(plan, tmp_path / "runs", digits)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0, 0]
+    assert len(list(tmp_path.glob("runs/.submissions/*/submission.json"))) == 1
 
 
 def test_a_job_is_what_the_script_says_whatever_the_shell_exports(
