@@ -79,11 +79,15 @@ class TeacherPolicy(Strict):
 
 
 class Column(Strict):
-    """One (teacher, student) pair; ``name`` is ``teacher-student`` unless given."""
+    """One (teacher, student) pair; ``name`` is ``teacher-student`` unless given.
+
+    ``group`` heads neighbouring columns, where the paper has such heads.
+    """
 
     name: str = ""
     teacher: str
     student: str
+    group: str | None = None
     dataset: str | None = None
     recipe: dict[str, Any] = {}
 

@@ -224,6 +224,7 @@ def _column(table: Table, column: Column) -> GridColumn:
         student=column.student,
         teacher_label=table.display(column.teacher),
         student_label=table.display(column.student),
+        group=column.group or "",
         dataset=column.dataset or table.dataset,
     )
 

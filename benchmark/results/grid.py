@@ -63,7 +63,6 @@ class MarkKind(StrEnum):
 
     OVERRIDE = "override"  # the recipe or an option was overridden
     ASSUMED = "assumed"  # an option that no source states
-    DATA = "data"  # a subset or altered data
     TEACHER = "teacher"  # its teacher misses its own published value
     DIVERGED = "diverged"  # some seeds diverged
     SELECTED = "selected"  # the best of a grid

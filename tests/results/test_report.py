@@ -107,6 +107,14 @@ def test_the_same_runs_give_the_same_files_anywhere(
     )
 
 
+def test_columns_are_headed_as_in_the_paper(filled: Path, tmp_path: Path) -> None:
+    collect_table("cifar100", Selection(), runs_dir=filled, formats="tex", out=tmp_path)
+    text = (tmp_path / "cifar100.tex").read_text()
+    heads = r"\multicolumn{6}{c}{same architecture} & \multicolumn{5}{c}{different architectures}"
+    assert heads in text
+    check(text)
+
+
 def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path: Path) -> None:
     for also, parts in ((None, 0), ("best", 2)):
         collect_table(
