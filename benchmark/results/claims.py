@@ -131,7 +131,7 @@ def evaluate(claim: Claim, own: Filled, others: Mapping[str, Filled]) -> ClaimRe
         verdict = ClaimVerdict.FAILS
     else:
         verdict = ClaimVerdict.MORE_SEEDS
-    return ClaimResult(claim, verdict, "; ".join(dict.fromkeys(detail for _, detail in found)))
+    return ClaimResult(claim, verdict, " | ".join(dict.fromkeys(detail for _, detail in found)))
 
 
 def _tables(expect: Expectation, own: Filled, others: Mapping[str, Filled]) -> list[Filled]:

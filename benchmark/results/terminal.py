@@ -30,7 +30,7 @@ def show(grid: Grid, statistics: Sequence[str] | None = None, width: int | None 
     leaves = layout.leaves(grid, names)
     cells = {leaf: _column(grid, leaf) for leaf in leaves}
     heads = {leaf: _head(grid, leaf, names) for leaf in leaves}
-    stub = max((len(row.name) for row in grid.rows), default=0)
+    stub = max((len(layout.row_label(row)) for row in grid.rows), default=0)
     # Every column has a border and a blank on both sides.
     sizes = [
         3
@@ -49,7 +49,7 @@ def show(grid: Grid, statistics: Sequence[str] | None = None, width: int | None 
             for _, rows in layout.grouped(grid.rows):
                 for row in rows:
                     line = [cells[leaf][place] for leaf in block]
-                    table.add_row(row.name, *line, end_section=row is rows[-1])
+                    table.add_row(layout.row_label(row), *line, end_section=row is rows[-1])
                     place += 1
             console.print(table)
         for note in _notes(grid):

@@ -20,7 +20,8 @@ from benchmark.results.index import STATISTICS
 from benchmark.results.judge import judge
 from benchmark.results.judged import judged_grid
 from benchmark.results.render import json as json_renderer
-from benchmark.results.render import markdown
+from benchmark.results.render import latex, markdown
+from benchmark.results.terminal import show
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from benchmark.selection import parse_selection
@@ -668,6 +669,8 @@ def test_a_rows_own_student_is_shown_and_judged_as_such(tmp_path: Path) -> None:
     (small,) = (row for row in deit.rows if row.name == "Our Method (small)")
     assert dict(small.info)["student"] == "DeiT-S"
     assert "DeiT-S" in markdown.render(deit).split("Our Method (small)")[1].split("\n")[0]
+    for text in (latex.render(deit, ("side_by_side",)), show(deit, width=100)):
+        assert "Our Method (small) (student DeiT-S)" in text
 
 
 @pytest.mark.parametrize(("table", "honest"), [("cifar100", False), ("imagenet", True)])

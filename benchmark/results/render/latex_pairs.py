@@ -94,7 +94,7 @@ def _band(
     for i, (_, rows) in enumerate(layout.grouped(_rows(grid))):
         lines += [r"\addlinespace"] if i else []
         for row in rows:
-            fields = [escape(row.name) + superscript(marks.row_letters(row.name))]
+            fields = [escape(layout.row_label(row)) + superscript(marks.row_letters(row.name))]
             for column, metric in band:
                 fields += _fields(grid, row, column, metric, further, marks)
             lines.append(row_of([*fields, *[""] * blank]))

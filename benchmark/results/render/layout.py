@@ -34,7 +34,7 @@ LEGEND = {
     Verdict.REPRODUCED: "the interval of the difference lies within {margin:g} points",
     Verdict.ABOVE: "higher than published beyond noise, Holm-corrected over the table",
     Verdict.BELOW: "lower than published beyond noise, Holm-corrected over the table",
-    Verdict.UNDERPOWERED: "none of these: the interval is not within the margin, and after Holm's "
+    Verdict.UNDERPOWERED: "undecided: the interval is not within the margin, and after Holm's "
     "correction over all cells zero is not excluded, even where one interval alone excludes it; "
     "+k: so many further seeds would settle it if the means stay",
     Verdict.DIVERGED: "the finished seeds would reproduce it, but at least one diverged",
@@ -117,6 +117,13 @@ def stub_fields(grid: Grid, row: GridRow, *, first: bool) -> list[str]:
     values = dict(row.info)
     group = [row.group if first else ""] if any(r.group for r in grid.rows) else []
     return [*group, row.name, *(values.get(name, "") for name in info_names(grid))]
+
+
+def row_label(row: GridRow) -> str:
+    """Return a row's name where no text columns stand beside: with networks of its own."""
+    info = dict(row.info)
+    own = [f"{n} {info[n]}" for n in ("teacher", "student") if getattr(row, n) and n in info]
+    return f"{row.name} ({', '.join(own)})" if own else row.name
 
 
 def best(grid: Grid, leaf: Leaf) -> frozenset[str]:
