@@ -84,7 +84,7 @@ def show_everybody(table: str | None, *, watch: bool, as_json: bool) -> None:
 
 def _warnings(answer: queue_cache.Answer) -> list[str]:
     warnings = [answer.warning] if answer.warning else []
-    if not answer.snapshot.accounting:
+    if answer.snapshot.silent:
         warnings.append("no answer from sacct: what has ended is not known")
     return warnings
 

@@ -119,7 +119,7 @@ def ask(
     except slurm.SlurmError as error:
         return None, (f"{error}; shown is what the files say",), str(error)
     warnings = [answer.warning] if answer.warning else []
-    if not answer.snapshot.accounting:
+    if answer.snapshot.silent:
         warnings.append("no answer from sacct: how tasks ended is known from their files alone")
     return answer.snapshot, tuple(warnings), answer.warning or ""
 

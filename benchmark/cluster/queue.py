@@ -117,12 +117,22 @@ class TaskState(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The queue at one moment. ``accounting`` is False where sacct could not be asked."""
+    """The queue at one moment.
+
+    ``accounting`` is False where sacct could not be asked; ``disabled``: since this cluster
+    keeps no accounts, so that squeue is all there is to know.
+    """
 
     queued: tuple[Queued, ...]
     ended: dict[tuple[int, int], Ended] = field(default_factory=dict)
     taken: float = 0.0
     accounting: bool = True
+    disabled: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is accounting, but no answer from it."""
+        return not self.accounting and not self.disabled
 
     @cached_property
     def by_job(self) -> dict[int, tuple[Queued, ...]]:
@@ -160,11 +170,16 @@ class Snapshot:
 
 
 class RawQueue(NamedTuple):
-    """The texts of squeue and sacct (None where there is no slurmdbd), as a cache keeps them."""
+    """The texts of squeue and sacct, as a cache keeps them.
+
+    ``sacct``: None where it was not asked, or gave no answer; ``disabled``: since this cluster
+    has no accounting.
+    """
 
     squeue: str
     sacct: str | None
     taken: float
+    disabled: bool = False
 
 
 def read_raw(
@@ -183,11 +198,16 @@ def read_raw(
     fields = ",".join(name + ":" + _SEPARATOR for name in _SQUEUE)
     whose = "--all" if all_users else "--me"
     waiting = slurm.ask(["squeue", "--noheader", whose, f"--Format={fields}"], timeout)
-    past = _ask_sacct(since, names, all_users, timeout) if accounting else None
-    return RawQueue(waiting, past, time.time())
+    past, disabled = None, False
+    if accounting:
+        past, disabled = _ask_sacct(since, names, all_users, timeout)
+    return RawQueue(waiting, past, time.time(), disabled)
 
 
-def _ask_sacct(since: float, names: Iterable[str], all_users: bool, timeout: float) -> str | None:
+def _ask_sacct(
+    since: float, names: Iterable[str], all_users: bool, timeout: float
+) -> tuple[str | None, bool]:
+    """Return sacct's answer, None where it gave none, and whether accounting is disabled."""
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates"]
     command += [f"--delimiter={_SEPARATOR}", f"--starttime={start}", f"--format={','.join(_SACCT)}"]
@@ -197,11 +217,13 @@ def _ask_sacct(since: float, names: Iterable[str], all_users: bool, timeout: flo
         command.append(f"--name={','.join(sorted(set(names)))}")
     reply = slurm.call(command, timeout)
     if reply.code == 0:
-        return reply.out
-    failure = slurm.error(command, reply)
+        return reply.out, False
     # A cluster without slurmdbd says so without asking anybody.
-    if isinstance(failure, slurm.SlurmUnreachableError) or _NO_ACCOUNTING in reply.err:
-        return None
+    if _NO_ACCOUNTING in reply.err:
+        return None, True
+    failure = slurm.error(command, reply)
+    if isinstance(failure, slurm.SlurmUnreachableError):
+        return None, False
     raise failure
 
 
@@ -212,6 +234,7 @@ def parse(raw: RawQueue) -> Snapshot:
         ended=_parse_sacct(raw.sacct or ""),
         taken=raw.taken,
         accounting=raw.sacct is not None,
+        disabled=raw.disabled,
     )
 
 

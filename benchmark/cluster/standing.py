@@ -99,7 +99,7 @@ def _not_living(vitals: Vitals, work: Work, asked: bool, noted: str) -> Standing
         ended = work.state.detail
         if ended == "CANCELLED":
             return Standing("stopped", "cancelled with scancel")
-        if ended == "COMPLETED":
+        if ended in ("COMPLETED", ""):
             return Standing("stopped", "its task ended without a result")
         return Standing("failed", f"Slurm ended its task: {ended}")
     if work.in_slurm and vitals.state == "missing":

@@ -33,13 +33,18 @@ class SentPack(NamedTuple):
 
 
 class SentArray(NamedTuple):
-    """One array of a submission; ``job`` is None where Slurm's answer was lost."""
+    """One array of a submission.
+
+    ``job`` is None where Slurm's answer was lost. ``sent``: when the submission was noted last,
+    seconds since 1970.
+    """
 
     folder: Path
     table: str
     number: int
     nonce: str
     job: int | None
+    sent: float = 0.0
 
     def in_queue(self, snapshot: Snapshot) -> SentArray:
         """Return the array with its job looked up by its nonce where the answer was lost."""
@@ -139,10 +144,11 @@ def _folders(runs_dir: Path) -> list[Path]:
 
 def _arrays(folder: Path) -> list[SentArray]:
     # A folder without this file belongs to another executor, or is being written.
-    with contextlib.suppress(UserError, KeyError, TypeError):
-        data = read_json(folder / "submission.json", SCHEMA)
+    with contextlib.suppress(UserError, KeyError, TypeError, OSError):
+        path = folder / "submission.json"
+        data, sent = read_json(path, SCHEMA), path.stat().st_mtime
         return [
-            SentArray(folder, data["table"], number, array["nonce"], array["job"])
+            SentArray(folder, data["table"], number, array["nonce"], array["job"], sent)
             for number, array in enumerate(data["arrays"])
         ]
     return []

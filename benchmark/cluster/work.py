@@ -107,12 +107,18 @@ def in_queue(works: Iterable[Work], snapshot: Snapshot) -> list[Work]:
         assert work.array is not None
         job = work.job if work.job is not None else work.array.in_queue(snapshot).job
         place = (job, work.number) if job is not None else None
+        newer = work.array.sent > snapshot.taken
         if place is not None and place in queued:
             record, state = queued[place]
             work = work._replace(job=job, state=state, start=record.start, gpus=record.gpus)
         elif place is not None and place in snapshot.ended:
             # Where sacct still shows it as open it has only just left the queue.
             work = work._replace(job=job, state=snapshot.task(*place))
+        elif newer:
+            work = work._replace(state=TaskState("waiting"))
+        elif place is not None and snapshot.disabled:
+            # Without accounting squeue is all there is, and it shows whatever has not ended.
+            work = work._replace(job=job, state=TaskState("ended"))
         found.append(work)
     return found
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,10 +216,30 @@ def test_without_slurmdbd_what_ended_is_known_from_files(
 ) -> None:
     submitted.in_slurm(tmp_path, digits, _packs(students[:6]), 96)
     failed(tmp_path, students[0], "no data")
-    slurm_says({**RECORDED, "sacct": None})
+    slurm_says({**RECORDED, "sacct": None, "taken": time.time()})
     status = read_status(tmp_path, digits)
     assert dict(status.tables[0].runs) == {"failed": 1, "unknown": 2, "queued": 1, "running": 2}
     assert "no answer from sacct" in status.warnings[0]
+
+
+def test_without_any_accounting_what_left_the_queue_has_ended(
+    tmp_path: Path, digits: Path, students: list[Run], slurm_says: Ask
+) -> None:
+    """Then squeue is all there is to know, and no warning is due each time."""
+    submitted.in_slurm(tmp_path, digits, _packs(students[:6]), 96)
+    failed(tmp_path, students[0], "no data")
+    slurm_says({**RECORDED, "sacct": None, "disabled": True, "taken": time.time()})
+    status = read_status(tmp_path, digits)
+    assert dict(status.tables[0].runs) == {"failed": 1, "stopped": 2, "queued": 1, "running": 2}
+    assert status.warnings == ()
+
+
+def test_what_is_newer_than_the_answer_is_queued(
+    tmp_path: Path, digits: Path, students: list[Run], slurm_says: Ask
+) -> None:
+    slurm_says({**RECORDED, "taken": time.time() - 20})
+    submitted.in_slurm(tmp_path, digits, _packs(students[:2]), 197)
+    assert dict(_one(tmp_path, digits).runs) == {"queued": 2}
 
 
 def test_an_unknown_table_is_named_with_the_nearest(tmp_path: Path, digits: Path) -> None:

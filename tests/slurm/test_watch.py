@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +33,7 @@ from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from benchmark.submission import new_submission
 from tests.helpers import digits_plan
-from tests.slurm.conftest import Cluster, toy, until
+from tests.slurm.conftest import DEVCLUSTER, Cluster, toy, until
 from tests.slurm.trainings import executor
 from tests.slurm.trainings import submit as submit_table
 
@@ -164,6 +166,36 @@ def test_what_starts_in_a_paused_submission_holds_itself(
     assert not list(tmp_path.glob("*.result.json"))
     resume(runs_dir, None)
     until(lambda: len(list(tmp_path.glob("*.result.json"))) == 2, "both to run")
+
+
+@pytest.fixture
+def without_accounting(cluster: Cluster) -> Iterator[Cluster]:
+    """A second cluster, of one node and with no slurmdbd."""
+    root = cluster.root.with_name(f"{cluster.root.name}-plain")
+    plain = Cluster(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCOUNTING", "no")
+        patch.setenv("NODES", "1")
+        patch.setenv("SLURM_CONF", str(root / "etc" / "slurm.conf"))
+        plain.up()
+        yield plain
+    subprocess.run([str(DEVCLUSTER / "down.sh"), str(root)], check=True, timeout=60)
+    shutil.rmtree(root)
+
+
+def test_a_cluster_without_accounting(
+    without_accounting: Cluster, send: Send, runs_dir: Path, digits: Path, students: list[Run]
+) -> None:
+    sent = send(students[:2], **{"array-parallelism": 1})
+    first, second = sent.tasks.values()
+    until(lambda: without_accounting.state(first) == "RUNNING", "a task to run")
+    without_accounting.command("scancel", second)
+    until(lambda: not without_accounting.state(second), "the other to leave the queue")
+    status = read_status(runs_dir, digits)
+    assert status.warnings == ()
+    assert dict(status.tables[0].runs) == {"running": 1, "stopped": 1}
+    lines, _ = retry(runs_dir, None, failed=True, cancelled=False, dry_run=True)
+    assert "digits: 1 run would go to slurm" in lines
 
 
 def test_while_slurmctld_is_stopped_its_last_answer_is_shown(
