@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from benchmark.matrix import Slot
+from benchmark.published import ExpectedMiss
 from benchmark.results.assign import Expected, Group, Place, assign, describe, expect, selected
 from benchmark.results.choose import Choice, choose, live_states, progress
 from benchmark.results.grid import (
@@ -30,7 +31,7 @@ from benchmark.results.queued import queued_runs
 from benchmark.results.records import signature
 from benchmark.runs import Run
 from benchmark.selection import Selection
-from benchmark.spec import Column, ExpectedMiss, Row, Table
+from benchmark.spec import Column, Row, Table
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Collected:
     """A filled grid before it is judged, which runs stand behind it, and what is not counted.
 
     The grid is of the whole table, since verdicts, claims and ranks are; ``places`` are those
-    that shall be shown (:func:`benchmark.results.grid.restricted`). ``live``: what is known of
+    that shall be shown (:func:`benchmark.results.judged.restricted`). ``live``: what is known of
     runs without a result, by key; ``problems``: a line for each
     run directory that cannot be counted; ``foreign``: how many entries are no runs at all.
     """

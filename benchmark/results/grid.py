@@ -8,14 +8,14 @@ Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
+from benchmark.published import Claim, ExpectedMiss, Published, UnstatedN
 from benchmark.results.statistics import mean_std, t_interval
-from benchmark.spec import Claim, ExpectedMiss, Published, UnstatedN
 
 RowKind = Literal["teacher", "student", "method", "reference"]
 
@@ -369,38 +369,6 @@ class Grid:
     def has_published(self) -> bool:
         """Whether any cell has a published value."""
         return any(cell.published_value is not None for cell in self.cells.values())
-
-
-def restricted(grid: Grid, places: Collection[tuple[str, str]]) -> Grid:
-    """Return a judged grid with some (row, column) alone; what is said of them stays as it is.
-
-    Claims and ranks still speak of all columns; those of rows that are not shown are left out.
-    """
-    cells = {key: cell for key, cell in grid.cells.items() if key[:2] in places}
-    rows = tuple(r for r in grid.rows if any(key[0] == r.name for key in cells))
-    columns = tuple(c for c in grid.columns if any(key[1] == c.name for key in cells))
-    names = {row.name for row in rows}
-    ranks = (
-        replace(
-            ranking,
-            average=tuple(item for item in ranking.average if item[0] in names),
-            left_out=tuple(row for row in ranking.left_out if row in names),
-        )
-        for ranking in grid.ranks
-    )
-    return replace(
-        grid,
-        rows=rows,
-        columns=columns,
-        cells=cells,
-        ranks=tuple(ranking for ranking in ranks if ranking.average),
-        claims=tuple(claim for claim in grid.claims if _rows(claim) <= names),
-        claim_results=tuple(r for r in grid.claim_results if _rows(r.claim) <= names),
-    )
-
-
-def _rows(claim: Claim) -> set[str]:
-    return {name for expect in claim.expect for name in (expect.row, *expect.than)}
 
 
 def as_shown(accuracy: float, show_as: Literal["accuracy", "error"]) -> float:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmark.published import Published
 from benchmark.results.claims import Filled, evaluate
 from benchmark.results.grid import (
     CellKey,
@@ -39,7 +40,6 @@ from benchmark.results.statistics import (
     selection_bias,
     side,
 )
-from benchmark.spec import Published
 
 MISSES = (Verdict.ABOVE, Verdict.BELOW, Verdict.DIVERGED, Verdict.EXPECTED_MISS)
 

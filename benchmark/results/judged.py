@@ -6,12 +6,13 @@ also says what could not be counted, from :func:`fill`. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmark.published import Claim
 from benchmark.results.collect import Collected, collect
-from benchmark.results.grid import Grid, restricted
+from benchmark.results.grid import Grid
 from benchmark.results.index import RunIndex
 from benchmark.results.judge import judge
 from benchmark.selection import Selection
@@ -59,3 +60,35 @@ def _further(
             other.row(row)  # raises where a claim names a row that is not there
         if other is not table:
             yield collect(other, index, seeds, protocol).grid
+
+
+def restricted(grid: Grid, places: Collection[tuple[str, str]]) -> Grid:
+    """Return a judged grid with some (row, column) alone; what is said of them stays as it is.
+
+    Claims and ranks still speak of all columns; those of rows that are not shown are left out.
+    """
+    cells = {key: cell for key, cell in grid.cells.items() if key[:2] in places}
+    rows = tuple(r for r in grid.rows if any(key[0] == r.name for key in cells))
+    columns = tuple(c for c in grid.columns if any(key[1] == c.name for key in cells))
+    names = {row.name for row in rows}
+    ranks = (
+        replace(
+            ranking,
+            average=tuple(item for item in ranking.average if item[0] in names),
+            left_out=tuple(row for row in ranking.left_out if row in names),
+        )
+        for ranking in grid.ranks
+    )
+    return replace(
+        grid,
+        rows=rows,
+        columns=columns,
+        cells=cells,
+        ranks=tuple(ranking for ranking in ranks if ranking.average),
+        claims=tuple(claim for claim in grid.claims if _rows(claim) <= names),
+        claim_results=tuple(r for r in grid.claim_results if _rows(r.claim) <= names),
+    )
+
+
+def _rows(claim: Claim) -> set[str]:
+    return {name for expect in claim.expect for name in (expect.row, *expect.than)}

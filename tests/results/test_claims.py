@@ -10,13 +10,13 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
+from benchmark.published import Claim, Expectation
 from benchmark.results.claims import compare_cells
 from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell, Selection, State
 from benchmark.results.judge import judge
 from benchmark.results.priors import GENERAL
 from benchmark.results.ranks import friedman, nemenyi, rank, rank_rows
 from benchmark.results.render.layout import rank_words
-from benchmark.spec import Claim, Expectation
 from tests.results.grids import claim, measured, small, wide, with_cell
 
 LOW, MIDDLE, HIGH = [70.0, 70.1, 69.9], [70.1, 70.2, 69.9], [72.0, 72.1, 71.9]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.spec import Published, Table
+from benchmark.published import Published
+from benchmark.spec import Table
 from benchmark.tables import PACKAGED
 from tests.tables import papers
 from tests.tables.papers import ALL_TABLES, Cell, packaged

@@ -10,9 +10,10 @@ import pytest
 
 from benchmark.matrix import Context, make_plan
 from benchmark.methods.catalog import method_info
+from benchmark.published import Expectation
 from benchmark.recipe import Recipe
 from benchmark.selection import Selection
-from benchmark.spec import Expectation, Table
+from benchmark.spec import Table
 from tests.tables import papers
 from tests.tables.papers import ALL_TABLES, packaged
 
