@@ -706,6 +706,7 @@ def test_the_known_miss_of_dkd_is_found_among_reproduced_cells(tmp_path: Path) -
             exact = dict.fromkeys(STATISTICS, value)
             edit(path, metrics={m: {**result["metrics"][m], **exact} for m in ("top1", "top5")})
     grid = judged_grid("cifar100", tmp_path)
+    assert "counts as 3 runs: the fewest" in markdown.render(grid)
     compared = {key: cell for key, cell in grid.cells.items() if cell.comparisons}
     assert len(compared) == 130
     assert compared.pop((*miss, "top1")).verdict is Verdict.EXPECTED_MISS

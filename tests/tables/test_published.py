@@ -185,3 +185,27 @@ def test_mdistiller_spreads_are_in_the_facts(facts: Path) -> None:
     for (row, column, _), entry in entries(packaged("cifar100-mdistiller")).items():
         if entry.std is not None:
             assert entry.std == known[row, column], (row, column)
+
+
+@pytest.mark.parametrize("name", ALL_TABLES)
+def test_an_unstated_number_of_runs_is_more_than_one_only_where_sources_suggest_it(
+    name: str,
+) -> None:
+    stated = packaged(name).unstated_n
+    crd = {"cifar100", "cifar100-crd", "cifar100-mdistiller", "cifar100-projector"}
+    assert stated.runs == (3 if name in crd else 1)
+    assert bool(stated.note) == (name in crd)
+    if name in crd:  # no source with a stated number has fewer
+        counts = [entry.n for entry in entries(packaged(name)).values() if entry.n]
+        assert min(counts, default=3) == 3
+
+
+@pytest.mark.parametrize("name", ALL_TABLES)
+def test_what_comes_out_instead_is_what_the_reason_says(name: str) -> None:
+    table = packaged(name)
+    for miss in table.expected_misses:
+        entry = table.published_value(miss.row, miss.column, miss.metric)
+        assert entry is not None
+        assert miss.value != entry.value
+        assert f"{miss.value:.2f}" in miss.reason or f"{miss.value:g}" in miss.reason
+        assert (table.show_as == "error") == (miss.value < 50)
