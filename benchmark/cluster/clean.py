@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from benchmark.cluster.look import Seen, look
 from benchmark.cluster.snapshot import code_store
-from benchmark.cluster.submissions import code_in_use
+from benchmark.cluster.submissions import code_in_use, note_cleaned
 from benchmark.cluster.wanted import table_name
 from benchmark.cluster.work import submitted_tables
 from benchmark.errors import UserError
@@ -51,6 +51,8 @@ def clean(
     ended = list(submissions(seen, older_than))
     found = [*checkpoints(runs_dir, seen, drops), *ended]
     found += code_copies(runs_dir, {item.path for item in ended}, older_than)
+    if not dry_run:
+        _note(runs_dir, seen, {item.path for item in ended})
     problems = [] if dry_run else [text for item in found if (text := _remove(item.path))]
     verb = "would remove" if dry_run else "removed"
     lines = [f"warning: {text}" for text in (*seen.warnings, *problems)]
@@ -104,6 +106,17 @@ def code_copies(runs_dir: Path, gone: Container[Path], older_than: float) -> Ite
         age = (time.time() - path.stat().st_mtime) / 86400
         if path not in used and age >= older_than:
             yield Removable(path, "copies of code", *_occupied(path))
+
+
+def _note(runs_dir: Path, seen: Seen, gone: Container[Path]) -> None:
+    """Note what removed submissions trained, so that status still knows the table of each run."""
+    tables: dict[str, dict[str, str]] = {}
+    for work in seen.packs:
+        if work.folder in gone:
+            cells = dict(zip(work.keys, work.cells, strict=False))
+            tables.setdefault(work.table, {}).update(cells)
+    for table, runs in tables.items():
+        note_cleaned(runs_dir, table, runs)
 
 
 def _occupied(folder: Path) -> tuple[int, int]:

@@ -6,7 +6,7 @@ in between. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from benchmark.cluster import hold, queue_cache, slurm
 from benchmark.cluster.queue import Snapshot
 from benchmark.cluster.standing import Standing, stand
-from benchmark.cluster.submissions import sent_arrays
+from benchmark.cluster.submissions import cleaned_runs, sent_arrays
 from benchmark.cluster.tag import Tag
 from benchmark.cluster.vitals import MISSING, Vitals, existing, read_vitals
 from benchmark.cluster.work import Work, cells_of, in_queue, latest, local_work, slurm_work
@@ -60,14 +60,14 @@ class Seen:
 
 def look(
     runs_dir: Path,
-    wanted: Wanted | None = None,
+    wanted: Collection[Wanted] = (),
     table: str | None = None,
     max_age: float = 0.0,
     insist: bool = False,
 ) -> Seen:
     """Look at one table's runs, or at all.
 
-    ``wanted``: what a table's plan holds, without which nothing can be missing. ``max_age``:
+    ``wanted``: what the tables' plans hold, without which nothing can be missing. ``max_age``:
     how many seconds old the queue may be; ``insist``: see queue_cache.read. Raises UserError
     where the runs directory cannot be read; a Slurm that does not answer is a warning.
     """
@@ -75,7 +75,13 @@ def look(
     local = [work for work in local_work(runs_dir) if table in (None, work.table)]
     sent = [work for work in slurm_work(runs_dir) if table in (None, work.table)]
     keys = {key for work in (*local, *sent) for key in work.keys}
-    keys.update(wanted.cells if wanted else ())
+    keys.update(key for plan in wanted for key in plan.cells)
+    cleaned = {
+        name: {key: cell for key, cell in runs.items() if key in there}
+        for name, runs in cleaned_runs(runs_dir).items()
+        if table in (None, name)
+    }
+    keys.update(key for runs in cleaned.values() for key in runs)
     others = [] if table is not None else sorted(there - keys)
     others = [key for key in others if RunDir(runs_dir, key).cell.exists()]
     keys.update(others)
@@ -94,8 +100,8 @@ def look(
         vitals=vitals,
         standings=standings,
         works=works,
-        cells={**cells_of(packs), **(wanted.cells if wanted else {})},
-        tables=_by_table(packs, wanted, others),
+        cells=_cells(packs, wanted, cleaned),
+        tables=_by_table(packs, wanted, cleaned, others),
         packs=packs,
         snapshot=snapshot,
         warnings=warnings,
@@ -145,12 +151,27 @@ def _stand_all(
     return found
 
 
+def _cells(
+    packs: Iterable[Work], wanted: Iterable[Wanted], cleaned: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    found = {key: cell for runs in cleaned.values() for key, cell in runs.items()}
+    found.update(cells_of(packs))
+    for plan in wanted:
+        found.update(plan.cells)
+    return found
+
+
 def _by_table(
-    packs: Iterable[Work], wanted: Wanted | None, others: list[str]
+    packs: Iterable[Work],
+    wanted: Iterable[Wanted],
+    cleaned: Mapping[str, Mapping[str, str]],
+    others: list[str],
 ) -> dict[str, tuple[str, ...]]:
     found: dict[str, dict[str, None]] = {}
-    if wanted is not None:
-        found[wanted.table] = dict.fromkeys(wanted.cells)
+    for plan in wanted:
+        found[plan.table] = dict.fromkeys(plan.cells)
+    for name, runs in cleaned.items():
+        found.setdefault(name, {}).update(dict.fromkeys(runs))
     for work in packs:
         found.setdefault(work.table, {}).update(dict.fromkeys(work.keys))
     ordered = {name: tuple(keys) for name, keys in sorted(found.items())}

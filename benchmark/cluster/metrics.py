@@ -24,7 +24,7 @@ class TableMetrics:
     ``cells``: the number of cells by state. ``gpu_hours``: used so far, lost work included.
     ``images_per_second``: the sum over what runs now. ``heartbeat_age``: the oldest sign of
     life of a run that is running, in seconds, None where nothing runs. ``restarts``: how often
-    runs were started again.
+    runs were started again. ``planned``: whether it is known which cells are missing.
     """
 
     table: str
@@ -33,6 +33,7 @@ class TableMetrics:
     images_per_second: float = 0.0
     heartbeat_age: float | None = None
     restarts: int = 0
+    planned: bool = True
 
 
 def metrics_text(tables: Iterable[TableMetrics], refreshed: float) -> str:
@@ -53,7 +54,8 @@ def metrics_text(tables: Iterable[TableMetrics], refreshed: float) -> str:
     for table in tables:
         # States without cells are written as 0, so that a graph does not keep the last number.
         for state in (*STATES, *sorted(set(table.cells) - set(STATES))):
-            cells.labels(table.table, state).set(table.cells.get(state, 0))
+            if state != "missing" or table.planned or table.cells.get(state):
+                cells.labels(table.table, state).set(table.cells.get(state, 0))
         hours.labels(table.table).set(table.gpu_hours)
         speed.labels(table.table).set(table.images_per_second)
         restarts.labels(table.table).set(table.restarts)

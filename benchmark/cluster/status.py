@@ -36,7 +36,8 @@ class TableStatus:
     reason; ``held``: runs that are held, by the reason. ``hours``, ``gpu_hours``: of tasks so
     far, lost work included where sacct knows it; ``..._left``: of what runs and waits, None
     where nothing was measured yet. ``ends``: seconds since 1970. ``changed``: runs that were
-    submitted with other settings than the table's own.
+    submitted with other settings than the table's own. ``planned``: whether it is known what
+    the table holds; where it is not, nothing can be told to be missing.
     """
 
     table: str
@@ -53,6 +54,7 @@ class TableStatus:
     heartbeat_age: float | None = None
     restarts: int = 0
     changed: int = 0
+    planned: bool = False
     failures: tuple[Group, ...] = ()
     stopped: tuple[Group, ...] = ()
     stuck: tuple[Silent, ...] = ()
@@ -64,6 +66,7 @@ class TableStatus:
         return TableMetrics(
             table=self.table,
             cells=self.cells,
+            planned=self.planned,
             gpu_hours=self.gpu_hours,
             images_per_second=self.images_per_second,
             heartbeat_age=self.heartbeat_age,
@@ -71,12 +74,15 @@ class TableStatus:
         )
 
 
-def summarise(seen: Seen, wanted: Wanted | None = None) -> list[TableStatus]:
+def summarise(seen: Seen, wanted: Iterable[Wanted] = ()) -> list[TableStatus]:
     """Return how each table stands that was looked at."""
-    return [_table(name, keys, seen, wanted) for name, keys in seen.tables.items()]
+    plans = {plan.table: plan.cells for plan in wanted}
+    return [_table(name, keys, seen, plans.get(name)) for name, keys in seen.tables.items()]
 
 
-def _table(name: str, keys: tuple[str, ...], seen: Seen, wanted: Wanted | None) -> TableStatus:
+def _table(
+    name: str, keys: tuple[str, ...], seen: Seen, planned: Mapping[str, str] | None
+) -> TableStatus:
     standings = {key: seen.standings[key] for key in keys}
     vitals = {key: seen.vitals.get(key, MISSING) for key in keys}
     running = [key for key in keys if standings[key].name == "running"]
@@ -85,7 +91,6 @@ def _table(name: str, keys: tuple[str, ...], seen: Seen, wanted: Wanted | None) 
     seconds, gpu_seconds = _used(name, keys, vitals, seen)
     left = _left(running, standings, vitals, seen)
     gpus = _gpus_a_task(keys, vitals, seen)
-    planned = wanted.cells if wanted is not None and wanted.table == name else None
     return TableStatus(
         table=name,
         cells=_cells(keys, standings, vitals, seen.cells),
@@ -100,6 +105,7 @@ def _table(name: str, keys: tuple[str, ...], seen: Seen, wanted: Wanted | None) 
         images_per_second=sum(speeds),
         heartbeat_age=max(beats, default=None),
         restarts=sum(v.restarts for v in vitals.values()),
+        planned=planned is not None,
         changed=0 if planned is None else sum(key not in planned for key in keys),
         failures=group(_ended(standings, "failed", seen)),
         stopped=group(_ended(standings, "stopped", seen)),

@@ -75,7 +75,8 @@ def shorten(line: str, width: int) -> str:
 
 
 def _table(table: TableStatus) -> Iterator[str]:
-    states = [s for s in _STATES if s in _ALWAYS or table.runs.get(s)]
+    always = _ALWAYS if table.planned else tuple(s for s in _ALWAYS if s != "missing")
+    states = [s for s in _STATES if s in always or table.runs.get(s)]
     columns = [max(7, len(s)) + 2 for s in states]
     yield table.table + "".join(
         f"{s:>{w}}" for s, w in _from(states, columns, len(table.table), _LABEL)
@@ -198,8 +199,8 @@ def to_json(status: Status) -> dict[str, Any]:
 def _table_json(table: TableStatus) -> dict[str, Any]:
     return {
         "table": table.table,
-        "cells": _counts(table.cells),
-        "runs": _counts(table.runs),
+        "cells": _counts(table.cells, table.planned),
+        "runs": _counts(table.runs, table.planned),
         "requeued": dict(table.requeued),
         "held": dict(table.held),
         "gpu_hours": {"used": table.gpu_hours, "left": table.gpu_hours_left},
@@ -216,8 +217,11 @@ def _table_json(table: TableStatus) -> dict[str, Any]:
     }
 
 
-def _counts(counts: Mapping[str, int]) -> dict[str, int]:
-    return {state: counts.get(state, 0) for state in _STATES}
+def _counts(counts: Mapping[str, int], planned: bool) -> dict[str, int | None]:
+    found: dict[str, int | None] = {state: counts.get(state, 0) for state in _STATES}
+    if not planned and not found["missing"]:
+        found["missing"] = None  # nobody knows
+    return found
 
 
 def _group_json(found: Group) -> dict[str, Any]:

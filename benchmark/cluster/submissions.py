@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.cluster import slurm
 from benchmark.cluster.queue import Snapshot, TaskState
 from benchmark.errors import UserError
-from benchmark.files import read_json, write_text
+from benchmark.files import read_json, write_json, write_text
 
 SCHEMA = 1
 
@@ -128,6 +129,29 @@ def code_in_use(runs_dir: Path, without: Container[Path] = ()) -> set[Path] | No
         except (UserError, KeyError, TypeError):
             return None
     return found
+
+
+def cleaned_runs(runs_dir: Path) -> dict[str, dict[str, str]]:
+    """Return the finished runs of the user's submissions that were removed, by table.
+
+    Each run with its cell; none where nothing was removed or the list cannot be read.
+    """
+    try:
+        tables = read_json(_cleaned(runs_dir), SCHEMA)["tables"]
+        return {str(name): dict(runs) for name, runs in tables.items()}
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def note_cleaned(runs_dir: Path, table: str, runs: Mapping[str, str]) -> None:
+    """Note finished runs, and their cells, before their submission is removed."""
+    known = cleaned_runs(runs_dir)
+    known[table] = {**known.get(table, {}), **runs}
+    write_json(_cleaned(runs_dir), {"schema": SCHEMA, "tables": known})
+
+
+def _cleaned(runs_dir: Path) -> Path:
+    return runs_dir / ".submissions" / f"cleaned-{slurm.user()}.json"
 
 
 def _folders(runs_dir: Path) -> list[Path]:

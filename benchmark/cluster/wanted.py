@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
 from benchmark.cluster.look import Wanted
 from benchmark.cluster.machine import default_device
+from benchmark.cluster.submissions import cleaned_runs
+from benchmark.cluster.work import local_work, slurm_work
 from benchmark.errors import UserError
 from benchmark.matrix import Context, Plan, make_plan
 from benchmark.selection import Selection
-from benchmark.tables import load_table
+from benchmark.tables import load_table, table_files
 
 DEVICES = ("cuda", "cpu")
 
@@ -29,6 +32,24 @@ def wanted_runs(name: str, data_dir: Path, known: Collection[str]) -> Wanted:
     ]
     best = max(plans, key=lambda plan: sum(run.key in known for run in plan.runs))
     return Wanted(table.name, _cells(best))
+
+
+def submitted_plans(runs_dir: Path, data_dir: Path) -> list[Wanted]:
+    """Return what the tables hold that this user submitted from a runs directory.
+
+    Those are left out whose file is not known, does not load, or holds none of the runs that
+    were submitted under its name.
+    """
+    keys = {name: set(runs) for name, runs in cleaned_runs(runs_dir).items()}
+    for work in (*local_work(runs_dir), *slurm_work(runs_dir)):
+        keys.setdefault(work.table, set()).update(work.keys)
+    found = []
+    for name in sorted(keys.keys() & table_files().keys()):
+        with contextlib.suppress(UserError):
+            plan = wanted_runs(name, data_dir, keys[name])
+            if plan.table == name and not keys[name].isdisjoint(plan.cells):
+                found.append(plan)
+    return found
 
 
 def table_name(name: str, submitted: Collection[str]) -> str:

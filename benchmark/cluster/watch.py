@@ -18,7 +18,7 @@ from benchmark.cluster.profile import load_site
 from benchmark.cluster.status import summarise
 from benchmark.cluster.status_text import WIDTH, Status, shorten, to_json, to_lines
 from benchmark.cluster.vitals import existing
-from benchmark.cluster.wanted import table_name, wanted_runs
+from benchmark.cluster.wanted import submitted_plans, table_name, wanted_runs
 from benchmark.cluster.work import submitted_tables
 from benchmark.errors import UserError
 
@@ -41,18 +41,20 @@ def read_status(
     ``max_age``: how many seconds old the queue may be. Raises UserError for an unknown table;
     one whose plan cannot be made (it needs a plug-in, say) is shown without what is missing.
     """
-    wanted: Wanted | None = None
+    wanted: list[Wanted] = []
     warnings: tuple[str, ...] = ()
     name = None
     if table is not None:
         submitted = submitted_tables(runs_dir)
         name = table_name(table, submitted)
         try:
-            wanted = wanted_runs(table, data_dir, existing(runs_dir))
+            wanted = [wanted_runs(table, data_dir, existing(runs_dir))]
         except UserError as error:
             if name not in submitted:
                 raise
             warnings = (f"what is missing is not known: {error}",)
+    else:
+        wanted = submitted_plans(runs_dir, data_dir)
     seen = look(runs_dir, wanted, name, max_age)
     taken = seen.snapshot.taken if seen.snapshot else time.time()
     return Status(runs_dir, summarise(seen, wanted), taken, (*warnings, *seen.warnings))

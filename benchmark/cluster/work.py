@@ -15,7 +15,7 @@ from typing import NamedTuple
 from benchmark.cluster import hold
 from benchmark.cluster.at_work import is_at_work
 from benchmark.cluster.queue import Queued, Snapshot, TaskState
-from benchmark.cluster.submissions import SentArray, sent_arrays
+from benchmark.cluster.submissions import SentArray, cleaned_runs, sent_arrays
 
 UNKNOWN = TaskState("unknown")
 PAUSED = "paused.json"
@@ -204,5 +204,5 @@ def _outlives(known: Work, later: Work) -> bool:
 
 def submitted_tables(runs_dir: Path) -> set[str]:
     """Return the names of the tables that this user submitted from a runs directory."""
-    found = {array.table for array in sent_arrays(runs_dir)}
+    found = {array.table for array in sent_arrays(runs_dir)} | set(cleaned_runs(runs_dir))
     return found | {work.table for work in local_work(runs_dir)}

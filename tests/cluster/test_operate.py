@@ -26,7 +26,7 @@ from benchmark.cluster.queue import RawQueue
 from benchmark.cluster.retry import choose, retry
 from benchmark.cluster.slurm import Reply, SlurmUnreachableError
 from benchmark.cluster.snapshot import code_store
-from benchmark.cluster.work import paused
+from benchmark.cluster.work import paused, submitted_tables
 from benchmark.errors import UserError
 from benchmark.lease import Lease, RunHeldError
 from benchmark.packs import Pack
@@ -409,6 +409,11 @@ def test_cleaning_keeps_what_results_are_made_of(
     assert other.checkpoint.exists()
     assert not folder.exists()
     assert open_folder.exists()
+    # The run is still one of its table's.
+    seen = look(tmp_path)
+    assert seen.tables == {"digits": (done.key, unfinished.key)}
+    assert seen.cells[done.key] == done.cell_key
+    assert submitted_tables(tmp_path) == {"digits"}
     clean(tmp_path, None, drops=True)
     assert not rundir.drop_checkpoint(1).exists()
     assert clean(tmp_path, None) == [f"nothing to remove in {tmp_path}"]

@@ -18,6 +18,7 @@ from benchmark.cluster.everybody import shares
 from benchmark.cluster.everybody import to_lines as users_to_lines
 from benchmark.cluster.failures import group
 from benchmark.cluster.forecast import Forecast, Left, forecast
+from benchmark.cluster.metrics import metrics_text
 from benchmark.cluster.queue import RawQueue, parse
 from benchmark.cluster.slurm import SlurmUnreachableError
 from benchmark.cluster.status import TableStatus
@@ -26,6 +27,7 @@ from benchmark.cluster.watch import read_status, repeat
 from benchmark.errors import UserError
 from benchmark.lease import Lease
 from benchmark.packs import Pack
+from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from tests.cluster import submitted
 from tests.cluster.submitted import age, failed, started
@@ -102,6 +104,32 @@ def test_cells_of_a_table_and_what_is_missing(tmp_path: Path, digits: Path) -> N
     assert found.gpu_hours == 0
     other = _one(tmp_path, digits)
     assert (other.table, dict(other.cells)) == ("other runs", {"done": 1})
+
+
+def test_what_is_missing_is_told_where_the_table_is_known(
+    tmp_path: Path, digits: Path, students: list[Run]
+) -> None:
+    whole = list(digits_plan(digits, ["row=Student"], sets=()).runs)
+    submitted.local(tmp_path, digits, _packs(whole[:1]))
+    submitted.local(tmp_path, digits, _packs(students[:1], "mine"))
+    RunDir(tmp_path, students[0].key).create(students[0])
+    status = read_status(tmp_path, digits)
+    known, mine = status.tables
+    assert (known.table, known.runs["missing"]) == ("digits", 48)
+    shown, unknown = to_json(status)["tables"]
+    assert (shown["runs"]["missing"], unknown["runs"]["missing"]) == (48, None)
+    heads = [line for line in to_lines(status) if line.startswith(("digits", "mine"))]
+    assert ["missing" in line for line in heads] == [True, False]
+    text = metrics_text([known.metrics, mine.metrics], 0.0)
+    assert 'table="digits"' in text
+    assert 'state="missing",table="mine"' not in text
+
+
+def test_runs_of_a_table_that_has_other_settings_miss_nothing(
+    tmp_path: Path, digits: Path, students: list[Run]
+) -> None:
+    submitted.local(tmp_path, digits, _packs(students[:2]))
+    assert not _one(tmp_path, digits).planned
 
 
 def test_a_run_that_ends_while_slurm_is_asked_is_done(
@@ -265,7 +293,7 @@ def test_lines_fit_and_json_counts_the_same(
     assert {k: int(v.replace(".", "0")) for k, v in shown.items()} == {
         state: count for state, count in table["runs"].items() if state in shown
     }
-    assert sum(table["runs"].values()) == 6
+    assert sum(number or 0 for number in table["runs"].values()) == 6
 
 
 def test_watchers_never_ask_more_than_twice_a_minute(
