@@ -5,13 +5,14 @@ Imports no torch.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from benchmark.recipe import Number, Positive, Strict
 
 Metric = Literal["top1", "top5"]
+Percent = Annotated[Number, Field(ge=0, le=100)]
 Statistic = Literal["last", "best", "median_of_finals", "mean_of_last_5", "unstated"]
 
 
@@ -19,7 +20,7 @@ class Other(Strict):
     """What another source prints for the same cell."""
 
     source: str
-    value: Number
+    value: Percent
     note: str | None = None
 
 
@@ -30,7 +31,7 @@ class Published(Strict):
     (the paper itself, another work's reprint); ``std`` and ``n`` where printed.
     """
 
-    value: Number | None
+    value: Percent | None
     source: str
     status: str = "printed"
     statistic: Statistic = "unstated"
@@ -63,7 +64,7 @@ class ExpectedMiss(Strict):
     row: str
     column: str
     metric: Metric = "top1"
-    value: Number
+    value: Percent
     reason: str
     source: str
 

@@ -71,6 +71,7 @@ def test_the_unchanged_file_is_good(tmp_path: Path) -> None:
         ("source: poster}", "source: poster, value: 1.0}", r"the key 'value' stands twice"),
         (CELL, '{value: "70.66", source: poster}', r"value: Input should be a valid number"),
         (CELL, "{value: about 70, source: poster}", r"value: Input should be a valid number"),
+        (CELL, "{value: 170, source: poster}", r"value: Input should be less than or equal to 100"),
         (CELL, "{value: .nan, source: poster}", r"value: .*finite"),
         (CELL, "{value: true, source: poster}", r"value: Input should be a valid number"),
         (CELL, "{value: 70.66}", r"source: Field required"),
