@@ -22,6 +22,8 @@ from benchmark.cluster.units import gpu_type, megabytes, minutes
 from benchmark.errors import UserError, unknown
 from benchmark.files import make_directory, read_json, write_json
 
+_NO_SUCH_NODE = "Requested node configuration is not available"
+_TRIES, _RETRY_SECONDS = 4, 2.0
 _PROBE_SECONDS = 10
 _PROBE_VALID_SECONDS = 24 * 3600.0
 
@@ -69,17 +71,18 @@ def _parse_gres(text: str) -> dict[str, int]:
     return found
 
 
-def check_profile(profile: Profile, resources: Resources) -> None:
+def check_profile(
+    profile: Profile, resources: Resources, nodes: Sequence[NodeKind] | None = None
+) -> None:
     """Refuse what this cluster would refuse, or would let wait for ever.
 
-    Asks sinfo and ``sbatch --test-only`` once each. Raises UserError that names the profile,
-    what was asked for, and what there is.
+    Asks ``sbatch --test-only``, and sinfo where no ``nodes`` are given. Raises UserError that
+    names the profile, what was asked for, and what there is.
     """
-    nodes = read_nodes()
-    check_nodes(profile, resources, nodes)
+    check_nodes(profile, resources, read_nodes() if nodes is None else nodes)
     options = [*test_options(profile, resources), f"--signal=USR2@{profile.signal_seconds}"]
     command = ["sbatch", "--test-only", *options, "--wrap=true"]
-    reply = slurm.call(command)
+    reply = _patiently(command)
     if reply.code == 0:
         return
     failure = slurm.error(command, reply)
@@ -95,6 +98,16 @@ def check_profile(profile: Profile, resources: Resources) -> None:
                 f" ({reason}){_yours(word)}"
             )
     raise UserError(f"profile {profile.name}: Slurm refuses such a job ({reason})")
+
+
+def _patiently(command: Sequence[str]) -> slurm.Reply:
+    """Ask again for some seconds: a slurmctld that has just started knows no node yet."""
+    for _ in range(_TRIES - 1):
+        reply = slurm.call(command)
+        if reply.code == 0 or _NO_SUCH_NODE not in reply.err:
+            return reply
+        time.sleep(_RETRY_SECONDS)
+    return slurm.call(command)
 
 
 def check_nodes(profile: Profile, resources: Resources, nodes: Sequence[NodeKind]) -> None:
@@ -114,6 +127,12 @@ def check_nodes(profile: Profile, resources: Resources, nodes: Sequence[NodeKind
             f" ({clock(longest)}); runs cross any number of time limits, so a shorter one is fine"
         )
     wanted, kind = count_gpus(resources.gpus), gpu_type(resources.gpus) or ""
+    if wanted and kind and not any(kind in node.gpus for node in offered):
+        types = sorted({name for node in offered for name in node.gpus if name})
+        raise UserError(
+            f"{where}: gpus {resources.gpus}: partition {named} has no GPU of type {kind} (types:"
+            f" {', '.join(types) or 'none are named, so ask for a number'})"
+        )
     if wanted > max(node.gpus.get(kind, 0) for node in offered):
         raise UserError(
             f"{where}: gpus {resources.gpus} is more than any node of partition {named} has"

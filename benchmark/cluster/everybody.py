@@ -16,6 +16,7 @@ from benchmark.cluster import queue_cache
 from benchmark.cluster.queue import Snapshot
 from benchmark.cluster.tag import Tag
 from benchmark.cluster.watch import refresh_seconds, repeat
+from benchmark.errors import unknown
 from benchmark.tables import table_files
 
 SCHEMA = 1
@@ -64,12 +65,20 @@ def shares(snapshot: Snapshot, table: str | None = None) -> list[Share]:
 
 
 def show_everybody(table: str | None, *, watch: bool, as_json: bool) -> None:
-    """Print everybody's tasks, once or again and again. Raises SlurmError where Slurm is silent."""
+    """Print everybody's tasks, once or again and again.
+
+    Raises SlurmError where Slurm is silent, UserError for a table that neither this installation
+    nor the queue knows.
+    """
     names = {Tag(name, "", "").job_name for name in (*table_files(), *([table] if table else ()))}
 
     def read(max_age: float) -> queue_cache.Answer:
         question = queue_cache.Question(time.time() - _DAY, tuple(sorted(names)), all_users=True)
-        return queue_cache.read(question, max_age)
+        answer = queue_cache.read(question, max_age)
+        known = {*table_files(), *(share.table for share in shares(answer.snapshot))}
+        if table is not None and table not in known:
+            raise unknown("table", table, known, "--table")
+        return answer
 
     def lines(max_age: float) -> list[str]:
         answer = read(max_age)

@@ -58,9 +58,10 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
         call_with_ids(["scancel"], task_lists(living))
     except slurm.SlurmUnreachableError as error:
         raise _untold(marks, str(error), "cancel") from error
-    lines = [f"cancelled {count(len(keys), 'run')}"]
-    if living:
-        lines[0] += f": {count(len(living), 'task')} taken from Slurm"
+    tasks = f"{count(len(living), 'task')} taken from Slurm"
+    lines = [f"cancelled {count(len(keys), 'run')}" + (f": {tasks}" if living else "")]
+    if not keys:
+        lines = [f"{tasks}: all of their runs were cancelled before, or have ended"]
     lines += _still_training(keys, seen, living)
     return [*_warn(seen), *lines, "`bench retry --cancelled` takes them up again"]
 
@@ -169,7 +170,7 @@ def resume(runs_dir: Path, table: str | None) -> list[str]:
     marked = {work.folder for work in seen.packs if paused(work.folder) is not None}
     held = {folder for folder in marked if hold.held(folder) is not None}
     # A task that held itself while it was resumed has no mark any more.
-    forgotten = {work.folder for work in seen.packs if _held_by_user(work)}
+    forgotten = {work.folder for work in seen.packs if _holds_itself(work)}
     folders = marked | {folder for folder in forgotten if hold.held(folder) is None}
     in_slurm = {work.folder for work in seen.packs if work.in_slurm}
     for folder in folders - in_slurm:
@@ -192,8 +193,8 @@ def resume(runs_dir: Path, table: str | None) -> list[str]:
     return lines
 
 
-def _held_by_user(work: Work) -> bool:
-    return work.in_slurm and work.state.held and work.state.detail != "JobHeldAdmin"
+def _holds_itself(work: Work) -> bool:
+    return work.in_slurm and "requeued in held state" in work.state.detail
 
 
 def _may_live(work: Work, seen: Seen) -> bool:

@@ -41,6 +41,12 @@ def _gpus(value: Any) -> Any:
     return text
 
 
+def _lines(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("write a list of lines, each after '- '")
+    return value
+
+
 Time = Annotated[str, _spelling(minutes, "24:00:00")]
 Memory = Annotated[str, _spelling(megabytes, "4G")]
 Gpus = Annotated[str, BeforeValidator(_gpus)]
@@ -80,7 +86,7 @@ class Profile(Strict):
     constraint: str | None = None
     exclude: str | None = None
     wckey: str | None = None
-    setup: tuple[str, ...] = ()
+    setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
     array_parallelism: Positive | None = Field(None, alias="array-parallelism")
     max_array_size: Positive | None = Field(None, alias="max-array-size")
     max_jobs: Positive | None = Field(None, alias="max-jobs")

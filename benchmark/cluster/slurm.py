@@ -97,13 +97,17 @@ def environment() -> dict[str, str]:
 def call(command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> Reply:
     """Run one command once.
 
-    Raises UserError where the command does not exist; what it answered is for the caller.
+    Raises SlurmError where the command or its configuration does not exist; what it answered is
+    for the caller.
     """
     if shutil.which(command[0]) is None:
         raise SlurmError(
             f"there is no {command[0]} on PATH: this machine has no Slurm commands; log in to a"
             " login node, load its Slurm module, or use --cluster local"
         )
+    config = os.environ.get("SLURM_CONF")
+    if config and not os.access(config, os.R_OK):  # the commands themselves would retry for 60 s
+        raise SlurmError(f"SLURM_CONF names {config}, which does not exist or cannot be read")
     start = time.monotonic()
     try:
         done = subprocess.run(

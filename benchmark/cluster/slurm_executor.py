@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.cluster import queue, slurm
-from benchmark.cluster.check import check_profile, check_visible
+from benchmark.cluster.check import check_profile, check_visible, read_nodes
 from benchmark.cluster.estimate import estimate
 from benchmark.cluster.profile import Profile, Resources, Site, cap_resources, load_profile
 from benchmark.cluster.profile import load_site as read_site
@@ -29,6 +29,7 @@ from benchmark.data.sidecar import sidecar_path
 from benchmark.errors import UserError
 from benchmark.pack_size import Limits
 from benchmark.packs import Pack
+from benchmark.rundir import runs_dir as usual_runs_dir
 from benchmark.runs import Run
 from benchmark.submission import Queued, Submission
 from benchmark.teachers import teachers_dir
@@ -93,8 +94,9 @@ class SlurmExecutor:
         checkpoint_seconds()
         request = self._request = self._make_request(submission)
         needs = Counter(request.resources[pack["id"]] for pack in request.packs)
+        nodes = read_nodes()
         for need in needs:
-            check_profile(self._profile, need)
+            check_profile(self._profile, need, nodes)
         sent = {pack["id"] for pack in request.packs}
         packs = [pack for pack in submission.packs if pack.id in sent]
         arrays = request.plans()
@@ -108,7 +110,7 @@ class SlurmExecutor:
             + (f", of which {waiting} wait{'s' * (waiting == 1)} for a teacher" if waiting else ""),
             estimate(packs, request.resources, submission.runs_dir).words(),
         ]
-        if self._profile.runs is not None:
+        if submission.runs_dir.resolve() != usual_runs_dir().resolve():
             lines.append(f"runs lie in {submission.runs_dir}; set BENCH_RUNS to it to collect them")
         left_out = len(submission.packs) - len(packs)
         if left_out:

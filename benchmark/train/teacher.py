@@ -76,12 +76,16 @@ def _public(dataset: str, model: str, digest: str) -> tuple[dict[str, Tensor], s
     return load_state(path), digest, str(path)
 
 
+_STANDS = {"started": "was started and has not finished"}
+
+
 def _trained(teacher: TeacherRef, root: Path) -> tuple[dict[str, Tensor], str, str]:
     rundir = RunDir(root, teacher.key)
     state = rundir.state()
     if state != "done":
         raise TeacherMissingError(
-            f"the teacher {teacher.key} is not there (it is {state}); train it first:"
+            f"the teacher {teacher.key} is not there (it {_STANDS.get(state, f'is {state}')});"
+            " train it first:"
             f" bench submit --only teacher={teacher.model} trains it with its students"
         )
     try:

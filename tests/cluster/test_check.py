@@ -4,10 +4,11 @@ import math
 
 import pytest
 
-from benchmark.cluster.check import check_nodes, parse_node
+from benchmark.cluster import check
+from benchmark.cluster.check import check_nodes, check_profile, parse_node
 from benchmark.cluster.init_profile import profile_text
 from benchmark.cluster.profile import Profile, Resources, Site, apply_caps
-from benchmark.cluster.slurm import Limits
+from benchmark.cluster.slurm import Limits, Reply
 from benchmark.errors import UserError
 from benchmark.yamlfile import parse_yaml, validate
 
@@ -22,6 +23,7 @@ NODES = [
     )
 ]
 SMALL = Resources(1, "0", "2G")
+FINE = Reply(0, "", "", 0.1)
 
 
 def test_what_sinfo_prints_is_understood() -> None:
@@ -56,7 +58,11 @@ def test_what_a_cluster_offers_passes(profile: Profile, resources: Resources) ->
             Resources(1, "8", "2G"),
             "gpus 8 is more than any.*a100:4, v100:2",
         ),
-        (Profile(partition="gpu", time="60"), Resources(1, "h100", "2G"), "gpus h100 is more"),
+        (
+            Profile(partition="gpu", time="60"),
+            Resources(1, "h100", "2G"),
+            r"partition gpu has no GPU of type h100 \(types: a100, v100\)",
+        ),
         (Profile(), Resources(65, "0", "2G"), "cpus-per-task 65 is more"),
         (Profile(), Resources(1, "0", "251G"), "mem 251G is more"),
     ],
@@ -66,6 +72,19 @@ def test_what_no_node_offers_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         check_nodes(profile, resources, NODES)
+
+
+def test_a_controller_that_has_just_started_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its nodes have registered it calls every job too large."""
+    text = "allocation failure: Requested node configuration is not available\n"
+    replies = [Reply(1, "", text, 0.1)] * 2
+    monkeypatch.setattr(check.slurm, "call", lambda _: replies.pop() if replies else FINE)
+    monkeypatch.setattr(check, "_RETRY_SECONDS", 0.0)
+    check_profile(Profile(), SMALL, NODES)
+    assert replies == []
+    monkeypatch.setattr(check.slurm, "call", lambda _: Reply(1, "", text, 0.1))
+    with pytest.raises(UserError, match="node configuration is not available"):
+        check_profile(Profile(), SMALL, NODES)
 
 
 def test_a_cluster_without_a_default_partition_asks_for_one() -> None:

@@ -39,6 +39,7 @@ from tests.cluster.submitted import age, failed, started
 from tests.helpers import SHORT, digits_plan, train
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_queue.json").read_text())
+HELD = {**RECORDED, "squeue": RECORDED["squeue"].replace("BeginTime", "JobHeldUser")}
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +121,8 @@ def test_cancelling_while_slurm_is_down_says_that_the_marks_stand(
         cancel(runs_dir, None, None, True)
     assert _state(runs_dir, students[5]) == "cancelled"
     monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**RECORDED))
-    cancel(runs_dir, None, None, True)
+    lines = cancel(runs_dir, None, None, True)
+    assert lines[0].startswith("3 tasks taken from Slurm: all of their runs were cancelled before")
     assert called == [["scancel", "96_[2,4-5]"]]
 
 
@@ -227,12 +229,15 @@ def test_broken_marks_still_hold(runs_dir: Path, students: list[Run]) -> None:
 
 
 def test_pausing_holds_what_waits_and_resuming_releases_it(
-    runs_dir: Path, called: list[list[str]]
+    runs_dir: Path, called: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = pause(runs_dir, "digits")
     assert lines[0] == "paused 1 submission: 1 run will not start"
     assert lines[1] == "2 runs in training go on to their end"
     assert called == [["scontrol", "hold", "96"]]
+    monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**HELD))
+    assert pause(runs_dir, "digits")[0] == lines[0]
+    called.pop()
     assert resume(runs_dir, None) == ["resumed 1 submission"]
     assert called[1:] == [["scontrol", "release", "96"]]
     assert resume(runs_dir, None) == ["resumed 0 submissions"]
@@ -333,8 +338,7 @@ def test_what_is_held_after_failures_is_sent_anew(
     monkeypatch.setattr(module, "executor_for", lambda *names: (Noting(), "cpu"))
     (folder,) = (runs_dir / ".submissions").iterdir()
     (folder / "held.json").write_text('{"schema": 1, "reason": "no data"}')
-    held = {**RECORDED, "squeue": RECORDED["squeue"].replace("BeginTime", "JobHeldUser")}
-    monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**held))
+    monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**HELD))
     lines, _ = retry(runs_dir, None, failed=True, cancelled=False)
     assert "held after: no data" in lines
     assert students[2].key in {run.key for run in sent}

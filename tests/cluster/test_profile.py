@@ -50,6 +50,7 @@ def test_what_is_not_set_follows_the_recipe() -> None:
         ("time: '1 day'", "not a time limit"),
         ("mem: 4Q", "not an amount of memory"),
         ("gpus: -1", "not a number of GPUs"),
+        ("setup: module load x", "setup: write a list of lines, each after '- '"),
         ("array-parallelism: 0", "greater than or equal to 1"),
         ("{time: '2', signal-seconds: 120}", "signal-seconds 120 is not less than time 2"),
         ("- partition", "expected a mapping"),

@@ -122,3 +122,12 @@ def test_variables_that_would_change_the_answers_are_left_out(
         "SLURM_BITSTR_LEN",
     }
     assert found["PATH"] == os.environ["PATH"]
+
+
+def test_a_configuration_that_is_not_there_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Slurm's own commands look for it for a minute."""
+    monkeypatch.setenv("SLURM_CONF", "/no/such/slurm.conf")
+    with pytest.raises(SlurmError, match=r"SLURM_CONF names /no/such/slurm\.conf"):
+        slurm.call(["true"])

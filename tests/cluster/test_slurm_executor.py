@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.cluster import queue, slurm
+from benchmark.cluster import slurm_executor as slurm_executor_module
 from benchmark.cluster.profile import Profile, Site
+from benchmark.cluster.slurm import Limits
 from benchmark.cluster.slurm_executor import SlurmExecutor, slurm_executor
 from benchmark.errors import UserError
 from benchmark.planning import directories
-from benchmark.submission import Queued, plan_packs, remaining
+from benchmark.submission import Queued, new_submission, plan_packs, remaining
 from tests.helpers import digits_plan
 
 
@@ -34,6 +37,22 @@ def test_directories_are_the_users_then_the_profiles() -> None:
     executor = SlurmExecutor(Profile(runs=Path("/lab/runs"), data=Path("/lab/data")), Site())
     assert directories(executor, None, None) == (Path("/lab/runs"), Path("/lab/data"))
     assert directories(executor, Path("mine"), None) == (Path("mine"), Path("/lab/data"))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_where_runs_lie_is_told_to_those_who_would_look_elsewhere(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    monkeypatch.setattr(slurm_executor_module, "read_nodes", list)
+    monkeypatch.setattr(slurm_executor_module, "check_profile", lambda *_: None)
+    monkeypatch.setattr(slurm, "read_limits", lambda: Limits("c", "22.05", 1001, 10_000, True))
+    monkeypatch.setattr(queue, "tasks_of_everybody", lambda: 0)
+    monkeypatch.setenv("BENCH_RUNS", str(tmp_path if known else tmp_path / "other"))
+    plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"])
+    packs = plan_packs(plan, list(plan.runs))
+    executor = SlurmExecutor(Profile(runs=tmp_path), Site())
+    lines = executor.announce(new_submission("digits", packs, tmp_path, digits))
+    assert any("set BENCH_RUNS" in line for line in lines) != known
 
 
 def test_students_of_a_teacher_that_is_queued_wait_for_it(digits: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmark.cluster import queue, watch
-from benchmark.cluster.everybody import shares
+from benchmark.cluster.everybody import shares, show_everybody
 from benchmark.cluster.everybody import to_lines as users_to_lines
 from benchmark.cluster.failures import group
 from benchmark.cluster.forecast import Forecast, Left, forecast
@@ -322,7 +322,7 @@ def test_watchers_never_ask_more_than_twice_a_minute(
         repeat(lines, dict, watch=True, as_json=True, every=30)
 
 
-def test_everybodys_tasks_come_from_names_and_comments_alone() -> None:
+def test_everybodys_tasks_come_from_names_and_comments_alone(slurm_says: Ask) -> None:
     found = {item.table: item for item in shares(parse(RawQueue(**RECORDED)))}
     assert dict(found["cifar100"].tasks) == {"waiting": 5000, "requeued": 1}
     digits = found["digits"]
@@ -334,6 +334,10 @@ def test_everybodys_tasks_come_from_names_and_comments_alone() -> None:
         "failed": 1,
     }
     assert (digits.user, digits.gpus) == ("lena", 4)
+    slurm_says()
+    show_everybody("cifar100", watch=False, as_json=False)
+    with pytest.raises(UserError, match="unknown table 'digit' in --table; did you mean 'digits'"):
+        show_everybody("digit", watch=False, as_json=False)
     lines = users_to_lines([digits])
     assert lines[0].split() == [
         *("user", "table", "running", "waiting", "requeued", "completed", "failed"),

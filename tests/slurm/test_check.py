@@ -34,7 +34,7 @@ SMALL = Resources(1, "0", "100M")
         ({"exclude": "n99"}, SMALL, "Invalid node name"),
         ({"time": "23:00:00", "signal-seconds": 70_000}, SMALL, "Invalid --signal specification"),
         ({}, Resources(1, "5", "100M"), r"gpus 5 is more than any node.*\(4\)"),
-        ({}, Resources(1, "a100:1", "100M"), "gpus a100:1 is more than any node"),
+        ({}, Resources(1, "a100:1", "100M"), "no GPU of type a100 .*ask for a number"),
         ({}, Resources(64, "0", "100M"), "cpus-per-task 64 is more than any node"),
         ({}, Resources(1, "0", "1T"), "mem 1T is more than any node"),
     ],

@@ -206,7 +206,7 @@ def taught(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     ("kind", "message"),
     [
         ("missing", r"the teacher .* is not there \(it is missing\); train it first"),
-        ("unfinished", r"the teacher .* is not there \(it is started\)"),
+        ("unfinished", r"the teacher .* is not there \(it was started and has not finished\)"),
         ("classes", r"is for 100 classes, the model for 10"),
         ("other", r"does not fit the model: it lacks"),
         ("truncated", r"student\.safetensors cannot be read"),
