@@ -180,6 +180,18 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+# The same in bfloat16, network by network as benchmarks/formats.py measured it: depthwise
+# convolutions gain nothing or lose.
+RECIPES["crd_240_bf16"] = RECIPES["crd_240"].model_copy(
+    update={
+        "precision": "bf16",
+        "per_model": {
+            name: ModelSettings(precision="fp32") for name in ("mobilenetv2", "shufflenetv2")
+        },
+    }
+)
+
+
 def named_recipe(name: str, where: str = "") -> Recipe:
     """Return a named recipe; UserError with the nearest guess."""
     if name not in RECIPES:
