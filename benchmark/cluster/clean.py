@@ -19,6 +19,7 @@ from benchmark.cluster.wanted import table_name
 from benchmark.cluster.work import submitted_tables
 from benchmark.errors import UserError
 from benchmark.rundir import RunDir
+from benchmark.words import count
 
 OLD_DAYS = 7.0
 _FINISHED = ("done", "diverged")
@@ -59,7 +60,9 @@ def clean(
     for kind in dict.fromkeys(item.kind for item in found):
         items = [item for item in found if item.kind == kind]
         size, inodes = sum(i.size for i in items), sum(i.inodes for i in items)
-        lines.append(f"{verb} {len(items):,} {kind}: {human(size)}, {inodes:,} inodes")
+        noun, _, rest = kind.partition(" ")
+        amount = f"{human(size)}, {count(inodes, 'inode')}"
+        lines.append(f"{verb} {count(len(items), noun)} {rest}: {amount}")
     return lines if found else [*lines, f"nothing to remove in {runs_dir}"]
 
 
@@ -74,7 +77,7 @@ def checkpoints(runs_dir: Path, seen: Seen, drops: bool) -> Iterator[Removable]:
         paths += rundir.drop_checkpoints() if drops else []
         for path in paths:
             if path.exists():
-                yield Removable(path, "checkpoints of finished runs", path.stat().st_size, 1)
+                yield Removable(path, "checkpoint of finished runs", path.stat().st_size, 1)
 
 
 def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
@@ -93,7 +96,7 @@ def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
         ended = all(seen.standings[key].name in _FINISHED for key in keys)
         if folder not in kept and ended and age >= older_than:
             size, inodes = _occupied(folder)
-            yield Removable(folder, "folders of ended submissions", size, inodes)
+            yield Removable(folder, "folder of ended submissions", size, inodes)
 
 
 def code_copies(runs_dir: Path, gone: Container[Path], older_than: float) -> Iterator[Removable]:
@@ -105,7 +108,7 @@ def code_copies(runs_dir: Path, gone: Container[Path], older_than: float) -> Ite
     for path in sorted(store.iterdir()):
         age = (time.time() - path.stat().st_mtime) / 86400
         if path not in used and age >= older_than:
-            yield Removable(path, "copies of code", *_occupied(path))
+            yield Removable(path, "snapshot of code", *_occupied(path))
 
 
 def _note(runs_dir: Path, seen: Seen, gone: Container[Path]) -> None:

@@ -26,12 +26,16 @@ def wanted_runs(name: str, data_dir: Path, known: Collection[str]) -> Wanted:
     Raises UserError for an unknown or broken table.
     """
     table = load_table(name)
-    plans = [
-        make_plan(table, Selection(), Context(data_dir, device))
-        for device in sorted(DEVICES, key=lambda device: device != default_device())
-    ]
-    best = max(plans, key=lambda plan: sum(run.key in known for run in plan.runs))
-    return Wanted(table.name, _cells(best))
+    best: dict[str, str] = {}
+    most = -1
+    for device in sorted(DEVICES, key=lambda device: device != default_device()):
+        cells = _cells(make_plan(table, Selection(), Context(data_dir, device)))
+        found = sum(key in known for key in cells)
+        if found > most:
+            best, most = cells, found
+        if most == len(known):
+            break
+    return Wanted(table.name, best)
 
 
 def submitted_plans(runs_dir: Path, data_dir: Path) -> list[Wanted]:
