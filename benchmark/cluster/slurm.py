@@ -130,16 +130,16 @@ def call(command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> Reply:
 def ask(
     command: Sequence[str],
     timeout: float = TIMEOUT_SECONDS,
-    patience: float = PATIENCE_SECONDS,
+    patience: float | None = None,
 ) -> str:
     """Return what a command prints, repeating it while Slurm does not answer.
 
     For questions and for requests that may safely be sent twice. The pauses double, with
-    jitter, until ``patience`` seconds have passed.
+    jitter, until ``patience`` seconds (PATIENCE_SECONDS where it is None) have passed.
 
     Raises SlurmUnreachableError where no answer came, SlurmError where Slurm refused.
     """
-    give_up = time.monotonic() + patience
+    give_up = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
     pause = 1.0
     while True:
         reply = call(command, timeout)
