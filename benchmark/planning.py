@@ -170,6 +170,7 @@ def describe_simulation(
     profile: str,
     slots: int | None,
     preemptions_per_hour: float,
+    start_seconds: float,
 ) -> str:
     """Return when everything that is left of a plan would be done with a profile's resources."""
     from benchmark.cluster.profile import load_profile
@@ -178,7 +179,8 @@ def describe_simulation(
     chosen = load_profile(profile)
     sizer = pack_size.sizer(runs_dir, partial(task_limits, chosen))
     packs = plan_packs(plan, remaining(plan, runs_dir).runs, sizer)
-    lines = simulate_packs(packs, chosen, runs_dir, slots, preemptions_per_hour)
+    rates = (preemptions_per_hour, start_seconds)
+    lines = simulate_packs(packs, chosen, runs_dir, slots, *rates)
     return "\n".join([f"{plan.table.name}: {count(len(plan.runs), 'run')}", *lines])
 
 

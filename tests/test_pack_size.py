@@ -122,5 +122,7 @@ def test_simulated_packs_take_what_was_measured(students: list[Run], tmp_path: P
     assert "from runs that were measured here" in lines
     one = "\n".join(simulate_packs(packs, profile, tmp_path, slots=1, preemptions_per_hour=2.0))
     assert "18 starts" in one  # an hour in spells of half an hour, less 20 seconds each
+    slow = "\n".join(simulate_packs(packs, profile, tmp_path, start_seconds=1800.0))
+    assert "done after 3.00 hours" in slow
     with pytest.raises(UserError, match="say how many tasks run at a time with --slots"):
         simulate_packs(packs, Profile(), tmp_path)

@@ -69,6 +69,9 @@ def plan(
     preemptions: Annotated[
         float, typer.Option("--preemptions", min=0.0, help="Simulated, of one task an hour.")
     ] = 0.0,
+    start_seconds: Annotated[
+        float, typer.Option("--start-seconds", min=0.0, help="Simulated, of every start of a task.")
+    ] = 20.0,
     stale: Annotated[
         bool, typer.Option("--stale", help="List the runs that no longer count, and why.")
     ] = False,
@@ -90,7 +93,8 @@ def plan(
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)
     if simulate is not None:
-        print(describe_simulation(expanded, runs, size, simulate, slots, preemptions))
+        rates = (preemptions, start_seconds)
+        print(describe_simulation(expanded, runs, size, simulate, slots, *rates))
     elif as_json:
         print(json.dumps(plan_to_json(expanded, runs, size), indent=1, allow_nan=False))
     else:

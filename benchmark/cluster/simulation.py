@@ -16,7 +16,7 @@ from benchmark.estimate import read_history
 from benchmark.pack_size import Limits
 from benchmark.packs import Pack
 from benchmark.runs import Run
-from benchmark.simulate import Machine, Task, simulate
+from benchmark.simulate import START_SECONDS, Machine, Task, simulate
 
 
 def simulate_packs(
@@ -25,11 +25,13 @@ def simulate_packs(
     runs_dir: Path,
     slots: int | None = None,
     preemptions_per_hour: float = 0.0,
+    start_seconds: float = START_SECONDS,
 ) -> list[str]:
     """Return the predicted makespan and what is used, as lines for people.
 
     ``slots``: tasks that run at a time, the profile's array-parallelism where it is None; the
-    rate of preemptions is that of one running task. Raises UserError where neither says how
+    rate of preemptions is that of one running task; ``start_seconds`` is what every start of a task
+    costs before it trains. Raises UserError where neither says how
     many run at a time, and where a task would get nothing done.
     """
     at_a_time = slots or profile.array_parallelism
@@ -40,7 +42,8 @@ def simulate_packs(
         )
     history = read_history(runs_dir)
     tasks = [Task(pack.id, history.cost(pack.runs).hours, pack.depends) for pack in packs]
-    machine = Machine(at_a_time, minutes(profile.time) / 60, preemptions_per_hour)
+    limit = minutes(profile.time) / 60
+    machine = Machine(at_a_time, limit, preemptions_per_hour, start_seconds / 3600)
     try:
         found = simulate(tasks, machine)
     except ValueError as error:
