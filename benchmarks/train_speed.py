@@ -4,9 +4,9 @@
 
 FOLDER holds CIFAR-100's official pickles (or a subset of them). Every row of the table is a
 process that really trains: ours through ``train_pack`` (reader, leases, records, the teacher
-from its run directory; checkpoints are measured apart by benchmarks/checkpoints.py), the other through
-benchmarks/plain_loop.py. They take turns, a few steps at a time; ratios are medians of the
-ratios within a round. Teachers have random weights with calibrated batch norms.
+from its run directory; checkpoints are measured apart by benchmarks/checkpoints.py), the other
+through benchmarks/plain_loop.py. They take turns, a few steps at a time; ratios are medians of
+the ratios within a round. Teachers have random weights with calibrated batch norms.
 """
 
 from __future__ import annotations
