@@ -117,13 +117,14 @@ def _results(runs_dir: Path) -> Iterable[tuple[float, RunDir]]:
 
 
 def _kinds(cell: dict[str, Any]) -> list[Kind]:
-    """What makes runs similar, the closest first."""
+    """What makes runs similar, the closest first; another network is no measure."""
     recipe = cell["recipe"]
-    place = (recipe["device"], cell["dataset"]["name"], str(recipe["input_size"]))
+    sizes = (str(recipe["input_size"]), str(recipe["batch_size"]))
+    place = (recipe["device"], cell["dataset"]["name"], *sizes)
     teacher = cell["teacher"]["model"] if cell["teacher"] else ""
     methods = [method["name"] for method in cell["methods"]]
     pair = (*place, cell["model"], teacher)
-    return [(*pair, recipe["precision"], *methods), pair, (*place, cell["model"]), place]
+    return [(*pair, recipe["precision"], *methods), pair, (*place, cell["model"])]
 
 
 def _median(seen: Sequence[_Seen], field: str) -> float | None:

@@ -8,12 +8,13 @@ themselves cannot.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NamedTuple
+
+from benchmark.train.memory import peak_memory_mb
 
 Pause = Callable[[], bool]  # called after every step; False once the loop shall end
 Loop = Callable[[Pause], None]
@@ -41,8 +42,7 @@ class _Meter:
         if self._left > 0:
             return True
         seconds = time.perf_counter() - self._began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self._connection.send(Spell(seconds, peak))
+        self._connection.send(Spell(seconds, peak_memory_mb()))
         self._left = self._connection.recv()
         self._began = time.perf_counter()
         return self._left > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +20,7 @@ from benchmark.conformance.pairs import Pair
 from benchmark.data.batches import Batch
 from benchmark.methods.catalog import method_infos
 from benchmark.recipe import ModelSettings
+from benchmark.train.memory import peak_memory_mb
 from benchmark.train.trainee import Trainee
 
 IMAGES, BATCH = 40, 20
@@ -148,3 +151,12 @@ def plain_step(trainee: Trainee, batch: Batch) -> Tensor:
     torch.autograd.backward(loss)
     trainee.optimizer.step()
     return loss
+
+
+def test_the_peak_of_memory_is_this_processes_own() -> None:
+    code = "from benchmark.train.memory import peak_memory_mb; print(peak_memory_mb())"
+    ballast = bytearray(600 * 2**20)  # getrusage would hand its size on to the child
+    ballast[:: 2**12] = bytes(len(ballast) // 2**12)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert peak_memory_mb() > 600
+    assert float(child.stdout) < 300
