@@ -28,7 +28,7 @@ title: A small pair on CIFAR-100
 source: {paper: "None"}
 dataset: cifar100
 recipe: crd_240
-recipe_overrides: {epochs: 2, schedule: {milestones: [1]}, threads: 1}
+recipe_overrides: {epochs: 4, schedule: {milestones: [3]}, threads: 1}
 protocol: {report: last}
 teacher: {from: train, seed: fixed}
 seeds: [0, 1, 2]
