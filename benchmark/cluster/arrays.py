@@ -85,11 +85,5 @@ def read_pack(path: Path, number: int) -> dict[str, Any]:
     return pack
 
 
-def read_array(path: Path) -> list[dict[str, Any]]:
-    """Return all packs of an array."""
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
 def _offsets_file(path: Path) -> Path:
     return path.with_suffix(".offsets")

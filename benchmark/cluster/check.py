@@ -17,8 +17,7 @@ from typing import NamedTuple
 from benchmark.cluster import slurm
 from benchmark.cluster.profile import Profile, Resources
 from benchmark.cluster.script import test_options
-from benchmark.cluster.units import gpu_count as count_gpus
-from benchmark.cluster.units import gpu_type, megabytes, minutes
+from benchmark.cluster.units import gpu_count, gpu_type, megabytes, minutes
 from benchmark.errors import UserError, unknown
 from benchmark.files import make_directory, read_json, write_json
 
@@ -71,15 +70,13 @@ def _parse_gres(text: str) -> dict[str, int]:
     return found
 
 
-def check_profile(
-    profile: Profile, resources: Resources, nodes: Sequence[NodeKind] | None = None
-) -> None:
+def check_profile(profile: Profile, resources: Resources, nodes: Sequence[NodeKind]) -> None:
     """Refuse what this cluster would refuse, or would let wait for ever.
 
-    Asks ``sbatch --test-only``, and sinfo where no ``nodes`` are given. Raises UserError that
-    names the profile, what was asked for, and what there is.
+    Asks ``sbatch --test-only``. Raises UserError that names the profile, what was asked for,
+    and what there is.
     """
-    check_nodes(profile, resources, read_nodes() if nodes is None else nodes)
+    check_nodes(profile, resources, nodes)
     options = [*test_options(profile, resources), f"--signal=USR2@{profile.signal_seconds}"]
     command = ["sbatch", "--test-only", *options, "--wrap=true"]
     reply = _patiently(command)
@@ -126,7 +123,7 @@ def check_nodes(profile: Profile, resources: Resources, nodes: Sequence[NodeKind
             f"{where}: time {profile.time} is over the limit of partition {named}"
             f" ({clock(longest)}); runs cross any number of time limits, so a shorter one is fine"
         )
-    wanted, kind = count_gpus(resources.gpus), gpu_type(resources.gpus) or ""
+    wanted, kind = gpu_count(resources.gpus), gpu_type(resources.gpus) or ""
     if wanted and kind and not any(kind in node.gpus for node in offered):
         types = sorted({name for node in offered for name in node.gpus if name})
         raise UserError(

@@ -73,11 +73,6 @@ def user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def available() -> bool:
-    """Tell whether this machine can submit to Slurm."""
-    return shutil.which("sbatch") is not None
-
-
 def environment() -> dict[str, str]:
     """Return the environment for Slurm's commands.
 

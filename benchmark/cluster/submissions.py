@@ -76,18 +76,7 @@ def write_index(folder: Path, number: int, packs: Sequence[Any]) -> None:
 
 def sent_arrays(runs_dir: Path) -> list[SentArray]:
     """Return the user's own arrays, oldest first; other people's folders are passed over."""
-    return [array for folder in _folders(runs_dir) for array in _arrays(folder)]
-
-
-def sent_packs(runs_dir: Path, snapshot: Snapshot | None = None) -> list[SentPack]:
-    """Return the user's own packs, oldest first.
-
-    With a ``snapshot`` of the queue, arrays whose answer was lost are looked up in it.
-    """
-    arrays = sent_arrays(runs_dir)
-    if snapshot is not None:
-        arrays = [array.in_queue(snapshot) for array in arrays]
-    return [pack for array in arrays for pack in array.packs()]
+    return [array for folder in own_folders(runs_dir) for array in _arrays(folder)]
 
 
 def queued_packs(runs_dir: Path, snapshot: Snapshot) -> Iterator[tuple[SentPack, TaskState]]:
@@ -121,7 +110,7 @@ def code_in_use(runs_dir: Path, without: Container[Path] = ()) -> set[Path] | No
     None where a submission does not tell.
     """
     found: set[Path] = set()
-    for folder in _folders(runs_dir):
+    for folder in own_folders(runs_dir):
         if folder in without or not any(folder.glob("array-*")):
             continue
         try:
@@ -154,7 +143,8 @@ def _cleaned(runs_dir: Path) -> Path:
     return runs_dir / ".submissions" / f"cleaned-{slurm.user()}.json"
 
 
-def _folders(runs_dir: Path) -> list[Path]:
+def own_folders(runs_dir: Path) -> list[Path]:
+    """Return the user's own submission folders, to whatever executor they went, oldest first."""
     place = runs_dir / ".submissions"
     if not place.is_dir():
         return []

@@ -69,11 +69,10 @@ class Request:
 
 @dataclass
 class Sent:
-    """What was sent: the job of each array, the tasks by pack id, and how many were left out."""
+    """What was sent: the job of each array, and the tasks by pack id."""
 
     jobs: list[int] = field(default_factory=list)
     tasks: dict[str, str] = field(default_factory=dict)
-    left_out: int = 0
 
 
 def fitting(packs: Sequence[PackData], room: int) -> Sequence[PackData]:

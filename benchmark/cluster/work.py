@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from typing import NamedTuple
 from benchmark.cluster import hold
 from benchmark.cluster.at_work import is_at_work
 from benchmark.cluster.queue import Queued, Snapshot, TaskState
-from benchmark.cluster.submissions import SentArray, cleaned_runs, sent_arrays
+from benchmark.cluster.submissions import SentArray, cleaned_runs, own_folders, sent_arrays
 
 UNKNOWN = TaskState("unknown")
 PAUSED = "paused.json"
@@ -152,17 +151,9 @@ def busy_keys(runs_dir: Path) -> set[str]:
 
 def local_folders(runs_dir: Path) -> list[Path]:
     """Return the user's submission folders that went to no cluster, oldest first."""
-    place = runs_dir / ".submissions"
-    if not place.is_dir():
-        return []
-    mine = [
-        (entry.stat().st_ctime, Path(entry.path))
-        for entry in os.scandir(place)
-        if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid == os.geteuid()
-    ]
     return [
         folder
-        for _, folder in sorted(mine)
+        for folder in own_folders(runs_dir)
         if not (folder / "submission.json").exists() and (folder / "packs").is_dir()
     ]
 

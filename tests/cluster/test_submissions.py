@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.cluster.indices import IndexSet
 from benchmark.cluster.queue import Queued, Snapshot, TaskState
-from benchmark.cluster.submissions import sent_packs, tasks_by_run, write_index
+from benchmark.cluster.submissions import SentPack, sent_arrays, tasks_by_run, write_index
 from benchmark.cluster.tag import Tag
 
 
@@ -43,13 +43,17 @@ def _queued(job: int, tasks: str, state: str, nonce: str, restarts: int = 0) -> 
     )
 
 
+def _sent_packs(runs: Path) -> list[SentPack]:
+    return [pack for array in sent_arrays(runs) for pack in array.packs()]
+
+
 def test_packs_with_their_tasks(tmp_path: Path) -> None:
     folder = _submission(tmp_path, "a", 7, None)
-    packs = sent_packs(tmp_path)
+    packs = _sent_packs(tmp_path)
     assert [pack.task for pack in packs] == ["7_0", "7_1", "7_2", None, None, None]
     assert packs[1].folder == folder
     assert packs[1].run_keys == ("a-0-1",)
-    assert sent_packs(tmp_path / "elsewhere") == []
+    assert _sent_packs(tmp_path / "elsewhere") == []
 
 
 def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
@@ -59,7 +63,7 @@ def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     (broken / "submission.json").write_text('{"schema": 1')
     lost = _submission(tmp_path, "c", 9)
     (lost / "array-0.index.json").unlink()
-    assert {pack.task for pack in sent_packs(tmp_path)} == {"7_0", "7_1", "7_2"}
+    assert {pack.task for pack in _sent_packs(tmp_path)} == {"7_0", "7_1", "7_2"}
 
 
 def test_runs_whose_task_waits_or_runs(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmark.cluster import slurm
-from benchmark.cluster.check import check_profile, check_visible
+from benchmark.cluster.check import check_profile, check_visible, read_nodes
 from benchmark.cluster.init_profile import init_profile
 from benchmark.cluster.profile import Profile, Resources, Site, load_profile
 from benchmark.errors import UserError
@@ -43,14 +43,14 @@ def test_a_profile_that_this_cluster_cannot_serve(
     cluster: Cluster, options: dict[str, Any], resources: Resources, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as error:
-        check_profile(Profile(**{"time": "01:00:00", **options}), resources)
+        check_profile(Profile(**{"time": "01:00:00", **options}), resources, read_nodes())
     assert "\n" not in str(error.value)
     assert cluster.command("squeue", "-h") == ""
 
 
 def test_a_profile_that_it_can_serve(cluster: Cluster) -> None:
     profile = Profile(partition="low", account="lab", qos="normal", time="01:00:00")
-    check_profile(profile, Resources(2, "4", "4000M"))
+    check_profile(profile, Resources(2, "4", "4000M"), read_nodes())
     assert cluster.command("squeue", "-h") == ""
 
 
@@ -58,7 +58,7 @@ def test_a_first_profile_for_this_cluster_works(cluster: Cluster, tmp_path: Path
     path = init_profile(tmp_path / "new" / "mine.yaml")
     profile = load_profile(str(path), Site())
     assert profile.partition == "main"
-    check_profile(profile, SMALL)
+    check_profile(profile, SMALL, read_nodes())
     with pytest.raises(UserError, match="exists"):
         init_profile(path)
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from benchmark.cluster import queue, slurm
-from benchmark.cluster.submissions import sent_packs
+from benchmark.cluster.work import slurm_work
 from benchmark.matrix import Plan
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
@@ -46,8 +46,7 @@ class Story:
 
     def tasks(self, run: Run) -> list[str]:
         """The tasks that were sent for a run, the first one first."""
-        packs = sent_packs(self.runs)
-        return [str(pack.task) for pack in packs if run.key in pack.run_keys]
+        return [str(work.task) for work in slurm_work(self.runs) if run.key in work.keys]
 
     def logs(self, run: Run) -> str:
         paths = self.runs.glob(".submissions/*/*_log.out")
@@ -227,9 +226,9 @@ def _submit_again(cluster: Cluster, story: Story, plan: Plan, data: Path) -> Non
     story.seen["after NODE_FAIL"] = snapshot.task(job, number).name
     cluster.signal("slurmdbd", signal.SIGKILL)
     story.seen["without slurmdbd"] = queue.read(time.time() - 600)
-    before = len(sent_packs(story.runs))
+    before = len(slurm_work(story.runs))
     assert submit(plan, story.runs, data) == 0
-    story.seen["sent again"] = {pack.run_keys[0] for pack in sent_packs(story.runs)[before:]}
+    story.seen["sent again"] = {work.keys[0] for work in slurm_work(story.runs)[before:]}
 
 
 def _outlast(cluster: Cluster, story: Story) -> None:
