@@ -39,9 +39,13 @@ class Cost(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """One finished run: seconds of an epoch on its share of a pack of ``packed``, megabytes."""
+    """One finished run: seconds of an epoch, megabytes, and how many shared its process.
 
-    seconds: float
+    ``student`` is its share without the teacher's pass, ``teacher`` that pass, whoever shared it.
+    """
+
+    student: float
+    teacher: float
     packed: float
     peak_mb: float | None
     disk_mb: float
@@ -54,17 +58,20 @@ class History:
         self._seen = seen
 
     def cost(self, runs: Iterable[Run]) -> Cost:
-        """Estimate one pack: all its runs in one process."""
+        """Estimate one pack: all its runs in one process, their teacher's pass once."""
         packed = list(runs)
-        own = [self._similar(run) for run in packed]
-        seconds = [
-            (0 if run.weights else run.recipe.epochs) * (_median(seen, "seconds") or _seconds(run))
-            for run, seen in zip(packed, own, strict=True)
-        ]
+        students = [self._similar(run) for run in packed]
+        teachers = [self._seen.get(_teacher_kind(run.to_json()), ()) for run in packed]
+        seconds, taught, measured = 0.0, 0.0, 0
+        for run, student, teacher in zip(packed, students, teachers, strict=True):
+            epochs = 0 if run.weights else run.recipe.epochs
+            seconds += epochs * _median(student, "student", _seconds(run))
+            if run.teacher is not None:
+                taught = max(taught, epochs * _median(teacher, "teacher", _seconds(run)))
+            measured += bool(student) and (run.teacher is None or bool(teacher))
         memory = max(self._memory(run, len(packed)) for run in packed)
-        disk = sum(_median(seen, "disk_mb") or _GUESSED_DISK for seen in own)
-        share = sum(bool(seen) for seen in own) / len(packed)
-        return Cost(sum(seconds) / 3600, memory, disk, share)
+        disk = sum(_median(seen, "disk_mb", _GUESSED_DISK) for seen in students)
+        return Cost((seconds + taught) / 3600, memory, disk, measured / len(packed))
 
     def _similar(self, run: Run) -> Sequence[_Seen]:
         return next((self._seen[k] for k in _kinds(run.to_json()) if k in self._seen), ())
@@ -95,14 +102,18 @@ def read_history(runs_dir: Path) -> History:
         try:
             cell = json.loads(rundir.cell.read_text(encoding="utf-8"))
             result = json.loads(rundir.result.read_text(encoding="utf-8"))
-            kinds = _kinds(cell)
-            epochs, seconds = int(result["epochs"]), float(result["own_seconds"])
-            whole, peak = float(result["seconds"]), result.get("peak_memory_mb")
+            kinds = [*_kinds(cell), _teacher_kind(cell)]
+            epochs, own = int(result["epochs"]), float(result["own_seconds"])
+            # Results of earlier versions do not tell them apart.
+            student = float(result.get("student_seconds", own))
+            teacher = float(result.get("teacher_seconds", 0.0))
+            packed = max(1.0, float(result["seconds"]) / own) if own > 0 else 1.0
+            peak = result.get("peak_memory_mb")
             disk = sum(item.stat().st_size for item in rundir.path.iterdir()) / 2**20
         except (OSError, ValueError, KeyError, TypeError):
             continue  # collecting says so
-        if epochs > 0 and seconds > 0:
-            seen = _Seen(seconds / epochs, max(1.0, whole / seconds), peak, disk)
+        if epochs > 0 and own > 0:
+            seen = _Seen(student / epochs, teacher / epochs, packed, peak, disk)
             for kind in kinds:
                 found.setdefault(kind, []).append(seen)
     return History(found)
@@ -118,21 +129,33 @@ def _results(runs_dir: Path) -> Iterable[tuple[float, RunDir]]:
 
 def _kinds(cell: dict[str, Any]) -> list[Kind]:
     """What makes runs similar, the closest first; another network is no measure."""
+    methods = [method["name"] for method in cell["methods"]]
+    student = ("student", *_place(cell), cell["model"])
+    pair = (*student, _teacher_of(cell))
+    return [(*pair, cell["recipe"]["precision"], *methods), pair, student]
+
+
+def _teacher_kind(cell: dict[str, Any]) -> Kind:
+    """What makes two passes of a teacher similar."""
+    return ("teacher", *_place(cell), _teacher_of(cell), cell["recipe"]["precision"])
+
+
+def _place(cell: dict[str, Any]) -> Kind:
     recipe = cell["recipe"]
     sizes = (str(recipe["input_size"]), str(recipe["batch_size"]))
-    place = (recipe["device"], cell["dataset"]["name"], *sizes)
-    teacher = cell["teacher"]["model"] if cell["teacher"] else ""
-    methods = [method["name"] for method in cell["methods"]]
-    pair = (*place, cell["model"], teacher)
-    return [(*pair, recipe["precision"], *methods), pair, (*place, cell["model"])]
+    return (recipe["device"], cell["dataset"]["name"], *sizes)
 
 
-def _median(seen: Sequence[_Seen], field: str) -> float | None:
-    return statistics.median(getattr(item, field) for item in seen) if seen else None
+def _teacher_of(cell: dict[str, Any]) -> str:
+    return cell["teacher"]["model"] if cell["teacher"] else ""
+
+
+def _median(seen: Sequence[_Seen], field: str, guess: float) -> float:
+    return statistics.median(getattr(item, field) for item in seen) if seen else guess
 
 
 def _seconds(run: Run) -> float:
-    """Seconds an epoch where nothing is known."""
+    """Seconds an epoch of one network where nothing is known."""
     rate = _GUESSED_RATE.get(run.recipe.device, _GUESSED_RATE["cpu"])
     return DATASETS[run.dataset.name].num_train / rate * _side(run) / 32
 

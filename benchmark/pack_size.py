@@ -50,8 +50,8 @@ class PackSize(NamedTuple):
         """Return the size of a pack for each group of runs that could share one.
 
         A number is lowered only where packs that were measured would not fit the memory.
-        ``auto`` takes as many runs as end within the time limit, where that was measured too,
-        and whose memory fits even by a guess.
+        ``auto`` takes as many runs as were measured to end within the time limit and to fit the
+        memory; where not all were measured, the default number, or as many as fit by a guess.
         """
         history = read_history(runs_dir)
         return lambda group: _largest(group, self.most, history, limits(group[0]))
@@ -75,9 +75,12 @@ def parse_pack_size(text: str) -> PackSize:
 
 
 def _largest(group: Sequence[Run], most: int | None, history: History, limits: Limits) -> int:
-    size = min(len(group), most or len(group))
+    choosing = most is None
+    if most is None:
+        most = len(group) if history.cost(group).measured == 1 else DEFAULT_PACK
+    size = min(len(group), most)
     while size > 1 and not all(
-        _fits(runs, most is None, history, limits) for runs in chunks(group, size)
+        _fits(runs, choosing, history, limits) for runs in chunks(group, size)
     ):
         size -= 1
     return size

@@ -56,7 +56,14 @@ def numbers(runs_dir: Path, run: Run) -> dict[str, Any]:
     rundir = RunDir(runs_dir, run.key)
     result = rundir.read_result()
     records = rundir.read_records()
-    volatile = {"seconds", "data_wait", "images_per_second", "packed", "peak_memory_mb"}
+    volatile = {
+        "seconds",
+        "data_wait",
+        "teacher_seconds",
+        "images_per_second",
+        "packed",
+        "peak_memory_mb",
+    }
     return {
         "weights": rundir.weights.read_bytes(),
         "metrics": json.dumps(result["metrics"]),

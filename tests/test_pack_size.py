@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 from benchmark.estimate import History, read_history
 from benchmark.matrix import Context, make_plan
 from benchmark.pack_size import Limits, PackSize, parse_pack_size
-from benchmark.packs import Pack, chunks
+from benchmark.packs import DEFAULT_PACK, Pack, chunks
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from benchmark.selection import parse_selection
@@ -28,7 +28,14 @@ def students(tmp_path: Path) -> list[Run]:
     return [run for run in plan.runs if run.teacher is not None]
 
 
-def finish(runs_dir: Path, run: Run, own_seconds: float, packed: int, peak_mb: float) -> None:
+def finish(
+    runs_dir: Path,
+    run: Run,
+    own_seconds: float,
+    packed: int,
+    peak_mb: float,
+    teacher_seconds: float = 0.0,
+) -> None:
     """Leave a result as a pack of ``packed`` would have left it."""
     rundir = RunDir(runs_dir, run.key)
     rundir.create(run)
@@ -36,6 +43,8 @@ def finish(runs_dir: Path, run: Run, own_seconds: float, packed: int, peak_mb: f
         "schema": 1,
         "epochs": run.recipe.epochs,
         "own_seconds": own_seconds,
+        "student_seconds": own_seconds - teacher_seconds / packed,
+        "teacher_seconds": teacher_seconds,
         "seconds": own_seconds * packed,
         "peak_memory_mb": peak_mb,
     }
@@ -58,6 +67,30 @@ def test_costs_come_from_the_most_similar_runs(students: list[Run], tmp_path: Pa
         update={"recipe": first.recipe.model_copy(update={"epochs": 2 * first.recipe.epochs})}
     )
     assert read_history(tmp_path).cost([longer]).hours == pytest.approx(0.02)
+
+
+def test_a_pack_pays_for_its_teacher_once(students: list[Run], tmp_path: Path) -> None:
+    first, second, third, *_ = students
+    finish(tmp_path, first, own_seconds=36.0, packed=4, peak_mb=500, teacher_seconds=72.0)
+    history = read_history(tmp_path)
+    # As one of four it took 18 s of its own and a quarter of the teacher's 72 s.
+    assert history.cost([first]).hours == pytest.approx(90 / 3600)
+    assert history.cost([first, second, third]).hours == pytest.approx((3 * 18 + 72) / 3600)
+    # A student that was seen beside another teacher alone: that teacher's pass is a guess.
+    finish(tmp_path, second.model_copy(update={"model": "resnet14"}), 36.0, 4, 500, 72.0)
+    assert first.teacher is not None
+    taught = first.teacher.model_copy(update={"model": "resnet56"})
+    assert read_history(tmp_path).cost([first.model_copy(update={"teacher": taught})]).measured == 0
+
+
+def test_other_networks_and_batches_are_no_measure(students: list[Run], tmp_path: Path) -> None:
+    first = students[0]
+    finish(tmp_path, first, own_seconds=36.0, packed=4, peak_mb=500, teacher_seconds=72.0)
+    history = read_history(tmp_path)
+    assert history.cost([first]).measured == 1
+    assert history.cost([first.model_copy(update={"model": "resnet14"})]).measured == 0
+    larger = first.recipe.model_copy(update={"batch_size": 2 * first.recipe.batch_size})
+    assert history.cost([first.model_copy(update={"recipe": larger})]).measured == 0
 
 
 def test_a_larger_pack_is_taken_to_need_as_much_more(students: list[Run], tmp_path: Path) -> None:
@@ -105,6 +138,14 @@ def test_a_guess_lowers_no_number_that_was_asked_for(students: list[Run], tmp_pa
     tight = Limits(memory_mb=1.0)
     assert PackSize(4).sizer(tmp_path, lambda _: tight)(students) == 4
     assert PackSize(None).sizer(tmp_path, lambda _: tight)(students) == 1
+
+
+def test_nothing_measured_gives_the_default_size(students: list[Run], tmp_path: Path) -> None:
+    many = [*students, *students, *students]
+    short = Limits(hours=1e-6)  # a guess of hours splits nothing: a pack may cross time limits
+    assert PackSize(None).sizer(tmp_path, lambda _: short)(many) == DEFAULT_PACK
+    finish(tmp_path, students[0], own_seconds=36.0, packed=2, peak_mb=500)
+    assert PackSize(None).sizer(tmp_path)(many) == len(many)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])

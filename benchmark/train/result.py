@@ -22,9 +22,15 @@ def summarise(
 
     ``history``: the evaluated epochs; ``records``: all epochs as recorded; ``starts``: one
     provenance entry for every start of the run. A diverged run has no accuracies.
+
+    ``seconds`` are those of the packs it was in, ``own_seconds`` its share of them, and
+    ``student_seconds`` that share without the shared teacher's pass, whose seconds, wherever
+    others shared it, are ``teacher_seconds``.
     """
     seconds = sum(record.get("seconds", 0.0) for record in records)
-    packed = sum(r.get("seconds", 0.0) / max(1, r.get("packed", 1)) for r in records)
+    teacher = sum(record.get("teacher_seconds", 0.0) for record in records)
+    own = sum(r.get("seconds", 0.0) / max(1, r.get("packed", 1)) for r in records)
+    shared = sum(r.get("teacher_seconds", 0.0) / max(1, r.get("packed", 1)) for r in records)
     return {
         "schema": SCHEMA,
         "key": run.key,
@@ -36,7 +42,9 @@ def summarise(
         "metrics": {} if diverged_at is not None else _metrics(history),
         "val_top1": _validation(history),
         "seconds": round(seconds, 3),
-        "own_seconds": round(packed, 3),
+        "own_seconds": round(own, 3),
+        "student_seconds": round(own - shared, 3),
+        "teacher_seconds": round(teacher, 3),
         "images_per_second": _median([r.get("images_per_second") for r in records]),
         "peak_memory_mb": max((r.get("peak_memory_mb", 0) for r in records), default=0) or None,
         "restarts": len(starts) - 1,

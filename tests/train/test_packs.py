@@ -43,6 +43,13 @@ def test_a_pack_gives_the_numbers_of_single_runs(
     assert set(outcome.endings.values()) == {"done"}
     for run in students:
         assert numbers(tmp_path, run) == numbers(alone, run), run.key
+    # What it costs is told apart: the teacher's pass, and each student's share of the rest.
+    results = [RunDir(tmp_path, run.key).read_result() for run in students]
+    (teacher,) = {result["teacher_seconds"] for result in results}
+    assert 0 < teacher < results[0]["seconds"]
+    for result in results:
+        own = result["student_seconds"] + teacher / len(students)
+        assert result["own_seconds"] == pytest.approx(own, abs=0.01)
 
 
 @pytest.mark.parametrize("ticks", [1, 2, 3, 6])
