@@ -109,6 +109,11 @@ class Expectation(Strict):
             raise ValueError("`columns` and `tables` do not go together")
         return self
 
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows that it speaks of."""
+        return (self.row, *self.than)
+
 
 class Claim(Strict):
     """A sentence of the paper about its table, and what it means for the numbers."""

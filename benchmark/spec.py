@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from benchmark.errors import UserError, unknown
+from benchmark.errors import unknown
 from benchmark.published import Claim, ExpectedMiss, Metric, Published, PublishedCell, UnstatedN
 from benchmark.recipe import Count, Number, Strict
 
@@ -147,6 +147,10 @@ class Row(Strict):
     sources: dict[str, str] = {}
     note: str | None = None
 
+    def assumed_in(self, column: str) -> tuple[Assumed, ...]:
+        """Return what is assumed in a column."""
+        return tuple(a for a in self.assumed if a.columns is None or column in a.columns)
+
     @field_validator("assumed", mode="before")
     @classmethod
     def _several_options(cls, data: Any) -> Any:
@@ -243,9 +247,9 @@ class Table(Strict):
             _known("column", miss.column, columns, "expected_misses")
         for claim in self.claims:
             for expectation in claim.expect:
-                if expectation.tables:
-                    continue  # known where those tables are read
-                for name in (expectation.row, *expectation.than):
+                if expectation.tables and self.name not in expectation.tables:
+                    continue  # load_table reads the other tables
+                for name in expectation.rows:
                     _known("row", name, rows, "claims")
                 for name in expectation.columns or ():
                     _known("column", name, columns, "claims")
@@ -282,6 +286,12 @@ class Table(Strict):
         """Return the published entry of a slot, if the table has one."""
         return self.published.get(row, {}).get(column, {}).get(metric)
 
+    @property
+    def claimed_tables(self) -> tuple[str, ...]:
+        """The further tables that its claims speak of, by name."""
+        named = (name for claim in self.claims for e in claim.expect for name in e.tables)
+        return tuple(dict.fromkeys(name for name in named if name != self.name))
+
     def display(self, model: str) -> str:
         """Return the printed name of a network."""
         return self.names.get(model, model)
@@ -301,4 +311,4 @@ def _unique(names: list[str], kind: str) -> None:
 
 def _known(kind: str, name: str, valid: Any, where: str) -> None:
     if name not in valid:
-        raise UserError(str(unknown(kind, name, valid, where)))
+        raise unknown(kind, name, valid, where)

@@ -61,10 +61,25 @@ def find_table(name: str, near: Path | None = None) -> Path:
 
 
 def load_table(name: str) -> Table:
-    """Return a table by name or path, its bases merged in."""
+    """Return a table by name or path, its bases merged in.
+
+    The further tables that its claims speak of are read too: the rows must be there.
+    """
+    table = _read(name)
+    expected = [expect for claim in table.claims for expect in claim.expect]
+    for further in table.claimed_tables:
+        try:
+            other = _read(further)
+            for row in (row for e in expected if further in e.tables for row in e.rows):
+                other.row(row)
+        except UserError as error:
+            raise UserError(f"claims of table {table.name}: {error}") from error
+    return table
+
+
+def _read(name: str) -> Table:
     path = find_table(name)
-    data = _merged(path, ())
-    return validate(Table, data, str(path))
+    return validate(Table, _merged(path, ()), str(path))
 
 
 def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

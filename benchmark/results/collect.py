@@ -36,12 +36,12 @@ from benchmark.spec import Column, Row, Table
 
 @dataclass
 class Collected:
-    """A filled grid before it is judged, which runs stand behind it, and what is not counted.
+    """A filled grid, which runs stand behind it, and what is not counted.
 
-    The grid is of the whole table, since verdicts, claims and ranks are; ``places`` are those
-    that shall be shown (:func:`benchmark.results.judged.restricted`). ``live``: what is known of
-    runs without a result, by key; ``problems``: a line for each
-    run directory that cannot be counted; ``foreign``: how many entries are no runs at all.
+    :func:`collect` fills the whole table, since verdicts, claims and ranks are about all of it;
+    ``places`` are those that shall be shown in the end. ``live``: what is known of runs without
+    a result, by key; ``problems``: a line for each run directory that cannot be counted;
+    ``foreign``: how many entries are no runs at all.
     """
 
     grid: Grid
@@ -59,7 +59,6 @@ def collect(
     index: RunIndex,
     chosen: Selection | None = None,
     protocol: str | None = None,
-    made_by: str = "",
 ) -> Collected:
     """Return the whole table filled from an index that is up to date.
 
@@ -85,7 +84,7 @@ def collect(
             choices[(*place, metric)] = choice
             cells[(*place, metric)] = _cell(expected, slot, choice, metric, reported, live)
     return Collected(
-        _grid(table, cells, reported, made_by),
+        _grid(table, cells, reported),
         places,
         expected.slots,
         groups,
@@ -175,13 +174,12 @@ def _expected_miss(table: Table, row: Row, column: Column, metric: str) -> Expec
 def _assumed_marks(row: Row, column: Column) -> tuple[Mark, ...]:
     return tuple(
         Mark(MarkKind.ASSUMED, f"{item.option} ({item.note})")
-        for item in row.assumed
-        if item.columns is None or column.name in item.columns
+        for item in row.assumed_in(column.name)
     )
 
 
 def _teacher_marks(shown: Group | None) -> list[Mark]:
-    """A remark where runs that name one teacher read different files of it."""
+    """Return a remark where runs that name one teacher read different files of it."""
     files: dict[str | None, set[str]] = {}
     for run in shown.runs if shown else ():
         if run.teacher_file:
@@ -194,7 +192,7 @@ def _teacher_marks(shown: Group | None) -> list[Mark]:
 # -- the grid around them -------------------------------------------------------------------
 
 
-def _grid(table: Table, cells: Mapping[CellKey, GridCell], reported: str, made_by: str) -> Grid:
+def _grid(table: Table, cells: Mapping[CellKey, GridCell], reported: str) -> Grid:
     rows = [r for r in table.rows if any(key[0] == r.name for key in cells)]
     columns = [c for c in table.columns if any(key[1] == c.name for key in cells)]
     paper = table.source.paper + (f", table {table.source.table}" if table.source.table else "")
@@ -214,7 +212,6 @@ def _grid(table: Table, cells: Mapping[CellKey, GridCell], reported: str, made_b
         unstated_n=table.unstated_n,
         footnotes=(table.note,) if table.note else (),
         claims=table.claims,
-        made_by=made_by,
     )
 
 

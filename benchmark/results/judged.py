@@ -34,35 +34,26 @@ def judged_grid(
 
 
 def fill(
-    table: Table,
-    runs_dir: Path,
-    chosen: Selection | None = None,
-    protocol: str | None = None,
-    made_by: str = "",
+    table: Table, runs_dir: Path, chosen: Selection | None = None, protocol: str | None = None
 ) -> Collected:
     """Return the judged grid as :func:`judged_grid` does, with the runs behind it."""
     index = RunIndex(runs_dir)
     index.refresh()
-    collected = collect(table, index, chosen, protocol, made_by)
+    collected = collect(table, index, chosen, protocol)
     grid = judge(collected.grid, _further(table, index, chosen or Selection(), protocol))
-    return replace(collected, grid=restricted(grid, collected.places))
+    return replace(collected, grid=_restricted(grid, collected.places))
 
 
 def _further(
     table: Table, index: RunIndex, chosen: Selection, protocol: str | None
 ) -> Iterator[Grid]:
-    """Yield the filled grids of other tables that the table's claims speak of."""
+    """Yield the filled grids of the further tables that the table's claims speak of."""
     seeds = Selection(only=tuple(i for i in chosen.only if i.key == "seed"), seeds=chosen.seeds)
-    expected = [e for claim in table.claims for e in claim.expect]
-    for name in dict.fromkeys(name for e in expected for name in e.tables):
-        other = table if name == table.name else load_table(name)
-        for row in (row for e in expected if name in e.tables for row in (e.row, *e.than)):
-            other.row(row)  # raises where a claim names a row that is not there
-        if other is not table:
-            yield collect(other, index, seeds, protocol).grid
+    for name in table.claimed_tables:
+        yield collect(load_table(name), index, seeds, protocol).grid
 
 
-def restricted(grid: Grid, places: Collection[tuple[str, str]]) -> Grid:
+def _restricted(grid: Grid, places: Collection[tuple[str, str]]) -> Grid:
     """Return a judged grid with some (row, column) alone; what is said of them stays as it is.
 
     Claims and ranks still speak of all columns; those of rows that are not shown are left out.
@@ -91,4 +82,4 @@ def restricted(grid: Grid, places: Collection[tuple[str, str]]) -> Grid:
 
 
 def _rows(claim: Claim) -> set[str]:
-    return {name for expect in claim.expect for name in (expect.row, *expect.than)}
+    return {name for expect in claim.expect for name in expect.rows}

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -44,8 +45,8 @@ def collect_table(
     for given, option in ((protocol, "--protocol"), (also, "--also")):
         _check_protocol(given, option)
     table = load_table(name)
-    collected = fill(table, runs_dir, chosen, protocol, _made_by(name, chosen, protocol, also))
-    grid = collected.grid
+    collected = fill(table, runs_dir, chosen, protocol)
+    grid = replace(collected.grid, made_by=_made_by(name, chosen, protocol, also))
     _warn(collected, runs_dir, table.name)
     statistics = list(dict.fromkeys(s for s in (grid.protocol, also) if s is not None))
     renderers = _renderers(grid, statistics, siunitx)

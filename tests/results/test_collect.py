@@ -624,19 +624,6 @@ def test_a_claim_over_several_tables_reads_their_runs(tmp_path: Path) -> None:
     assert "nothing to compare yet in thesis-2, thesis-3, thesis-6" in found.detail
 
 
-def test_a_claim_over_tables_names_rows_that_they_have(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    expect = "{row: KD, relation: better, than: [Vanila], tables: [thesis-2]}"
-    claim = f"claims: [{{text: x, source: y, expect: {expect}}}]\n"
-    text = (PACKAGED / "digits.yaml").read_text() + claim
-    path.write_text(text.replace("name: digits", "name: mine"))
-    with pytest.raises(UserError, match="unknown row 'KD' in table thesis-2"):
-        judged_grid(str(path), tmp_path)
-    path.write_text(text.replace("name: digits", "name: mine").replace("thesis-2", "thesis-22"))
-    with pytest.raises(UserError, match="did you mean 'thesis-2'"):
-        judged_grid(str(path), tmp_path)
-
-
 def test_a_reference_without_a_number_is_a_dash(tmp_path: Path) -> None:
     grid = judged_grid("cifar100-mdistiller", tmp_path)
     table = plan("cifar100-mdistiller", only=("row=KD",)).table

@@ -105,6 +105,29 @@ def test_a_wrong_file_is_named(tmp_path: Path, old: str, new: str, message: str)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("than", "tables", "message"),
+    [
+        ("DKD", "small", ""),
+        ("Vanilla", "small", r"small\.yaml.*unknown row 'Vanilla' in claims"),
+        ("DKD", "small, digits", ""),
+        ("Vanila", "thesis-2", r"^claims of table small: unknown row 'KD' in table thesis-2"),
+        ("DKD", "digitz", r"^claims of table small: unknown table 'digitz'; did you mean 'digits'"),
+    ],
+)
+def test_a_claim_over_tables_names_rows_that_they_have(
+    tmp_path: Path, than: str, tables: str, message: str
+) -> None:
+    expect = f"{{row: KD, relation: better, than: [{than}], tables: [{tables}]}}"
+    text = GOOD.replace("{row: DKD, relation: better, than: [KD]}", expect)
+    if not message:
+        plan(tmp_path, text)
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        plan(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
 def test_methods_that_disagree_on_the_cross_entropy_must_be_settled(tmp_path: Path) -> None:
     composed = GOOD.replace("methods: [dkd],", "methods: [dkd, kd],")
     with pytest.raises(UserError, match="disagree on the cross-entropy"):
