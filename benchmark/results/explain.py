@@ -1,7 +1,7 @@
 """Everything that is known of one cell of a table, in lines for people.
 
 What was published and by whom, ours and the verdict, every option and recipe field with where
-its value comes from, and every run with its commit and hardware.
+its value comes from (`origins.py`), and every run with its commit and hardware.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.files import read_json
-from benchmark.methods.catalog import method_info
-from benchmark.recipe import named_recipe, override
 from benchmark.results.assign import Group, describe
 from benchmark.results.collect import Collected
-from benchmark.results.grid import Grid, GridCell
+from benchmark.results.grid import Grid, GridCell, MarkKind
 from benchmark.results.index import IndexedRun
+from benchmark.results.origins import Origins
 from benchmark.results.render import layout
 from benchmark.rundir import RunDir
 from benchmark.runs import SCHEMA
 from benchmark.spec import Column, Row, Table
+from benchmark.words import count
 
 
 def explain(table: Table, row: Row, column: Column, collected: Collected, runs_dir: Path) -> str:
@@ -51,8 +51,7 @@ def explain(table: Table, row: Row, column: Column, collected: Collected, runs_d
     if slot is not None and slot.variants:
         one = shown[0] if shown else None
         assigned = slot.variants[one.variant].assignment if one else {}
-        lines += _options(table, row, column, one, assigned)
-        lines += _recipe(table, row, column, one, assigned)
+        lines += Origins(table, row, column, one, assigned).lines()
     for group in sorted(groups, key=lambda g: (bool(g.differences), g.variant, g.kind, g.cell)):
         assignment = slot.variants[group.variant].assignment if slot else {}
         lines.append(_heading(group, assignment, group in shown))
@@ -109,128 +108,9 @@ def _ours(grid: Grid, cell: GridCell) -> Iterator[str]:
     if cell.overrides:
         yield f"overrides: {'; '.join(cell.overrides)}"
     for mark in cell.marks:
-        if mark.kind != "override":
-            yield f"{'assumed' if mark.kind == 'assumed' else 'note'}: {mark.text}"
-
-
-# -- where values come from -----------------------------------------------------------------
-
-
-def _options(
-    table: Table,
-    row: Row,
-    column: Column,
-    shown: Group | None,
-    chosen: Mapping[str, Any],
-) -> Iterator[str]:
-    """Yield every resolved option of every method with where its value comes from.
-
-    ``chosen`` is the combination of the row's grid that is shown, empty while there is none.
-    """
-    where = f"table {table.name}"
-    assumed = _assumed(row, column)
-    for use in row.methods:
-        own = row.per_column.get(column.name, {}).get(use.name, {})
-        info = method_info(use.name, where)
-        swept = {k.partition(".")[2]: v for k, v in chosen.items() if k.startswith(f"{use.name}.")}
-        resolved = info.resolve({**use.options, **own, **swept}, where)
-        for option, value in resolved.items():
-            name = f"{use.name}.{option}"
-            if name in row.grid:
-                origin = f"of the grid {_listed(row.grid[name])}"
-            elif option in own:
-                origin = "set for this column"
-            elif option in use.options:
-                origin = "set in this row"
-            else:
-                origin = "the method's default"
-            if name in row.grid and name not in chosen:
-                value = "not chosen yet"
-            yield _origin(f"option {name}", value, origin, row, assumed, name) + _instead(
-                shown, f"{use.name}.options.{option}"
-            )
-    if row.ce_weight is not None:
-        yield f"cross-entropy weight = {row.ce_weight:g} (set in this row)"
-    if row.predict is not None:
-        yield f"predictions by {row.predict} (set in this row)"
-
-
-def _recipe(
-    table: Table,
-    row: Row,
-    column: Column,
-    shown: Group | None,
-    chosen: Mapping[str, Any],
-) -> Iterator[str]:
-    """Yield every field of the resolved recipe with where its value comes from."""
-    layers = [(table.recipe_overrides, "set in the table")]
-    if row.of == "teacher":
-        layers += [(table.teacher.recipe, "set for teachers in the table")]
-    else:
-        swept = {k.partition(".")[2]: v for k, v in chosen.items() if k.startswith("recipe.")}
-        layers += [
-            (column.recipe, "set in this column"),
-            (row.recipe, "set in this row"),
-            (row.recipe_per_column.get(column.name, {}), "set for this row in this column"),
-            (swept, "of the grid"),
-        ]
-    resolved = named = named_recipe(table.recipe)
-    origins: dict[str, str] = {}
-    for fields, origin in layers:
-        resolved = override(resolved, fields)
-        origins.update({name: origin for name, _ in _flat(fields)})
-    before = dict(_flat(named.model_dump(mode="json")))
-    assumed = _assumed(row, column)
-    told = set()
-    for name, value in _flat(resolved.model_dump(mode="json")):
-        full = f"recipe.{name}"
-        told.add(full)
-        was = f"{table.recipe} has {before.get(name, 'none')}"
-        layer = origins.get(name)
-        if layer is None and before.get(name) != value:
-            layer = origins.get("schedule.kind")  # another kind brings fields of its own
-        origin = f"{layer}; {was}" if layer else f"recipe {table.recipe}"
-        keys = (full, f"recipe.{name.partition('.')[0]}") if layer else (full,)
-        yield _origin(full, value, origin, row, assumed, *keys) + _instead(shown, full)
-    if shown is not None:
-        for name, (theirs, ours) in shown.differences.items():
-            if name.startswith("recipe.") and name not in told:
-                yield f"{name}: the runs shown have {theirs}, the table has {ours}"
-
-
-def _origin(
-    name: str, value: Any, origin: str, row: Row, assumed: Mapping[str, str], *keys: str
-) -> str:
-    source = next((row.sources[key] for key in keys if key in row.sources), None)
-    parts = [origin, *([f"source: {source}"] if source else [])]
-    parts += [f"assumed: {assumed[key]}" for key in keys if key in assumed]
-    return f"{name} = {value} ({'; '.join(parts)})"
-
-
-def _instead(shown: Group | None, field: str) -> str:
-    if shown is None or field not in shown.differences:
-        return ""
-    return f"; the runs shown have {shown.differences[field][0]}"
-
-
-def _assumed(row: Row, column: Column) -> dict[str, str]:
-    return {
-        item.option: item.note
-        for item in row.assumed
-        if item.columns is None or column.name in item.columns
-    }
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in fields.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _listed(values: Any) -> str:
-    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+        if mark.kind is not MarkKind.OVERRIDE:
+            word = "assumed" if mark.kind is MarkKind.ASSUMED else "note"
+            yield f"{word}: {mark.text}"
 
 
 # -- runs -----------------------------------------------------------------------------------
@@ -281,7 +161,7 @@ def _provenance(result: Mapping[str, Any]) -> list[str]:
     ]
     seconds, restarts = result.get("seconds"), result.get("restarts")
     parts += [f"{seconds:.0f} s"] if isinstance(seconds, int | float) else []
-    parts += [f"{restarts} restarts"] if restarts else []
+    parts += [count(restarts, "restart")] if isinstance(restarts, int) and restarts else []
     parts += [f"job {origin['slurm_job']}"] if origin.get("slurm_job") else []
     return parts
 
