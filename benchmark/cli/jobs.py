@@ -93,14 +93,13 @@ def clean(
         bool, typer.Option("--drops", help="Also checkpoints kept where the rate drops.")
     ] = False,
     older_than: Annotated[
-        float, typer.Option("--older-than", help="Days since a submission was last written to.")
+        float,
+        typer.Option("--older-than", min=0.0, help="Days since a submission was last written to."),
     ] = 7.0,
     dry_run: DryRun = False,
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Remove checkpoints of finished runs and folders of ended submissions."""
-    from benchmark.cluster.clean import check_days
     from benchmark.cluster.clean import clean as clean_runs
 
-    lines = clean_runs(runs, table, drops=drops, older_than=check_days(older_than), dry_run=dry_run)
-    print(*lines, sep="\n")
+    print(*clean_runs(runs, table, drops=drops, older_than=older_than, dry_run=dry_run), sep="\n")

@@ -17,7 +17,6 @@ from benchmark.cluster.snapshot import code_store
 from benchmark.cluster.submissions import code_in_use, note_cleaned
 from benchmark.cluster.wanted import table_name
 from benchmark.cluster.work import submitted_tables
-from benchmark.errors import UserError
 from benchmark.rundir import RunDir
 from benchmark.words import count
 
@@ -149,10 +148,3 @@ def human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def check_days(days: float) -> float:
-    """Return a number of days; UserError where it is negative."""
-    if days < 0:
-        raise UserError(f"--older-than {days:g}: expected a number of days from 0 up")
-    return days

@@ -8,12 +8,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.cluster.arrays import write_array
+from benchmark.cluster.look import look
+from benchmark.cluster.queue import RawQueue
+from benchmark.cluster.slurm import SlurmUnreachableError
 from benchmark.cluster.submissions import write_index
 from benchmark.files import write_json
 from benchmark.packs import Pack
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
 from benchmark.submission import new_submission
+
+RECORDED = json.loads((Path(__file__).parent / "recorded_queue.json").read_text())
+HELD = {**RECORDED, "squeue": RECORDED["squeue"].replace("BeginTime", "JobHeldUser")}
+
+
+def silent(*question: object) -> RawQueue:
+    """A Slurm that does not answer, in place of queue.read_raw."""
+    raise SlurmUnreachableError("slurmctld cannot be reached")
+
+
+def state(runs_dir: Path, run: Run) -> str:
+    """Return how a run stands."""
+    return look(runs_dir).standings[run.key].name
 
 
 def in_slurm(runs_dir: Path, data_dir: Path, packs: Sequence[Pack], job: int | None) -> Path:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from benchmark.cluster import check
 from benchmark.cluster.check import check_nodes, check_profile, parse_node
-from benchmark.cluster.init_profile import profile_text
+from benchmark.cluster.init_profile import profile_path, profile_text
 from benchmark.cluster.profile import Profile, Resources, Site, apply_caps
 from benchmark.cluster.slurm import Limits, Reply
 from benchmark.errors import UserError
@@ -90,6 +91,12 @@ def test_a_controller_that_has_just_started_is_asked_again(monkeypatch: pytest.M
 def test_a_cluster_without_a_default_partition_asks_for_one() -> None:
     with pytest.raises(UserError, match=r"no default partition: set partition.*gpu"):
         check_nodes(Profile(), SMALL, NODES[1:])
+
+
+def test_where_a_profile_is_written() -> None:
+    assert profile_path(None) is None
+    assert profile_path("mine") == Path("slurm/profiles/mine.yaml")
+    assert profile_path("x/mine.yaml") == Path("x/mine.yaml")
 
 
 def test_a_first_profile_is_valid_and_passes_its_own_check() -> None:

@@ -7,15 +7,12 @@ again, an array of 5,000 that depends on it, and a job of another program.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from benchmark.cluster.queue import RawQueue, Snapshot, TaskState, parse
 from benchmark.cluster.tag import Tag, parse_tag, word
+from tests.cluster.submitted import RECORDED
 
-RECORDED = json.loads((Path(__file__).parent / "recorded_queue.json").read_text())
 DIGITS, CIFAR, STUDENTS = 96, 95, 97
 
 
