@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark.data.augmentations import READERS, check_reader
-from benchmark.data.datasets import require_dataset
 from benchmark.errors import UserError, unknown
+from benchmark.files import existing_place
 from benchmark.matrix import Plan
 from benchmark.results.records import broken
 from benchmark.rundir import RunDir
@@ -39,7 +39,6 @@ def check_before_queue(
         for name in sorted({run.recipe.augmentation for run in plan.runs}):
             check_reader(name, reader)
     for name in sorted({run.dataset.name for run in plan.runs}):
-        require_dataset(name, data_dir)
         check_content(name, data_dir)
     _check_public_teachers(plan)
     _check_writable(runs_dir)
@@ -90,9 +89,7 @@ def _check_public_teachers(plan: Plan) -> None:
 
 def _check_writable(path: Path) -> None:
     """Refuse a directory that cannot be written, or made; nothing is made."""
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
+    place = existing_place(path)
     if not place.is_dir():
         raise UserError(f"{place} is not a directory")
     if not os.access(place, os.W_OK | os.X_OK):

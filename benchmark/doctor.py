@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.cluster.machine import visible_cpus, visible_gpus
+from benchmark.cluster import slurm
+from benchmark.cluster.machine import memory_mb, visible_cpus, visible_gpus
 from benchmark.data.datasets import dataset_infos
 from benchmark.data.sidecar import read_sidecar
 from benchmark.errors import UserError
+from benchmark.files import existing_place
 from benchmark.teachers import checkpoint_file, registry, teachers_dir
+from benchmark.words import count
 
 _PACKAGES = ("torch", "torchvision", "timm", "pandas", "scipy", "submitit", "matplotlib")
 
@@ -89,8 +92,7 @@ def _readers() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Finding("cpu", f"{visible_cpus()} CPUs, {memory:.0f} GiB of memory")
+    yield Finding("cpu", f"{count(visible_cpus(), 'CPU')}, {memory_mb() / 1024:.0f} GiB of memory")
     gpus = visible_gpus()
     if gpus:
         yield Finding("gpu", f"{len(gpus)} visible ({', '.join(gpus)})")
@@ -103,13 +105,11 @@ def _slurm() -> Finding:
     if path is None:
         return Finding("slurm", "no sbatch on PATH; the local executor is the default", "note")
     try:
-        done = subprocess.run(
-            ["scontrol", "ping"], capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        reply = slurm.call(["scontrol", "ping"])
+    except slurm.SlurmError as error:
         return Finding("slurm", f"{path}, but scontrol ping fails: {error}", "missing")
-    answer = (done.stdout.strip() or done.stderr.strip()).splitlines() or ["no answer"]
-    return Finding("slurm", f"{path}; {answer[0]}", "ok" if done.returncode == 0 else "missing")
+    answer = (reply.out.strip() or reply.err.strip()).splitlines() or ["no answer"]
+    return Finding("slurm", f"{path}; {answer[0]}", "ok" if reply.code == 0 else "missing")
 
 
 def _latex() -> Finding:
@@ -130,9 +130,8 @@ def _datasets(data_dir: Path) -> Iterator[Finding]:
             text = f"{name} is not in {data_dir}; make it with: {info.write_command}"
             yield Finding("data", text, "note")
         else:
-            counts = ", ".join(f"{s.num_samples} {k}" for k, s in sidecar.splits.items())
             kind = "official" if sidecar.official else "altered"
-            yield Finding("data", f"{name}: {counts} images, {kind}")
+            yield Finding("data", f"{name}: {sidecar.images}, {kind}")
 
 
 def _teachers() -> Finding:
@@ -147,7 +146,7 @@ def _teachers() -> Finding:
 
 
 def _directory(what: str, path: Path) -> Finding:
-    place = path if path.exists() else next(p for p in path.resolve().parents if p.exists())
+    place = existing_place(path)
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding(what, f"{path} is not writable", "broken")
     free = shutil.disk_usage(place).free / 2**30

@@ -71,6 +71,14 @@ def read_json(path: Path, schema: int) -> dict[str, Any]:
     return data
 
 
+def existing_place(path: Path) -> Path:
+    """Return ``path``, or the nearest place above it that exists: where it would be made."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
+
+
 def make_directory(path: Path) -> None:
     """Create a directory with its parents; UserError where that is not permitted."""
     try:

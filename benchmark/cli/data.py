@@ -80,9 +80,8 @@ def write(
         jpeg_quality=jpeg_quality,
         workers=workers,
     )
-    counts = ", ".join(f"{s.num_samples} {split}" for split, s in sidecar.splits.items())
     kind = "official" if sidecar.official else f"altered: {sidecar.altered}"
-    print(f"{name}: {counts} images ({kind}) in {sidecar_path(name, data).parent}")
+    print(f"{name}: {sidecar.images} ({kind}) in {sidecar_path(name, data).parent}")
 
 
 @data_app.command()
@@ -91,8 +90,7 @@ def verify(name: Name, data: DataDir = DEFAULT_DATA) -> None:
     from benchmark.data.verify import verify as run
 
     sidecar = run(name, data)
-    counts = ", ".join(f"{s.num_samples} {split}" for split, s in sidecar.splits.items())
-    print(f"{name}: {counts} images, digest {sidecar.digest}, ok")
+    print(f"{name}: {sidecar.images}, digest {sidecar.digest}, ok")
 
 
 @data_app.command()

@@ -22,6 +22,25 @@ DataDir = Annotated[
     Path,
     typer.Option("--data", envvar="BENCH_DATA", help="Where datasets lie."),
 ]
+# Where a profile may name the directory too.
+RunsDirOrProfiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--runs",
+        envvar="BENCH_RUNS",
+        help="Where runs lie.",
+        show_default="the profile's, else checkpoints/runs",
+    ),
+]
+DataDirOrProfiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="BENCH_DATA",
+        help="Where datasets lie.",
+        show_default="the profile's, else checkpoints/data",
+    ),
+]
 PackSize = Annotated[
     str, typer.Option("--pack", help="Runs a process trains side by side, or auto.")
 ]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmark.cli.app import app
 from benchmark.cli.options import (
+    DataDirOrProfiles,
     Only,
     PackSize,
     Plugins,
+    RunsDirOrProfiles,
     Seeds,
     Sets,
     TableName,
@@ -42,22 +43,8 @@ def submit(
         bool, typer.Option("--dry-run", help="Show what would be done, and leave.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the runs have ended.")] = False,
-    runs: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="BENCH_RUNS",
-            help="Where runs lie.",
-            show_default="the profile's, else checkpoints/runs",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="BENCH_DATA",
-            help="Where datasets lie.",
-            show_default="the profile's, else checkpoints/data",
-        ),
-    ] = None,
+    runs: RunsDirOrProfiles = None,
+    data: DataDirOrProfiles = None,
 ) -> None:
     """Train what is missing of a table."""
     from benchmark.pack_size import parse_pack_size

@@ -40,7 +40,7 @@ class DatasetInfo:
 
     @property
     def write_command(self) -> str:
-        """The command that makes the dataset; for CIFAR it names what to fetch first."""
+        """The command that makes the dataset; FOLDER stands for where its class folders lie."""
         return f"bench data write {self.name}" + (" FOLDER" if self.kind == "folders" else "")
 
 

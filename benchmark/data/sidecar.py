@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import UserError
 from benchmark.files import read_json
+from benchmark.words import count
 from benchmark.yamlfile import validate
 
 SCHEMA = 1
@@ -64,6 +65,12 @@ class Sidecar(_Record):
     sources: dict[str, str]
     splits: dict[SplitName, Split]
     digest: str
+
+    @property
+    def images(self) -> str:
+        """How many images there are, for people: ``1,437 train images, 360 test images``."""
+        splits = self.splits.items()
+        return ", ".join(count(split.num_samples, f"{name} image") for name, split in splits)
 
 
 def read_sidecar(name: str, data_dir: Path) -> Sidecar | None:

@@ -1,0 +1,52 @@
+"""What `bench doctor` finds, and when that is a failure."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import bench
+
+
+@pytest.fixture(autouse=True)
+def _without_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing ffcv in a process of its own takes seconds."""
+    monkeypatch.setattr("benchmark.doctor._readers", list)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "line"),
+    [
+        ("Slurmctld(primary) at n0 is UP", 0, "ok       slurm"),
+        ("Slurmctld(primary) at n0 is DOWN", 1, "missing  slurm"),
+    ],
+)
+def test_what_slurm_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, line: str
+) -> None:
+    for name in ("sbatch", "scontrol"):
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\necho '{answer}'\nexit {code}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    ended = bench("doctor", "--runs", tmp_path / "runs", "--data", tmp_path / "data")
+    assert ended.code == 0
+    (found,) = (text for text in ended.out.splitlines() if " slurm " in text)
+    assert found == f"{line}        {tmp_path / 'sbatch'}; {answer}"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_that_is_there_and_data_that_is_broken(tmp_path: Path, digits: Path) -> None:
+    shutil.copytree(digits, tmp_path / "data")
+    where = ("--runs", tmp_path / "runs", "--data", tmp_path / "data")
+    ended = bench("doctor", *where)
+    assert ended.code == 0
+    assert re.search(r"digits: [\d,]+ train images, [\d,]+ test images, \w+", ended.out)
+    (tmp_path / "data" / "digits" / "dataset.json").write_text("{")
+    ended = bench("doctor", *where)
+    assert ended.code == 1
+    assert "broken   data" in ended.out
