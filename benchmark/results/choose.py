@@ -20,6 +20,7 @@ from benchmark.results.assign import ENDED, Group
 from benchmark.results.grid import Mark, MarkKind, Selection, State
 from benchmark.results.index import IndexedRun
 from benchmark.rundir import RunDir
+from benchmark.words import count
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,11 @@ def _largest(groups: Sequence[Group], by: Any) -> tuple[list[Group], list[Group]
 
 
 def _not_shown(groups: Sequence[Group], which: str) -> list[Mark]:
-    count = sum(len(g.runs) for g in groups)
-    if not count:
+    number = sum(len(g.runs) for g in groups)
+    if not number:
         return []
-    runs = "1 further run" if count == 1 else f"{count} further runs"
     kinds = "; ".join(dict.fromkeys(g.kind for g in groups if g.kind))
-    text = f"{runs} {which} not counted" + (f" ({kinds})" if kinds else "")
+    text = f"{count(number, 'further run')} {which} not counted" + (f" ({kinds})" if kinds else "")
     return [Mark(MarkKind.OTHER, text)]
 
 

@@ -58,8 +58,8 @@ class Filled(NamedTuple):
     priors: Mapping[tuple[str, str], Prior]
 
 
-class Place(NamedTuple):
-    """What counts once where a claim asks for a number of columns."""
+class TableColumn(NamedTuple):
+    """A column of a table: what counts once where a claim asks for a number of them."""
 
     table: str
     column: str
@@ -68,7 +68,7 @@ class Place(NamedTuple):
 class Pair(NamedTuple):
     """Two cells to compare, or one with a number (``theirs`` is None)."""
 
-    place: Place
+    place: TableColumn
     grid: Grid
     mine: GridCell
     theirs: GridCell | None
@@ -114,7 +114,7 @@ class Gain(NamedTuple):
 class Evidence(NamedTuple):
     """One comparison: what is shown of it, the p-values for and against, and the bias off."""
 
-    place: Place
+    place: TableColumn
     shown: float
     p_for: float
     p_against: float
@@ -161,7 +161,7 @@ def _pairs(expect: Expectation, tables: Sequence[Filled]) -> Iterator[Pair]:
             mine = grid.cell(expect.row, column, expect.metric)
             if mine is None:
                 continue
-            place, prior = Place(grid.name, column), priors[expect.row, column]
+            place, prior = TableColumn(grid.name, column), priors[expect.row, column]
             if not expect.than:
                 yield Pair(place, grid, mine, None, prior)
             for row in expect.than:
@@ -172,11 +172,11 @@ def _pairs(expect: Expectation, tables: Sequence[Filled]) -> Iterator[Pair]:
 
 def _expectation(expect: Expectation, tables: Sequence[Filled]) -> tuple[ClaimVerdict, str]:
     pairs = list(_pairs(expect, tables))
+    if not pairs:
+        return ClaimVerdict.MORE_SEEDS, "no column of the table has these rows"
     places = list(dict.fromkeys(pair.place for pair in pairs))
     needed = min(expect.at_least or len(places), len(places))
     evidence = [_weigh(expect, pair) for pair in pairs if pair.ready]
-    if not places:
-        return ClaimVerdict.MORE_SEEDS, "no column of the table has these rows"
     p_for = np.array([e.p_for for e in evidence])
     everything = needed == len(places)
     proven = p_for <= ALPHA if everything else holm(p_for) <= ALPHA

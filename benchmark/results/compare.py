@@ -30,6 +30,7 @@ from benchmark.results.statistics import (
     paired_difference,
     side,
 )
+from benchmark.words import count
 
 # Five images of 10,000: what another order of summation may tip over.
 EXACT_TOLERANCE = 0.05
@@ -87,12 +88,12 @@ class Comparison:
         """Return the one line that matters."""
         moved = sum(cell.changed for cell in self.cells)
         same = sum(cell.identical for cell in self.cells)
-        cells = "1 cell" if len(self.cells) == 1 else f"{len(self.cells)} cells"
+        cells = count(len(self.cells), "cell")
         line = f"{cells} compared: {moved} changed beyond noise, {same} identical"
         line += f"; {len(self.only_a)} of A gone from B" if self.only_a else ""
         line += f"; {len(self.only_b)} only in B" if self.only_b else ""
         broken = len(self.a.problems) + len(self.b.problems)
-        return line + (f"; {broken} run directories not counted" if broken else "")
+        return line + (f"; {count(broken, 'run')} not counted" if broken else "")
 
 
 def compare(a: Path, b: Path, metric: str = "top1", statistic: str = "last") -> Comparison:
@@ -108,8 +109,8 @@ def compare(a: Path, b: Path, metric: str = "top1", statistic: str = "last") -> 
     both = sorted(set(left.cells) & set(right.cells))
     if not both:
         raise UserError(
-            f"no ended cell is in both {a} ({len(left.cells)} cells) and {b}"
-            f" ({len(right.cells)} cells)"
+            f"no ended cell is in both {a} ({count(len(left.cells), 'cell')}) and {b}"
+            f" ({count(len(right.cells), 'cell')})"
         )
     pairs = [_pair(left.cells[key], right.cells[key]) for key in both]
     slugs = Counter(one.slug for one, _, _ in pairs)
@@ -235,7 +236,8 @@ def describe_comparison(found: Comparison) -> str:
 
 def _describe_set(runs: RunSet) -> str:
     commits = ", ".join(commit[:12] for commit in runs.commits) or "unknown commit"
-    return f"{runs.path}, {runs.runs} runs of {len(runs.cells)} cells, {commits}"
+    what = f"{count(runs.runs, 'run')} of {count(len(runs.cells), 'cell')}"
+    return f"{runs.path}, {what}, {commits}"
 
 
 def _describe_delta(cell: ComparedCell) -> str:

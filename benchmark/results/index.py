@@ -62,7 +62,8 @@ class IndexedRun(NamedTuple):
 
     ``state``: done, diverged, open (no result yet), broken with a ``reason``, or queued (it
     has no directory yet). ``teacher``: the key of its teacher's run or the digest of its
-    checkpoint. ``numbers``: percent, see :meth:`value`.
+    checkpoint; ``teacher_file``: the start of the digest of the file that was read.
+    ``numbers``: percent, see :meth:`value`.
     """
 
     key: str

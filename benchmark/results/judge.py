@@ -29,6 +29,7 @@ from benchmark.results.priors import checked_prior, family_prior
 from benchmark.results.ranks import rank_rows
 from benchmark.results.statistics import (
     LEVEL,
+    Outcome,
     Prior,
     Side,
     difference,
@@ -129,8 +130,8 @@ def _priors(grid: Grid) -> dict[tuple[str, str], Prior]:
     """Return the prior by (row, column), checked against the cells of its family in this table.
 
     A teacher's row has the teacher's family, every other row the student's (its own, where it
-    has one). Runs that override
-    the recipe are checked apart: they may be noisier than the table's own.
+    has one). Runs that override the recipe are checked apart: they may be noisier than the
+    table's own.
     """
     overridden = {key[:2] for key, cell in grid.cells.items() if cell.overrides}
     families = {
@@ -206,17 +207,8 @@ def _compare(tasks: list[Task], grid: Grid) -> list[Comparison]:
     )
     comparisons = []
     for i, task in enumerate(tasks):
-        word = (
-            Verdict.REPRODUCED
-            if shown.inside[i]
-            else Verdict.ABOVE
-            if shown.above[i]
-            else Verdict.BELOW
-            if shown.below[i]
-            else Verdict.UNDERPOWERED
-        )
         apart = float(instead.low[i]), float(instead.high[i])
-        verdict = _final(word, task.cell, task.value, apart, grid.margin)
+        verdict = _final(_plain(shown, i), task.cell, task.value, apart, grid.margin)
         open_ = verdict is Verdict.UNDERPOWERED and np.isfinite(needed[i])
         comparisons.append(
             Comparison(
@@ -234,6 +226,15 @@ def _compare(tasks: list[Task], grid: Grid) -> list[Comparison]:
             )
         )
     return comparisons
+
+
+def _plain(shown: Outcome, i: int) -> Verdict:
+    """Return what the interval of one comparison says."""
+    if shown.inside[i]:
+        return Verdict.REPRODUCED
+    if shown.above[i]:
+        return Verdict.ABOVE
+    return Verdict.BELOW if shown.below[i] else Verdict.UNDERPOWERED
 
 
 def _final(
@@ -316,15 +317,12 @@ def _with_marks(grid: Grid, cells: Mapping[CellKey, GridCell]) -> dict[CellKey, 
         for (row, column, metric), cell in cells.items()
         if row in teachers and cell.verdict in MISSES
     }
-    return {
-        key: replace(
-            cell,
-            marks=_unique(
-                (*cell.marks, *_marks(cell, grid, key[1:] in missed, key[0] in teachers))
-            ),
-        )
-        for key, cell in cells.items()
-    }
+    marked = {}
+    for key, cell in cells.items():
+        found = _marks(cell, grid, key[1:] in missed, key[0] in teachers)
+        # Each once: a grid may be judged again.
+        marked[key] = replace(cell, marks=tuple(dict.fromkeys((*cell.marks, *found))))
+    return marked
 
 
 def _marks(cell: GridCell, grid: Grid, teacher_missed: bool, is_teacher: bool) -> list[Mark]:
@@ -361,10 +359,6 @@ def _selection_words(selection: Selection) -> str:
     if selection.on == "test" and selection.bias is not None:
         return f"{chosen}; the choice flatters by up to {selection.bias:.2f}"
     return chosen
-
-
-def _unique(marks: Iterable[Mark]) -> tuple[Mark, ...]:
-    return tuple(dict.fromkeys(marks))
 
 
 def _or_nan(value: float | None) -> float:

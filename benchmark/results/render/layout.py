@@ -25,6 +25,7 @@ from benchmark.results.grid import (
     Verdict,
 )
 from benchmark.results.statistics import MAX_SEEDS
+from benchmark.words import count
 
 Form = Literal["side_by_side", "paper"]
 
@@ -249,8 +250,7 @@ def verdict_words(found: Comparison) -> str:
         return str(found.verdict)
     if found.seeds_needed is None:
         return f"{found.verdict} ({MAX_SEEDS} further seeds would not settle it)"
-    seeds = "seed" if found.seeds_needed == 1 else "seeds"
-    return f"{found.verdict} (+{found.seeds_needed} {seeds})"
+    return f"{found.verdict} (+{count(found.seeds_needed, 'seed')})"
 
 
 def readings_shown(grid: Grid) -> list[str]:
@@ -352,10 +352,10 @@ def _comparison_notes(grid: Grid) -> list[str]:
     found = []
     if grid.noise:
         found.append(f"Seed noise known beforehand: {'; '.join(grid.noise)}")
-    published = [c.published for _, c in grid.ordered if c.published and c.published.value]
-    if any(p.n is None for p in published):
+    unstated = [cell for _, cell in grid.ordered if cell.published and cell.published.n is None]
+    if any(cell.published_value is not None for cell in unstated):
         runs, why = grid.unstated_n.runs, grid.unstated_n.note
-        counts = "one run" if runs == 1 else f"{runs} runs"
+        counts = "one run" if runs == 1 else count(runs, "run")
         said = f"A published value without a number of runs counts as {counts}"
         found.append(f"{said}: {why}" if why else said)
     return found
