@@ -22,9 +22,11 @@ from benchmark.runs import Run
 def check_before_queue(
     plan: Plan, data_dir: Path, runs_dir: Path, reader: str | None = None
 ) -> None:
-    """Refuse missing data, unwritable directories, tables that cannot be trained, wrong readers.
+    """Refuse a table that cannot be trained, and what its runs could not be trained from.
 
-    So are run directories that were renamed, edited or damaged. Raises UserError.
+    That is a reader that does not fit, data that are missing or damaged, public teachers that do
+    not load, and directories that cannot be written or that were renamed, edited or damaged.
+    Raises UserError.
     """
     from benchmark.data.verify import check_content
 
@@ -34,24 +36,20 @@ def check_before_queue(
             " trained yet"
         )
     if reader is not None:
-        if reader not in READERS:
-            raise unknown("reader", reader, READERS, "--reader")
-        for name in sorted({run.recipe.augmentation for run in plan.runs}):
-            check_reader(name, reader)
+        _check_reader(plan, reader)
     for name in sorted({run.dataset.name for run in plan.runs}):
         check_content(name, data_dir)
     _check_public_teachers(plan)
     _check_writable(runs_dir)
     for run in plan.runs:
-        rundir = RunDir(runs_dir, run.key)
-        if not rundir.result.exists():
-            rundir.check(run)
-        elif (reason := broken(rundir)) is not None:
-            raise UserError(f"{reason}; move {rundir.path} away to train it anew")
+        _check_run_directory(RunDir(runs_dir, run.key), run)
 
 
 def check_files(runs: Iterable[Run], runs_dir: Path) -> None:
-    """Refuse checkpoints that ``runs`` could not continue from, and damaged trained teachers."""
+    """Refuse checkpoints that ``runs`` could not continue from, and damaged trained teachers.
+
+    Raises UserError.
+    """
     started, taught = [], {}
     for run in runs:
         rundir = RunDir(runs_dir, run.key)
@@ -70,6 +68,20 @@ def check_files(runs: Iterable[Run], runs_dir: Path) -> None:
         state.check(rundir)
     for run in taught.values():
         load_teacher(run, dataset_info(run.dataset.name).num_classes, runs_dir)
+
+
+def _check_reader(plan: Plan, reader: str) -> None:
+    if reader not in READERS:
+        raise unknown("reader", reader, READERS, "--reader")
+    for name in sorted({run.recipe.augmentation for run in plan.runs}):
+        check_reader(name, reader)
+
+
+def _check_run_directory(rundir: RunDir, run: Run) -> None:
+    if not rundir.result.exists():
+        rundir.check(run)
+    elif (reason := broken(rundir)) is not None:
+        raise UserError(f"{reason}; move {rundir.path} away to train it anew")
 
 
 def _check_public_teachers(plan: Plan) -> None:

@@ -95,21 +95,20 @@ def submit_plan(
     queued = queueing.in_flight(runs_dir) if queueing else {}
     check_before_queue(plan, data_dir, runs_dir, reader)
     left = remaining(plan, runs_dir, queued=queued, busy=busy_keys(runs_dir))
-    name = plan.table.name
     lines = list(_standing(plan, left, queued))
     theirs = {run.key: queued[run.key] for run in left.queued}
+    waits = wait and not dry_run
     # Whoever waits for the runs wants to know that some are not there when this returns.
-    elsewhere = 1 if wait and (left.held or left.waiting or left.cancelled) else 0
+    elsewhere = 1 if waits and (left.held or left.waiting or left.cancelled) else 0
     if not left.runs:
         _say(*lines)
-        waited_for = queueing is not None and wait and not dry_run
-        code = queueing.wait_for(theirs, runs_dir) if queueing and waited_for else 0
+        code = queueing.wait_for(theirs, runs_dir) if queueing and theirs and waits else 0
         return max(code, elsewhere)
     check_files(left.runs, runs_dir)
     limits = executor.limits if isinstance(executor, Limited) else no_limits
     packs = plan_packs(plan, left.runs, pack_size.sizer(runs_dir, limits), theirs)
     paths = [path.resolve() for path in plugins]
-    submission = new_submission(name, packs, runs_dir, data_dir, paths, reader, theirs)
+    submission = new_submission(plan.table.name, packs, runs_dir, data_dir, paths, reader, theirs)
     # Nothing is said before all that can be refused has been looked at.
     _say(*lines, *executor.announce(submission))
     if not dry_run:
@@ -152,7 +151,7 @@ def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
         f"  {count(len(plan.slots), 'slot')}, {count(len(cells), 'cell')}, seeds {seeds}:"
         f" {count(len(plan.runs), 'run')}, of which {count(len(plan.teachers), 'teacher')}",
         f"  runs in {runs_dir}: "
-        + ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
+        + ", ".join(f"{number} {state}" for state, number in sorted(states.items())),
         f"  to train: {count(len(left.runs), 'run')} in {count(len(packs), 'pack')} of {pack_size}",
     ]
     for pack in packs[:20]:
@@ -179,8 +178,7 @@ def describe_simulation(
     chosen = load_profile(profile)
     sizer = pack_size.sizer(runs_dir, partial(task_limits, chosen))
     packs = plan_packs(plan, remaining(plan, runs_dir).runs, sizer)
-    rates = (preemptions_per_hour, start_seconds)
-    lines = simulate_packs(packs, chosen, runs_dir, slots, *rates)
+    lines = simulate_packs(packs, chosen, runs_dir, slots, preemptions_per_hour, start_seconds)
     return "\n".join([f"{plan.table.name}: {count(len(plan.runs), 'run')}", *lines])
 
 

@@ -118,17 +118,15 @@ class Remaining:
 def remaining(
     plan: Plan,
     runs_dir: Path,
-    again: Iterable[str] = (),
     queued: Container[str] = (),
     busy: Container[str] = (),
 ) -> Remaining:
     """Sort a plan's runs by what is there.
 
-    ``again``: keys whose cancellation is lifted; ``queued``: keys that a queue has already;
-    ``busy``: keys that a living process means to train, as long as they have not failed there.
+    ``queued``: keys that a queue has already; ``busy``: keys that a living process means to
+    train, as long as they have not failed there.
     """
     found = Remaining()
-    lifted = set(again)
     unfinished: set[str] = set()
     for run in plan.runs:  # teachers first
         rundir = RunDir(runs_dir, run.key)
@@ -140,7 +138,7 @@ def remaining(
         elif state == "running" or (run.key in busy and state in ("missing", "started")):
             found.held.append(run)
             unfinished.add(run.key)
-        elif state == "cancelled" and run.key not in lifted:
+        elif state == "cancelled":
             found.cancelled.append(run)
         elif run.teacher and run.teacher.key in unfinished:
             found.waiting.append(run)

@@ -93,8 +93,9 @@ def plan(
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)
     if simulate is not None:
-        rates = (preemptions, start_seconds)
-        print(describe_simulation(expanded, runs, size, simulate, slots, *rates))
+        print(
+            describe_simulation(expanded, runs, size, simulate, slots, preemptions, start_seconds)
+        )
     elif as_json:
         print(json.dumps(plan_to_json(expanded, runs, size), indent=1, allow_nan=False))
     else:

@@ -60,7 +60,7 @@ def clean(
         items = [item for item in found if item.kind == kind]
         size, inodes = sum(i.size for i in items), sum(i.inodes for i in items)
         noun, _, rest = kind.partition(" ")
-        amount = f"{human(size)}, {count(inodes, 'inode')}"
+        amount = f"{_human(size)}, {count(inodes, 'inode')}"
         lines.append(f"{verb} {count(len(items), noun)} {rest}: {amount}")
     return lines if found else [*lines, f"nothing to remove in {runs_dir}"]
 
@@ -141,7 +141,7 @@ def _remove(path: Path) -> str | None:
     return None
 
 
-def human(size: float) -> str:
+def _human(size: float) -> str:
     """Return a number of bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -21,7 +21,7 @@ from benchmark.teachers import (
     chosen,
     registered,
 )
-from benchmark.train.evaluate import Accuracy, Predictor, evaluate
+from benchmark.train.evaluate import Accuracy, evaluate
 from benchmark.train.network import Network
 from benchmark.train.rng import seeded
 
@@ -67,8 +67,8 @@ def _load(teacher: RegisteredTeacher, num_classes: int) -> Model:
 
 def _measure(network: Network, batches: Batches, size: int, tick: Tick = lambda: None) -> Accuracy:
     network.model.eval()
-    predict: Predictor = lambda images: network.features(images).logits  # noqa: E731
-    return evaluate([predict], batches.test(size), tick)[0]
+    (found,) = evaluate([lambda images: network.features(images).logits], batches.test(size), tick)
+    return found
 
 
 def verify_teachers(dataset: str, model: str | None, data_dir: Path) -> Iterator[tuple[str, bool]]:
