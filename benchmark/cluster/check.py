@@ -205,10 +205,9 @@ def check_visible(runs: Path, profile: Profile, reads: Sequence[Path] = ()) -> s
     """Check that compute nodes may write the runs directory (by a probe file) and read the rest.
 
     ``reads``: files and folders that tasks read. Runs one task of a second; a success is
-    remembered for a day. Returns a line to show where no node was free to ask. Raises UserError
-    where a node does not see one of them; a runs directory that was made for this is gone again.
+    remembered for a day. Returns a line to show where no node was free to ask. Makes the runs
+    directory; raises UserError where a node does not see one of them.
     """
-    fresh = not runs.exists()
     make_directory(runs)
     asked = [str(path.resolve()) for path in (runs, *reads)]
     note = _probe_note(runs, profile)
@@ -225,8 +224,6 @@ def check_visible(runs: Path, profile: Profile, reads: Sequence[Path] = ()) -> s
     finally:
         probe.unlink(missing_ok=True)
     if " cannot " in reply.out:
-        if fresh:
-            runs.rmdir()
         raise UserError(_unseen(reply.out, runs, probe))
     if reply.code == 0:
         if note is not None:

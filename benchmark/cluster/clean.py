@@ -25,7 +25,10 @@ _FINISHED = ("done", "diverged")
 
 
 class Removable(NamedTuple):
-    """A file or folder that is not needed any more, with what it occupies."""
+    """A file or folder that is not needed any more, with what it occupies.
+
+    ``kind``: in words, of which the first is counted.
+    """
 
     path: Path
     kind: str

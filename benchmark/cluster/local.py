@@ -77,9 +77,9 @@ class LocalExecutor:
     """Queues packs on this machine."""
 
     def announce(self, submission: Submission) -> list[str]:
-        """Say how much is trained at a time and what happens at logout."""
+        """Say how much is trained, and on what."""
         cpus, gpus = visible_cpus(), visible_gpus()
-        where = f"{cpus} CPUs" + (f" and {len(gpus)} GPUs" if gpus else "")
+        where = count(cpus, "CPU") + (f" and {count(len(gpus), 'GPU')}" if gpus else "")
         needs = {pack.id: need_of(pack.runs[0], cpus) for pack in submission.packs}
         shares = {name: Share(need.cpus, str(int(need.gpu)), "0") for name, need in needs.items()}
         return [
@@ -311,12 +311,6 @@ def _display(submission: Submission) -> Callable[[str | None], None]:
     return live
 
 
-def _main(folder: Path) -> int:
-    """Run a submission's queue in a process of its own."""
-    submission = read_submission(folder)
-    return run_queue(submission)
-
-
 def read_submission(folder: Path) -> Submission:
     """Return a submission as it was written to its folder."""
     packs = []
@@ -342,4 +336,4 @@ def read_submission(folder: Path) -> Submission:
 
 if __name__ == "__main__":
     os.umask(0o022)
-    raise SystemExit(_main(Path(sys.argv[1])))
+    raise SystemExit(run_queue(read_submission(Path(sys.argv[1]))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -12,6 +13,7 @@ from benchmark.cluster import queue_cache
 from benchmark.cluster.find import find_run, packs_of
 from benchmark.cluster.look import look
 from benchmark.cluster.watch import refresh_seconds
+from benchmark.cluster.work import Work
 from benchmark.errors import UserError
 from benchmark.lease import silence
 from benchmark.rundir import RunDir
@@ -26,8 +28,9 @@ def show_log(runs_dir: Path, text: str, follow: bool, out: TextIO = sys.stdout) 
     Raises UserError for an unknown run, and where it has no log (yet).
     """
     key = find_run(runs_dir, text)
-    path = find_log(runs_dir, key)
-    following = _Following(RunDir(runs_dir, key), packs_of(runs_dir, key)[-1].table)
+    works = packs_of(runs_dir, key)
+    path = _newest_log(works, runs_dir, key)
+    following = _Following(RunDir(runs_dir, key), works[-1].table)
     print(f"==> {path}", file=sys.stderr)
     with path.open(encoding="utf-8", errors="replace") as file:
         while True:
@@ -40,9 +43,8 @@ def show_log(runs_dir: Path, text: str, follow: bool, out: TextIO = sys.stdout) 
             time.sleep(_POLL_SECONDS)
 
 
-def find_log(runs_dir: Path, key: str) -> Path:
-    """Return the newest log of a run; UserError that says why there is none."""
-    works = packs_of(runs_dir, key)
+def _newest_log(works: Sequence[Work], runs_dir: Path, key: str) -> Path:
+    """Return the newest log of a run's packs; UserError that says why there is none."""
     logs = [work.log for work in works if work.log.exists()]
     if logs:
         return max(logs, key=lambda path: path.stat().st_mtime)

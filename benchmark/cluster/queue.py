@@ -159,15 +159,6 @@ class Snapshot:
             return TaskState("unknown")
         return TaskState("ended", ended.state)
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of tasks by table and by running, waiting or requeued."""
-        found: dict[str, dict[str, int]] = {}
-        for record in self.queued:
-            state = record.task_state.name
-            states = found.setdefault(record.tag.table, {})
-            states[state] = states.get(state, 0) + len(record.tasks)
-        return found
-
 
 class RawQueue(NamedTuple):
     """The texts of squeue and sacct, as a cache keeps them.

@@ -107,28 +107,14 @@ def retry(
     if not dry_run:
         _release(held)
     code = 0
-    for origin, (executor, submission, announced, _) in ready.items():
-        if submission is None:
-            continue
-        runs = [run for pack in submission.packs for run in pack.runs]
+    for origin, prepared in ready.items():
         if dry_run:
-            lines.append(f"{origin.table}: {count(len(runs), 'run')} would go to {origin.cluster}")
-            lines += [f"  {line}" for line in announced]
-            continue
-        go = "run goes" if len(runs) == 1 else "runs go"
-        lines.append(f"{origin.table}: {len(runs):,} {go} to {origin.cluster} again")
-        for run in runs:
-            RunDir(runs_dir, run.key).cancelled.unlink(missing_ok=True)
-        code = max(code, executor.start(submission, wait=False))
+            lines += _rehearsed(origin, prepared)
+        elif prepared.submission is not None:
+            lines.append(_going(origin, prepared.submission))
+            code = max(code, _start(prepared.executor, prepared.submission))
     if not keys:
-        others = sum(s.name == "cancelled" for s in seen.standings.values())
-        is_are = "is" if others == 1 else "are"
-        hint = (
-            f" ({count(others, 'run')} {is_are} cancelled: --cancelled)"
-            if others and not cancelled
-            else ""
-        )
-        lines.append(f"nothing to retry{hint}")
+        lines.append("nothing to retry" + ("" if cancelled else _cancelled(seen)))
     return [part for line in lines for part in fold(line, WIDTH)], code
 
 
@@ -200,6 +186,37 @@ def _prepare(
         queued,
     )
     return Ready(executor, submission, executor.announce(submission), orphans)
+
+
+def _rehearsed(origin: Origin, ready: Ready) -> list[str]:
+    if ready.submission is None:
+        return []
+    runs = count(len(_runs_of(ready.submission)), "run")
+    said = [f"  {line}" for line in ready.announced]
+    return [f"{origin.table}: {runs} would go to {origin.cluster}", *said]
+
+
+def _going(origin: Origin, submission: Submission) -> str:
+    number = len(_runs_of(submission))
+    go = "run goes" if number == 1 else "runs go"
+    return f"{origin.table}: {number:,} {go} to {origin.cluster} again"
+
+
+def _start(executor: Executor, submission: Submission) -> int:
+    for run in _runs_of(submission):
+        RunDir(submission.runs_dir, run.key).cancelled.unlink(missing_ok=True)
+    return executor.start(submission, wait=False)
+
+
+def _runs_of(submission: Submission) -> list[Run]:
+    return [run for pack in submission.packs for run in pack.runs]
+
+
+def _cancelled(seen: Seen) -> str:
+    """Return a hint at the runs that --cancelled would retry."""
+    number = sum(standing.name == "cancelled" for standing in seen.standings.values())
+    is_are = "is" if number == 1 else "are"
+    return f" ({count(number, 'run')} {is_are} cancelled: --cancelled)" if number else ""
 
 
 def _has_teacher(run: Run, runs_dir: Path, going: Collection[str], coming: Collection[str]) -> bool:

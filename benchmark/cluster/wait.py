@@ -17,6 +17,7 @@ from benchmark.cluster.queue import TaskState
 from benchmark.cluster.slurm import SlurmUnreachableError
 from benchmark.cluster.submissions import tasks_by_run
 from benchmark.rundir import RunDir
+from benchmark.words import count
 
 _LOOK_SECONDS = 2.0
 _QUESTION = queue_cache.Question(since=0.0, accounting=False)
@@ -45,7 +46,7 @@ def wait_for(keys: Iterable[str], runs_dir: Path, refresh_seconds: float) -> int
                 said = _tell(total - len(left), total, states, said)
                 if all(state.held for state in states.values()):
                     if left:
-                        _say(f"{len(left)} runs ended without a result or are held")
+                        _say(f"ended without a result, or held: {count(len(left), 'run')}")
                     return int(bool(left))
         # A look at 10,000 files of a network file system may take seconds itself.
         time.sleep(_LOOK_SECONDS + len(left) / 1000)
@@ -74,7 +75,7 @@ def _without_result(keys: set[str], runs_dir: Path) -> set[str]:
 
 def _tell(done: int, total: int, states: dict[str, TaskState], said: str) -> str:
     counts = Counter(state.name for state in states.values())
-    parts = [f"{count} {name}" for name, count in sorted(counts.items())]
+    parts = [f"{number} {name}" for name, number in sorted(counts.items())]
     text = ", ".join([f"{done} of {total} runs have their result", *parts])
     if text != said:
         _say(text)

@@ -97,9 +97,8 @@ def repeat(
         print(json.dumps(values(), indent=1, allow_nan=False))
         return
     console = Console(highlight=False)
-    width = _width()
     if not watch:
-        _print(console, lines(0.0), width)
+        _print(console, lines(0.0))
         return
     if not console.is_terminal:
         while True:
@@ -110,11 +109,12 @@ def repeat(
             wait = queue_cache.pause(every)
             found = lines(every)
             foot = f"{time.strftime('%H:%M:%S')}, again in {wait:.0f} s; Ctrl-C leaves"
-            live.update(coloured([*found, "", foot], width), refresh=True)
+            live.update(coloured([*found, "", foot], _width()), refresh=True)
             time.sleep(wait)
 
 
 def _width() -> int:
+    """Return how wide lines may be now: a terminal may have been resized."""
     console = Console()
     return console.width if console.is_terminal else WIDTH
 
@@ -127,8 +127,8 @@ def coloured(lines: list[str], width: int) -> Text:
     return text
 
 
-def _print(console: Console, lines: list[str], width: int) -> None:
+def _print(console: Console, lines: list[str]) -> None:
     if console.is_terminal:
-        console.print(coloured(lines, width), soft_wrap=True)
+        console.print(coloured(lines, _width()), soft_wrap=True)
     else:
         print("\n".join(lines))

@@ -23,10 +23,13 @@ def snapshot() -> Snapshot:
 
 def test_a_waiting_array_is_one_record(snapshot: Snapshot) -> None:
     assert len(snapshot.queued) == 5
-    assert snapshot.counts() == {
-        "cifar100": {"requeued": 1, "waiting": 5000},
-        "digits": {"requeued": 1, "running": 2},
-    }
+    assert sorted((r.tag.table, r.task_state.name, len(r.tasks)) for r in snapshot.queued) == [
+        ("cifar100", "requeued", 1),
+        ("cifar100", "waiting", 5000),
+        ("digits", "requeued", 1),
+        ("digits", "running", 1),
+        ("digits", "running", 1),
+    ]
 
 
 @pytest.mark.parametrize(
