@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.tables import load_table
+from benchmarks.synthetic_runs import write_runs
 from tests.helpers import digits_plan, train_plan
+from tests.results.filled import plan
 
 TINY = f"""
 schema: 1
@@ -47,4 +49,12 @@ def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.write_text(TINY)
     planned = digits_plan(digits, seeds="0-1", sets=(), table=str(table))
     train_plan(planned, digits, root / "runs")
+    return root
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of one column of the CIFAR-100 table, some of them diverged or unfinished."""
+    root = tmp_path_factory.mktemp("filled")
+    write_runs(root, plan().table, 200)
     return root

@@ -71,3 +71,44 @@ def cell(found: Collected, row: str, column: str = COLUMN, metric: str = "top1")
 def edit(path: Path, **changes: Any) -> None:
     """Change fields of a JSON file in place."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def notes(found: Any, row: str, column: str = COLUMN) -> str:
+    """The remarks on a cell."""
+    return "; ".join(mark.text for mark in cell(found, row, column).marks)
+
+
+# -- a row with a grid ----------------------------------------------------------------------
+
+GRID = """
+schema: 1
+name: grid
+source: {paper: Nobody}
+dataset: digits
+recipe: crd_240
+recipe_overrides: {holdout: 20}
+teacher: {from: train, seed: fixed}
+seeds: [0, 1]
+columns: [{teacher: wrn_16_2, student: resnet8}]
+rows:
+  - name: KD
+    methods: [kd]
+    grid: {kd.temperature: [2.0, 4.0, 8.0]}
+    select: {on: WHERE}
+published: {KD: {wrn_16_2-resnet8: {value: 92.0, source: a guess}}}
+"""
+GRID_COLUMN = "wrn_16_2-resnet8"
+
+
+def grid_table(tmp_path: Path, where: str) -> str:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID.replace("WHERE", where))
+    return str(path)
+
+
+def fill_grid(tmp_path: Path, table: str, values: list[float], held_out: list[float]) -> None:
+    (slot,) = plan(table, only=(), device="cpu").slots
+    for variant, value, val in zip(slot.variants, values, held_out, strict=False):
+        write(tmp_path / "runs", variant.runs, value)
+        for run in variant.runs:
+            edit(RunDir(tmp_path / "runs", run.key).result, val_top1=val)
