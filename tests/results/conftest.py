@@ -1,4 +1,4 @@
-"""Real runs to collect, and a cache folder of a test's own for the index of runs."""
+"""Runs to collect, real and made up, and a cache folder of a test's own for the index."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.rundir import RunDir
+from benchmark.runs import Run
 from benchmark.tables import load_table
 from benchmarks.synthetic_runs import write_runs
 from tests.helpers import digits_plan, train_plan
-from tests.results.filled import plan
+from tests.results.filled import plan, runs_of, write
 
 TINY = f"""
 schema: 1
@@ -58,3 +60,16 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("filled")
     write_runs(root, plan().table, 200)
     return root
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    """Three finished runs in tmp_path / "runs"."""
+    found = runs_of(plan(), "KD")[:3]
+    write(tmp_path / "runs", found)
+    return found
+
+
+@pytest.fixture
+def first(runs: list[Run], tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "runs", runs[0].key)

@@ -49,6 +49,16 @@ def write(runs_dir: Path, runs: Iterable[Run], value: float = 70.0, **how: Any) 
             write_run(runs_dir, run, value, spread=0.0, **how)
 
 
+def refreshed(root: Path) -> RunIndex:
+    index = RunIndex(root)
+    index.refresh()
+    return index
+
+
+def states(index: RunIndex) -> dict[str, str]:
+    return {run.key: run.state for run in index.all_runs()}
+
+
 def collected(
     runs_dir: Path,
     table: str = "cifar100",
@@ -57,9 +67,7 @@ def collected(
     **how: Any,
 ) -> Collected:
     """The table, not yet judged, from an index that is up to date."""
-    index = RunIndex(runs_dir)
-    index.refresh()
-    return collect(load_table(table), index, parse_selection(only, seeds), **how)
+    return collect(load_table(table), refreshed(runs_dir), parse_selection(only, seeds), **how)
 
 
 def cell(found: Collected, row: str, column: str = COLUMN, metric: str = "top1") -> GridCell:
