@@ -16,6 +16,7 @@ from benchmark.conformance.gradients import (
 )
 from benchmark.conformance.images import FewImages, digit_images
 from benchmark.conformance.lab import Lab, method_ref
+from benchmark.conformance.maps import reads_what_it_names
 from benchmark.conformance.pairs import SMALL, Pair, image_size, table_pairs
 from benchmark.conformance.training import (
     checkpoint_round_trip,
@@ -73,6 +74,7 @@ def close_checks(lab: Lab, name: str, quick: bool) -> list[Check]:
         ("finite losses", partial(finite_losses, lab, ref)),
         ("gradients", partial(gradients_where_they_belong, lab, ref)),
         ("first stage", partial(first_stage, lab, ref)),
+        ("teacher's maps", partial(reads_what_it_names, lab, ref)),
         ("pack = solo", partial(pack_equals_solo, lab, ref)),
         ("resume = undisturbed", partial(resume_equals_undisturbed, lab, ref, stops)),
         ("checkpoint round trip", partial(checkpoint_round_trip, lab, ref)),

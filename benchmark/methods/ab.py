@@ -57,6 +57,8 @@ class Options(MethodOptions):
 class AB(Method[Options]):
     """A first stage on activation boundaries; nothing afterwards."""
 
+    teacher_maps = ("preacts",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         student, teacher = setup.student, setup.need_teacher()

@@ -78,6 +78,8 @@ class Options(MethodOptions):
 class AT(Method[Options]):
     """Attention transfer on all stages but the stem."""
 
+    teacher_maps = ("stages",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         need_maps("at", setup.student, setup.need_teacher())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.methods.options import MethodOptions
-from benchmark.models.features import Features, Model
+from benchmark.models.features import MAPS, Features, MapName, Model
 
 OptionsT = TypeVar("OptionsT", bound=MethodOptions)
 
@@ -86,6 +86,8 @@ class Method(nn.Module, Generic[OptionsT]):
 
     - ``version``: raised whenever the method's numbers change; part of every run's key.
     - ``needs_teacher``: False for baselines.
+    - ``teacher_maps``: which maps of the shared teacher the losses read; those that no method of
+      a pack names are dropped after the teacher's pass, and reading one is an error.
     - ``prepare_student``: False where the first stage looks at the teacher alone; the student's
       features are then not computed (and its batch statistics not moved) in it.
     - ``private_teacher``: "train" gives the method its own copy of the teacher, kept in train
@@ -95,6 +97,7 @@ class Method(nn.Module, Generic[OptionsT]):
 
     version: ClassVar[int] = 1
     needs_teacher: ClassVar[bool] = True
+    teacher_maps: ClassVar[tuple[MapName, ...]] = MAPS
     prepare_student: ClassVar[bool] = True
     private_teacher: Literal["train"] | None = None
 

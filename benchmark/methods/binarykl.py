@@ -50,6 +50,8 @@ class Options(MethodOptions):
 class BinaryKL(Method[Options]):
     """BinaryKL on the student's own logits."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted sum of two-outcome divergences."""
         options = self.options

@@ -39,6 +39,8 @@ class Options(MethodOptions):
 class BinaryKLNorm(Method[Options]):
     """BinaryKL-Norm on the student's own logits."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted sum of two-outcome divergences from one half."""
         options = self.options

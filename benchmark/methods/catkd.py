@@ -66,6 +66,8 @@ class Options(MethodOptions):
 class CATKD(Method[Options]):
     """The difference of class activation maps, and logits without bias."""
 
+    teacher_maps = ("last_map",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         need_last_map("catkd", setup.student, setup.need_teacher())

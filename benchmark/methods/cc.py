@@ -51,6 +51,8 @@ class Options(MethodOptions):
 class CC(Method[Options]):
     """Correlation congruence of embedded pooled features."""
 
+    teacher_maps = ()
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()

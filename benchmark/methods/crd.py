@@ -190,6 +190,8 @@ class Options(MethodOptions):
 class CRD(Method[Options]):
     """Both contrastive losses; memories and partition constants are kept in checkpoints."""
 
+    teacher_maps = ()
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()

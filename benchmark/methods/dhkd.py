@@ -130,6 +130,8 @@ class Options(MethodOptions):
 class DHKD(Method[Options]):
     """Dual-head KD; the auxiliary head is dropped after training."""
 
+    teacher_maps = ()
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         in_features = setup.student.features.pooled.shape[1]

@@ -68,6 +68,8 @@ class Options(MethodOptions):
 class DIST(Method[Options]):
     """DIST on the logits."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return both relations, weighted."""
         options = self.options

@@ -70,6 +70,8 @@ class Options(MethodOptions):
 class DKD(Method[Options]):
     """DKD on the logits."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return both terms, weighted and warmed up by whole epochs counted from 1."""
         options = self.options

@@ -75,6 +75,8 @@ class Options(MethodOptions):
 class DOT(Method[Options]):
     """KD with the two-momentum optimiser."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return KD's weighted term."""
         options = self.options

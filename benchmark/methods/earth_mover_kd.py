@@ -75,6 +75,8 @@ class Options(AlphaOptions):
 class EarthMoverKD(Method[Options]):
     """KD from a teacher whose wrong predictions were moved to the label."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted divergence."""
         options = self.options

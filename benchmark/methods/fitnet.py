@@ -38,6 +38,8 @@ class Options(MethodOptions):
 class FitNet(Method[Options]):
     """The hint loss behind a trained convolutional regressor on the student's side."""
 
+    teacher_maps = ("stages",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()

@@ -58,6 +58,8 @@ class Options(MethodOptions):
 class FSP(Method[Options]):
     """A first stage on the flow between stages; nothing afterwards."""
 
+    teacher_maps = ("stages",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         student, teacher = setup.student, setup.need_teacher()

@@ -122,6 +122,7 @@ class Options(MethodOptions):
 class FT(Method[Options]):
     """Factor transfer of the last stage, behind a paraphraser trained first."""
 
+    teacher_maps = ("stages",)
     prepare_student = False
 
     def __init__(self, setup: Setup, options: Options) -> None:

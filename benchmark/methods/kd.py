@@ -35,6 +35,8 @@ class Options(MethodOptions):
 class KD(Method[Options]):
     """KD on the logits."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted divergence from the teacher's softened probabilities."""
         options = self.options

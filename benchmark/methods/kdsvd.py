@@ -139,6 +139,8 @@ class Options(MethodOptions):
 class KDSVD(Method[Options]):
     """Relations of singular vectors over all stages but the stem."""
 
+    teacher_maps = ("stages",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         student, teacher = setup.student, setup.need_teacher()

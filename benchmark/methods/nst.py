@@ -60,6 +60,8 @@ class Options(MethodOptions):
 class NST(Method[Options]):
     """Neuron selectivity transfer on all stages but the stem."""
 
+    teacher_maps = ("stages",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         need_maps("nst", setup.student, setup.need_teacher())

@@ -95,6 +95,7 @@ def connector(in_channels: int, out_channels: int) -> nn.Sequential:
 class OFD(Method[Options]):
     """Partial L2 between connected pre-activations and margin-clipped ones of the teacher."""
 
+    teacher_maps = ("preacts",)
     private_teacher: Literal["train"] | None = "train"
 
     def __init__(self, setup: Setup, options: Options) -> None:

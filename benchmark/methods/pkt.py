@@ -48,6 +48,8 @@ class Options(MethodOptions):
 class PKT(Method[Options]):
     """Probabilistic knowledge transfer on the pooled features."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted divergence."""
         return self.options.weight * pkt_loss(step.student.pooled, step.need_teacher().pooled)

@@ -96,6 +96,8 @@ class Options(MethodOptions):
 class Projector(Method[Options]):
     """The distance of a projected student feature and the teacher's pooled one, and KL."""
 
+    teacher_maps = ()
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         width = student_feature(setup.student.features, options.feature).shape[1]

@@ -155,6 +155,8 @@ class Options(AlphaOptions):
 class RelativeKD(Method[Options]):
     """KD from the teacher's changed logits."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted divergence."""
         options = self.options

@@ -147,6 +147,8 @@ class Options(MethodOptions):
 class ReviewKD(Method[Options]):
     """The review of all stages but the stem, and of the pooled features."""
 
+    teacher_maps = ("preacts",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()

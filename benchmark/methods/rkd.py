@@ -73,6 +73,8 @@ class Options(MethodOptions):
 class RKD(Method[Options]):
     """Distances and angles of the pooled features."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return the weighted distance and angle terms."""
         options = self.options

@@ -141,6 +141,8 @@ class Options(MethodOptions):
 class SemCKD(Method[Options]):
     """The cross-layer loss on all stages but the stems, and KD."""
 
+    teacher_maps = ("stages",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()

@@ -84,6 +84,8 @@ class Options(MethodOptions):
 class SimKD(Method[Options]):
     """The feature loss behind a trained projector, and predictions by the teacher's classifier."""
 
+    teacher_maps = ("last_map",)
+
     head_weight: Tensor
     head_bias: Tensor
 

@@ -39,6 +39,8 @@ class Options(MethodOptions):
 class SP(Method[Options]):
     """Similarity-preserving distillation of the last stage."""
 
+    teacher_maps = ("stages",)
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted similarity loss."""
         return self.options.weight * sp_loss(

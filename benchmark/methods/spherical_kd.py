@@ -104,6 +104,8 @@ class Options(AlphaOptions):
 class SphericalKD(Method[Options]):
     """KD between logits of one norm."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor | dict[str, Tensor]:
         """Return the weighted divergence, and the cross-entropy where it is normalised."""
         options = self.options

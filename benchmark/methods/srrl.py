@@ -58,6 +58,8 @@ class Options(MethodOptions):
 class SRRL(Method[Options]):
     """Feature and softmax-regression losses on the pooled feature, and KD."""
 
+    teacher_maps = ()
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher().features.pooled

@@ -45,6 +45,8 @@ class Options(AlphaOptions):
 class TwoTemperatureKD(Method[Options]):
     """KD with a temperature per sample."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted divergence."""
         options = self.options

@@ -38,6 +38,8 @@ class Options(AlphaOptions):
 class VanillaKD(Method[Options]):
     """KD with the thesis' alpha."""
 
+    teacher_maps = ()
+
     def loss(self, step: Step) -> Tensor:
         """Return the weighted divergence."""
         options = self.options

@@ -84,6 +84,8 @@ class Options(MethodOptions):
 class VID(Method[Options]):
     """Variational information distillation on all stages but the stem."""
 
+    teacher_maps = ("stages",)
+
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()

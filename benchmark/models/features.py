@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Container
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from torch import Tensor, nn
+
+MapName = Literal["stages", "preacts", "last_map"]
+MAPS: tuple[MapName, ...] = ("stages", "preacts", "last_map")
 
 
 class Features(NamedTuple):
@@ -25,6 +29,41 @@ class Features(NamedTuple):
     stages: tuple[Tensor, ...]
     preacts: tuple[Tensor, ...]
     last_map: Tensor | None = None
+
+    def only(self, maps: Container[str]) -> Features:
+        """Return these features with all maps but ``maps`` dropped: nothing holds them any more."""
+        gone: dict[str, Any] = {name: Dropped(name) for name in MAPS if name not in maps}
+        return self._replace(**gone)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Features:
+        """Apply ``function`` to every tensor that was not dropped, once to each."""
+        found: dict[int, Tensor] = {}  # a map may stand in several places
+
+        def once(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(once, value))
+            if isinstance(value, Dropped) or value is None:
+                return value
+            if id(value) not in found:
+                found[id(value)] = function(value)
+            return found[id(value)]
+
+        return Features(*map(once, self))
+
+
+class Dropped:
+    """Stands where maps were dropped; whoever looks at them is told so."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise LookupError(
+            f"the teacher's {self._name} were dropped: the method must name them in teacher_maps"
+        )
+
+    # Sequences, attributes, and whatever torch is asked to do with it.
+    __getitem__ = __iter__ = __len__ = __getattr__ = __torch_function__ = _refuse
 
 
 class Model(nn.Module):

@@ -118,6 +118,7 @@ class Engine:
             began = time.perf_counter()
             with torch.no_grad():
                 features = self.teacher.features(batch.images)
+            features = features.only({name for t in trainees for name in t.teacher_maps})
             timing.teacher += time.perf_counter() - began
         # Once for each form of students, not once for each student.
         seen = {}

@@ -45,20 +45,7 @@ class Network:
         """
         if self._autocast or features.logits.dtype != torch.bfloat16:
             return features
-        found: dict[int, Tensor] = {}  # a map may stand in several places
-
-        def lift(tensor: Tensor) -> Tensor:
-            if id(tensor) not in found:
-                found[id(tensor)] = tensor.float()
-            return found[id(tensor)]
-
-        return Features(
-            logits=lift(features.logits),
-            pooled=lift(features.pooled),
-            stages=tuple(map(lift, features.stages)),
-            preacts=tuple(map(lift, features.preacts)),
-            last_map=None if features.last_map is None else lift(features.last_map),
-        )
+        return features.map(Tensor.float)
 
     def features(self, images: Tensor) -> Features:
         """Return the features of images [B, C, H, W]."""

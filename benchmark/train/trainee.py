@@ -18,7 +18,7 @@ from benchmark.data.batches import Batch
 from benchmark.methods import build_method
 from benchmark.methods.base import Probe, Setup, Step
 from benchmark.models import build_model
-from benchmark.models.features import Features
+from benchmark.models.features import Features, MapName
 from benchmark.runs import SCHEMA, Run
 from benchmark.train.evaluate import Accuracy
 from benchmark.train.losses import Objective
@@ -122,6 +122,12 @@ class Trainee:
     def needs_teacher(self) -> bool:
         """Whether the next step needs the shared teacher's features."""
         return any(m.needs_teacher and not m.private_teacher for m in self.objective.methods)
+
+    @property
+    def teacher_maps(self) -> frozenset[MapName]:
+        """Which maps of the shared teacher's features the losses read."""
+        sharing = (m for m in self.objective.methods if m.needs_teacher and not m.private_teacher)
+        return frozenset(name for method in sharing for name in method.teacher_maps)
 
     @property
     def lr(self) -> float:

@@ -54,6 +54,18 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "built as declared",
         "a network's own parameters",
     ),
+    "reads_a_map_it_does_not_name": (
+        HEAD
+        + """
+    teacher_maps = ("stages",)
+
+    def loss(self, step: Step) -> Tensor:
+        scale = step.need_teacher().preacts[-1].mean()
+        return self.options.weight * scale * step.student.logits.square().mean()
+""",
+        "teacher's maps",
+        "read the teacher's preacts, which packs drop",
+    ),
     "unplanned_rule": (
         HEAD
         + GOOD

@@ -1,0 +1,41 @@
+"""Which maps of the shared teacher a method reads, beside those that it names."""
+
+from __future__ import annotations
+
+from benchmark.conformance.findings import CheckFailedError
+from benchmark.conformance.lab import Lab
+from benchmark.models.features import MAPS, MapName
+from benchmark.runs import MethodRef
+
+
+def reads_what_it_names(lab: Lab, ref: MethodRef) -> str:
+    """The losses read no map of the shared teacher but those that ``teacher_maps`` names."""
+    named = lab.start(lab.run([ref])).teacher_maps
+    read = maps_read(lab, ref)
+    unnamed = [name for name in read if name not in named]
+    if unnamed:
+        raise CheckFailedError(
+            f"the losses read the teacher's {' and '.join(unnamed)}, which packs drop: name them"
+            " in teacher_maps"
+        )
+    return ", ".join(read) or "none"
+
+
+def maps_read(lab: Lab, ref: MethodRef) -> list[MapName]:
+    """Return the maps without which a step, of the first stage too, cannot be taken."""
+    return [name for name in MAPS if _misses(lab, ref, name)]
+
+
+def _misses(lab: Lab, ref: MethodRef, name: MapName) -> bool:
+    trainee = lab.start(lab.run([ref]))
+    batch = lab.batch()
+    taught = None
+    if trainee.teacher:
+        taught = lab.taught(batch).only({other for other in MAPS if other != name})
+    try:
+        while trainee.epoch <= 1:
+            trainee.train_step(batch, taught)
+            trainee.end_epoch(None, None)
+    except LookupError:
+        return True
+    return False
