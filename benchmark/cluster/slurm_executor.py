@@ -1,6 +1,6 @@
 """Train on a Slurm cluster: everything is checked first, then packs go out as job arrays.
 
-What a user sees of it; the parts are check, snapshot, submit and queue. Imports no torch.
+What a user sees of it; the parts are check, snapshot, sending, submit and wait. Imports no torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmark.cluster.profile import load_site as read_site
 from benchmark.cluster.sending import leaving_nothing, sending, sent_folders, sent_since
 from benchmark.cluster.simulation import task_limits
 from benchmark.cluster.snapshot import code_store, take_snapshot
-from benchmark.cluster.submissions import queued_packs
+from benchmark.cluster.submissions import runs_in_queue
 from benchmark.cluster.submit import Request, dry_run, fitting, shared_directory, submit
 from benchmark.cluster.task import checkpoint_seconds
 from benchmark.cluster.units import gpu_count
@@ -79,11 +79,9 @@ class SlurmExecutor:
         snapshot = queue.read(time.time(), accounting=False)
         self._own_tasks = sum(len(record.tasks) for record in snapshot.queued)
         found: dict[str, Queued] = {}
-        for pack, state in queued_packs(runs_dir, snapshot):
+        for key, (pack, state) in runs_in_queue(runs_dir, snapshot).items():
             assert pack.task is not None
-            for key in pack.run_keys:
-                if key not in found or state.name == "running":
-                    found[key] = Queued(pack.pack_id, pack.task, f"{state.name} ({state.detail})")
+            found[key] = Queued(pack.pack_id, pack.task, f"{state.name} ({state.detail})")
         return found
 
     def announce(self, submission: Submission) -> list[str]:
@@ -91,12 +89,17 @@ class SlurmExecutor:
 
         Raises UserError where the cluster would refuse it or let it wait for ever.
         """
-        checkpoint_seconds()
+        checkpoint_seconds()  # which tasks would refuse
         request = self._request = self._make_request(submission)
         needs = Counter(request.resources[pack["id"]] for pack in request.packs)
         nodes = read_nodes()
         for need in needs:
             check_profile(self._profile, need, nodes)
+        return self._told(submission, request, needs)
+
+    def _told(
+        self, submission: Submission, request: Request, needs: Counter[Resources]
+    ) -> list[str]:
         sent = {pack["id"] for pack in request.packs}
         packs = [pack for pack in submission.packs if pack.id in sent]
         arrays = request.plans()

@@ -79,7 +79,7 @@ def sent_arrays(runs_dir: Path) -> list[SentArray]:
     return [array for folder in own_folders(runs_dir) for array in _arrays(folder)]
 
 
-def queued_packs(runs_dir: Path, snapshot: Snapshot) -> Iterator[tuple[SentPack, TaskState]]:
+def _queued_packs(runs_dir: Path, snapshot: Snapshot) -> Iterator[tuple[SentPack, TaskState]]:
     """Yield the packs whose task is waiting or running, without reading those of the past."""
     for array in sent_arrays(runs_dir):
         found = array.in_queue(snapshot)
@@ -93,14 +93,14 @@ def queued_packs(runs_dir: Path, snapshot: Snapshot) -> Iterator[tuple[SentPack,
                     yield packs[number], record.task_state
 
 
-def tasks_by_run(runs_dir: Path, snapshot: Snapshot) -> dict[str, TaskState]:
-    """Return the state of the task of each run, by key, whose task is waiting or running."""
-    found: dict[str, TaskState] = {}
-    for pack, state in queued_packs(runs_dir, snapshot):
+def runs_in_queue(runs_dir: Path, snapshot: Snapshot) -> dict[str, tuple[SentPack, TaskState]]:
+    """Return the runs, by key, whose task is waiting or running: their pack, and its state."""
+    found: dict[str, tuple[SentPack, TaskState]] = {}
+    for pack, state in _queued_packs(runs_dir, snapshot):
         for key in pack.run_keys:
             # A run may wait in one submission while it runs in another.
             if key not in found or state.name == "running":
-                found[key] = state
+                found[key] = (pack, state)
     return found
 
 

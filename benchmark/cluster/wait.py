@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmark.cluster import queue_cache
 from benchmark.cluster.queue import TaskState
 from benchmark.cluster.slurm import SlurmUnreachableError
-from benchmark.cluster.submissions import tasks_by_run
+from benchmark.cluster.submissions import runs_in_queue
 from benchmark.rundir import RunDir
 from benchmark.words import count
 
@@ -65,8 +65,8 @@ def _look(
         _say(answer.warning)
     if answer.warning is not None or answer.snapshot.taken < began:
         return None
-    states = tasks_by_run(runs_dir, answer.snapshot)
-    return {key: states[key] for key in left if key in states}
+    queued = runs_in_queue(runs_dir, answer.snapshot)
+    return {key: state for key, (_, state) in queued.items() if key in left}
 
 
 def _without_result(keys: set[str], runs_dir: Path) -> set[str]:

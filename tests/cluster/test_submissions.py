@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.cluster.indices import IndexSet
 from benchmark.cluster.queue import Queued, Snapshot, TaskState
-from benchmark.cluster.submissions import SentPack, sent_arrays, tasks_by_run, write_index
+from benchmark.cluster.submissions import SentPack, runs_in_queue, sent_arrays, write_index
 from benchmark.cluster.tag import Tag
 
 
@@ -77,7 +77,9 @@ def test_runs_whose_task_waits_or_runs(tmp_path: Path) -> None:
             _queued(8, "2", "RUNNING", "b-0"),  # its answer was lost: found by its nonce
         )
     )
-    assert tasks_by_run(tmp_path, snapshot) == {
+    found = runs_in_queue(tmp_path, snapshot)
+    assert all(key in pack.run_keys for key, (pack, _) in found.items())
+    assert {key: state for key, (_, state) in found.items()} == {
         "a-0-0": TaskState("requeued", "Priority"),
         "a-0-1": TaskState("waiting", "Priority"),
         "a-0-2": TaskState("waiting", "Priority"),
