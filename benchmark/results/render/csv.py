@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 
 from benchmark.results.grid import Grid, GridCell
+from benchmark.results.render.layout import tidy
 
 FIELDS = """
 table row group column teacher student metric state statistic mean std n planned interval_low
@@ -115,8 +116,3 @@ def _theirs(cell: GridCell) -> dict[str, object]:
             "noise": first.noise,
         }
     return found
-
-
-def tidy(value: float | None) -> float | None:
-    """Return a number without the digits that floating point makes up: ten significant ones."""
-    return None if value is None else float(f"{value:.10g}")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from benchmark.results.grid import ClaimResult, Comparison, Grid, GridCell, Ranking
-from benchmark.results.render.csv import tidy
+from benchmark.results.render.layout import tidy
 
 SCHEMA = 1
 

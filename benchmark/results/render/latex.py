@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import jinja2
 
@@ -196,17 +197,12 @@ def _paper_header(grid: Grid, statistics: Sequence[str], stubs: Sequence[str]) -
     ``stubs`` are the names of the text columns; the one of the rows' names has none.
     """
     width = len(grid.metrics) * len(statistics)
-    blank = [""] * len(stubs)
     place = stubs.index("")  # "Teacher" and "Student" stand above the rows' names
     lines = []
     if any(column.group for column in grid.columns):
-        spans: list[tuple[str, int]] = []
-        for column in grid.columns:
-            if spans and spans[-1][0] == column.group:
-                spans[-1] = (column.group, spans[-1][1] + width)
-            else:
-                spans.append((column.group, width))
-        lines += spanned(blank, [(escape(name), n) for name, n in spans], rule=True)
+        together = groupby(grid.columns, key=lambda column: column.group)
+        spans = [(escape(name), width * len(list(members))) for name, members in together]
+        lines += spanned([""] * len(stubs), spans, rule=True)
     for title, labels in (
         ("Teacher", [c.teacher_label for c in grid.columns]),
         ("Student", [c.student_label for c in grid.columns]),
@@ -219,7 +215,9 @@ def _paper_header(grid: Grid, statistics: Sequence[str], stubs: Sequence[str]) -
     if width > 1:
         leaves = layout.leaves(grid, statistics)
         labels = [layout.leaf_label(grid, leaf, statistics) for leaf in leaves]
-        lines += spanned([*map(escape, stubs)], [(escape(x), 1) for x in labels], rule=False)
+        lines += spanned(
+            [escape(stub) for stub in stubs], [(escape(x), 1) for x in labels], rule=False
+        )
     return lines
 
 

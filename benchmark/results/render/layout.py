@@ -84,6 +84,11 @@ def fixed(value: float, decimals: int, *, sign: bool = False) -> str:
     return f"{rounded:+.{decimals}f}" if sign else f"{rounded:.{decimals}f}"
 
 
+def tidy(value: float | None) -> float | None:
+    """Return a number without the digits that floating point makes up: ten significant ones."""
+    return None if value is None else float(f"{value:.10g}")
+
+
 def leaves(grid: Grid, statistics: Sequence[str]) -> list[Leaf]:
     """Return the number columns: one a column, metric and statistic shown."""
     return [Leaf(c, m, s) for c in grid.columns for m in grid.metrics for s in statistics]
