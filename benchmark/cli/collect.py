@@ -40,7 +40,7 @@ def collect(
         typer.Option("--explain", metavar="ROW COLUMN", help="Say where a cell comes from."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where the files go; results unless given.")
+        Path | None, typer.Option("--out", help="Where the files go.", show_default="results")
     ] = None,
     only: Only = None,
     seeds: Seeds = None,

@@ -68,7 +68,7 @@ class Sidecar(_Record):
 
     @property
     def images(self) -> str:
-        """How many images there are, for people: ``1,437 train images, 360 test images``."""
+        """How many images there are, for people: ``100 train images, 1,697 test images``."""
         splits = self.splits.items()
         return ", ".join(count(split.num_samples, f"{name} image") for name, split in splits)
 

@@ -14,12 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmark.cluster import queue, watch
-from benchmark.cluster.everybody import shares, show_everybody
-from benchmark.cluster.everybody import to_lines as users_to_lines
 from benchmark.cluster.failures import group
-from benchmark.cluster.forecast import Forecast, Left, forecast
 from benchmark.cluster.metrics import metrics_text
-from benchmark.cluster.queue import RawQueue, parse
+from benchmark.cluster.queue import RawQueue
 from benchmark.cluster.status import TableStatus
 from benchmark.cluster.status_text import WIDTH, to_json, to_lines
 from benchmark.cluster.watch import read_status, repeat
@@ -312,47 +309,6 @@ def test_watchers_never_ask_more_than_twice_a_minute(
     assert capsys.readouterr().out.count("digits\n") == 3  # blocks, no live display
     with pytest.raises(UserError, match="--json prints once"):
         repeat(lines, dict, watch=True, as_json=True, every=30)
-
-
-def test_everybodys_tasks_come_from_names_and_comments_alone(slurm_says: Ask) -> None:
-    found = {item.table: item for item in shares(parse(RawQueue(**RECORDED)))}
-    assert dict(found["cifar100"].tasks) == {"waiting": 5000, "requeued": 1}
-    digits = found["digits"]
-    assert dict(digits.tasks) == {
-        "running": 2,
-        "requeued": 1,
-        "completed": 1,
-        "cancelled": 1,
-        "failed": 1,
-    }
-    assert (digits.user, digits.gpus) == ("lena", 4)
-    slurm_says()
-    show_everybody("cifar100", watch=False, as_json=False)
-    with pytest.raises(UserError, match="unknown table 'digit' in --table; did you mean 'digits'"):
-        show_everybody("digit", watch=False, as_json=False)
-    lines = users_to_lines([digits])
-    assert lines[0].split() == [
-        *("user", "table", "running", "waiting", "requeued", "completed", "failed"),
-        *("GPUs", "GPU-hours"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("running", "waiting", "costs", "tasks", "expected"),
-    [
-        ([], 0, [], 0, Forecast(0.0, None)),
-        ([Left(None, None)], 3, [], 1, Forecast(None, None)),
-        # One run of 100 s more and two whole ones of 200 s, one at a time.
-        ([Left(100, 100)], 2, [200, 200], 1, Forecast(500 / 3600, 500)),
-        # Two at a time; but the one that runs takes 400 s by itself.
-        ([Left(100, 400)], 2, [200], 2, Forecast(500 / 3600, 400)),
-        ([], 2, [200], 0, Forecast(400 / 3600, None)),
-    ],
-)
-def test_forecasts(
-    running: list[Left], waiting: int, costs: list[float], tasks: int, expected: Forecast
-) -> None:
-    assert forecast(running, waiting, costs, tasks) == expected
 
 
 def test_prometheus_gets_the_same_numbers(
