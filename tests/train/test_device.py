@@ -1,0 +1,106 @@
+"""What a step does on a device that is not the host: meta tensors, which hold no values.
+
+They refuse whatever needs a value on the host (``item``, masks as indices), and a copy between
+them and the host is seen as on a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmark.conformance.images import digit_images
+from benchmark.conformance.lab import Lab, method_ref
+from benchmark.conformance.pairs import Pair
+from benchmark.data.batches import Batch
+from benchmark.methods.catalog import method_infos
+from benchmark.runs import MethodRef
+from benchmark.train import trainee
+from benchmark.train.network import Network
+
+BATCH = 20
+DEVICE = "meta"
+# What falls outside a permutation's range is drawn again, until nothing is left.
+NEEDS_VALUES = {"crd"}
+
+
+class Copies(TorchDispatchMode):
+    """Counts the copies between devices in a block, those of its backward passes included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = function(*args, **(kwargs or {}))
+        if function._schema.name in ("aten::_to_copy", "aten::copy_"):
+            devices = [t.device.type for t in (*args, found) if isinstance(t, Tensor)]
+            if len(set(devices)) > 1:
+                self.counts[" to ".join(devices[:2])] += 1
+        return found
+
+
+class OnDevice:
+    """Batches whose one epoch lies on the device, as the resident reader's does."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._batch = Batch(*(tensor.to(DEVICE) for tensor in lab.batch()))
+        self.steps_per_epoch = 1
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        yield self._batch
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab on the device, with what torch has not for this one in its plain form."""
+
+    def plain_sgd(recipe: Any, parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, foreach=False)
+
+    autocast = torch.autocast
+
+    def autocast_of_others(device: str, **options: Any) -> Any:
+        return contextlib.nullcontext() if device == DEVICE else autocast(device, **options)
+
+    monkeypatch.setattr(trainee, "build_optimizer", plain_sgd)
+    monkeypatch.setattr(torch, "autocast", autocast_of_others)
+    # Enough samples of other classes for CRD to draw without replacement, as it does on CIFAR.
+    lab = Lab(Pair("resnet14", "resnet8"), digit_images(BATCH, 8, BATCH, num_labels=20_000))
+    lab.recipe = lab.recipe.model_copy(update={"device": DEVICE})
+    lab.teacher = Network("resnet14", lab.teacher.model, lab.recipe)
+    lab.images = OnDevice(lab)  # type: ignore[assignment]
+    return lab
+
+
+def copies_of_a_step(lab: Lab, *rows: list[MethodRef]) -> Counter[str]:
+    """Take one step of a pack in the real loop."""
+    trainees = [lab.start(lab.run(row)) for row in rows]
+    with Copies() as copies:
+        assert lab.train(trainees, stop_after=1) == 1
+    return copies.counts
+
+
+@pytest.mark.parametrize("name", [None, *sorted(method_infos().keys() - NEEDS_VALUES)])
+def test_no_step_needs_the_host(name: str | None, lab: Lab) -> None:
+    assert copies_of_a_step(lab, [method_ref(name)] if name else []) == {}
+
+
+def test_nor_does_a_pack(lab: Lab) -> None:
+    assert copies_of_a_step(lab, *([method_ref(name)] for name in ("kd", "at", "rkd", "ofd"))) == {}
+
+
+def test_what_needs_the_host_is_found(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotImplementedError, match="nonzero"):
+        copies_of_a_step(lab, [method_ref("crd")])
+    monkeypatch.setattr(Network, "layout", lambda _, images: torch.ones(images.shape).to(DEVICE))
+    assert copies_of_a_step(lab, []) == {"cpu to meta": 2}
