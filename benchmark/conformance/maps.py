@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.conformance.findings import CheckFailedError
 from benchmark.conformance.lab import Lab
-from benchmark.models.features import MAPS, MapName
+from benchmark.models.features import MAPS, DroppedError, MapName
 from benchmark.runs import MethodRef
 
 
@@ -36,6 +36,6 @@ def _misses(lab: Lab, ref: MethodRef, name: MapName) -> bool:
         while trainee.epoch <= 1:
             trainee.train_step(batch, taught)
             trainee.end_epoch(None, None)
-    except LookupError:
+    except DroppedError:
         return True
     return False

@@ -51,6 +51,10 @@ class Features(NamedTuple):
         return Features(*map(once, self))
 
 
+class DroppedError(Exception):
+    """A map was read that had been dropped."""
+
+
 class Dropped:
     """Stands where maps were dropped; whoever looks at them is told so."""
 
@@ -58,7 +62,7 @@ class Dropped:
         self._name = name
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise LookupError(
+        raise DroppedError(
             f"the teacher's {self._name} were dropped: the method must name them in teacher_maps"
         )
 
