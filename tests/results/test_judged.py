@@ -103,6 +103,7 @@ def test_a_rows_own_student_is_shown_and_judged_as_such(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("table", "honest"), [("cifar100", False), ("imagenet", True)])
 def test_noise_known_from_cifar_says_so_elsewhere(table: str, honest: bool, tmp_path: Path) -> None:
     grid = judged_grid(table, tmp_path)
+    assert grid.noise
     for said in grid.noise:
         assert ("for want of anything better on imagenet" in said) == honest
 

@@ -193,7 +193,7 @@ def test_the_table_fits_the_terminal(width: int, statistics: list[str], filled: 
     text = show(grid, statistics, width)
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
-    assert text.count(" Teacher ") * len(grid.columns) * len(statistics) >= len(grid.columns)
+    assert " Teacher " in text
     for column in grid.columns:
         assert column.student_label in text
     found = grid.cells["FitNet", COLUMN, "top1"]
