@@ -1,4 +1,8 @@
-"""What a step costs, in counts that do not wobble: passes, conversions, synchronisations."""
+"""What a step costs, in counts that do not wobble.
+
+Passes, conversions, operations that wait for the device, allocations; copies to and from the
+host are counted in test_device.py.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, is_tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from benchmark.conformance.images import FewImages, digit_images
 from benchmark.conformance.lab import Lab, method_ref
@@ -21,6 +26,7 @@ from benchmark.data.batches import Batch
 from benchmark.methods.catalog import method_infos
 from benchmark.recipe import ModelSettings
 from benchmark.train.memory import peak_memory_mb
+from benchmark.train.network import Network
 from benchmark.train.trainee import Trainee
 
 IMAGES, BATCH = 40, 20
@@ -31,12 +37,18 @@ class Operations(TorchDispatchMode):
     """Counts the operations of a block by name, those of its backward passes included."""
 
     # Each of these makes the host wait for the device.
-    WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal")
+    WAITING = (
+        *("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"),
+        *("aten::_unique2", "aten::unique_dim", "aten::unique_consecutive"),
+        *("aten::_linalg_svd", "aten::_linalg_eigh", "aten::linalg_eig"),
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
         self.conversions = 0
+        self.lifted: Counter[int] = Counter()  # bfloat16 to float32, by dimensions
+        self.allocated: list[int] = []  # bytes of every tensor with memory of its own
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -44,6 +56,12 @@ class Operations(TorchDispatchMode):
         name = function._schema.name
         self.counts[name] += 1
         found = function(*args, **(kwargs or {}))
+        given = {_storage(tensor) for tensor in tree_leaves((args, kwargs)) if is_tensor(tensor)}
+        for tensor in filter(is_tensor, tree_leaves(found)):
+            if _storage(tensor) not in given:
+                self.allocated.append(tensor.untyped_storage().nbytes())
+        if name == "aten::_to_copy" and args[0].dtype == torch.bfloat16:
+            self.lifted[args[0].dim()] += found.dtype == torch.float32
         if name == "aten::clone" and args[0].dim() == 4 and args[0].shape[1] == 3:
             self.conversions += args[0].stride() != found.stride()
         if name == "aten::index" and any(i is not None and i.dtype == torch.bool for i in args[1]):
@@ -53,6 +71,10 @@ class Operations(TorchDispatchMode):
     @property
     def waits(self) -> dict[str, int]:
         return {name: self.counts[name] for name in self.WAITING if self.counts[name]}
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def make_lab(teacher: str = "wrn_16_2", images: FewImages | None = None) -> Lab:
@@ -111,6 +133,21 @@ def test_images_are_laid_out_once_a_pack(own: tuple[bool, ...], conversions: int
     assert operations.conversions == conversions
 
 
+@pytest.mark.parametrize(
+    ("rows", "maps"), [(("kd", "dkd"), 0), (("kd", "at", "sp"), 4), (("kd", "catkd"), 1)]
+)
+def test_only_maps_that_are_read_are_lifted_and_once(rows: Sequence[str], maps: int) -> None:
+    lab = make_lab("resnet14")
+    settings = {"resnet8": ModelSettings(precision="fp32")}
+    update = {"precision": "bf16", "per_model": settings}
+    lab.recipe = lab.recipe.model_copy(update=update)
+    lab.teacher = Network("resnet14", lab.teacher.model, lab.recipe)
+    trainees = [lab.start(lab.run([method_ref(name)])) for name in rows]
+    with Operations() as operations:
+        lab.train(trainees, stop_after=1)
+    assert operations.lifted == Counter({4: maps, 2: 2}) - Counter()  # logits and pooled, always
+
+
 @pytest.mark.parametrize("name", [None, *method_infos()])
 def test_no_step_waits_for_the_device(name: str | None) -> None:
     # Enough samples of other classes for CRD to draw without replacement, as it does on CIFAR.
@@ -124,7 +161,8 @@ def test_no_step_waits_for_the_device(name: str | None) -> None:
     with Operations() as operations:
         trainee.train_step(batch, teacher)
     # What falls outside a permutation's range is drawn again, until nothing is left.
-    known = {"crd": {"aten::nonzero"}}
+    # A decomposition tells the host whether it converged.
+    known = {"crd": {"aten::nonzero"}, "kdsvd": {"aten::_linalg_eigh"}}
     assert set(operations.waits) == known.get(name or "", set())
 
 
@@ -142,6 +180,8 @@ def test_the_loop_adds_few_operations_to_a_plain_step() -> None:
     # CPU a look at each of the three.
     assert added["aten::_local_scalar_dense"] == 3
     assert added.total() <= 17, added
+    assert len(ours.allocated) - len(plain.allocated) <= 17
+    assert sum(ours.allocated) - sum(plain.allocated) <= 1024, "bytes"
 
 
 def plain_step(trainee: Trainee, batch: Batch) -> Tensor:
