@@ -245,14 +245,18 @@ class Table(Strict):
         for miss in self.expected_misses:
             _known("row", miss.row, rows, "expected_misses")
             _known("column", miss.column, columns, "expected_misses")
-        for claim in self.claims:
-            for expectation in claim.expect:
-                if expectation.tables and self.name not in expectation.tables:
-                    continue  # load_table reads the other tables
-                for name in expectation.rows:
-                    _known("row", name, rows, "claims")
-                for name in expectation.columns or ():
-                    _known("column", name, columns, "claims")
+            _known("metric", miss.metric, self.metrics, "expected_misses")
+        for expectation in (expect for claim in self.claims for expect in claim.expect):
+            if expectation.tables and self.name not in expectation.tables:
+                continue  # load_table reads the other tables
+            for name in expectation.rows:
+                _known("row", name, rows, "claims")
+            for name in expectation.columns or ():
+                _known("column", name, columns, "claims")
+            _known("metric", expectation.metric, self.metrics, "claims")
+        self._rows_name_what_exists(columns)
+
+    def _rows_name_what_exists(self, columns: list[str]) -> None:
         for item in self.rows:
             named = [*item.per_column, *item.recipe_per_column, *item.not_run]
             named += [c for a in item.assumed for c in a.columns or ()]

@@ -81,6 +81,8 @@ def test_the_unchanged_file_is_good(tmp_path: Path) -> None:
         ("    wrn_16_2-resnet8: {v", "    wrn-resnet8: {v", r"unknown column 'wrn-resnet8'"),
         ("{row: KD, column", "{row: KKD, column", r"unknown row 'KKD'.*expected_misses"),
         ("than: [KD]", "than: [Vanilla]", r"unknown row 'Vanilla'.*claims"),
+        ("value: 60.0,", "value: 60.0, metric: top5,", r"unknown metric 'top5'.*expected_misses"),
+        ("than: [KD]", "than: [KD], metric: top5", r"unknown metric 'top5' in claims"),
         ("relation: better", "relation: nicer", r"relation"),
         ("methods: [dkd],", "methods: [dkd], of: student,", r"exactly one of"),
         ("methods: [dkd],", "methods: [dkd], grid: {dkd.beta: [1.0]},", r"`grid` and `select`"),
