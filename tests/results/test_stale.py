@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.results.index import RunIndex
 from benchmark.results.stale import stale_runs
 from benchmark.runs import Run
 from benchmark.tables import load_table
-from tests.results.filled import plan, runs_of, write
+from tests.results.filled import plan, refreshed, runs_of, write
 from tests.results.test_report import bench
 
 TABLE = """
@@ -34,9 +33,7 @@ PLACE = "wrn_16_2-resnet8"
 def changes(tmp_path: Path, text: str) -> dict[tuple[str, str], dict[str, object]]:
     """Changes by (row, run) after the table became ``text``."""
     (tmp_path / "mine.yaml").write_text(text)
-    index = RunIndex(tmp_path / "runs")
-    index.refresh()
-    found = stale_runs(load_table(str(tmp_path / "mine.yaml")), index)
+    found = stale_runs(load_table(str(tmp_path / "mine.yaml")), refreshed(tmp_path / "runs"))
     assert all(run.column == PLACE for run in found)
     return {(run.row, run.key): run.changes for run in found}
 
