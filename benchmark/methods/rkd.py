@@ -22,6 +22,7 @@ from benchmark.methods.base import Method, Step
 from benchmark.methods.options import MethodOptions
 
 EPS = 1e-12
+CLOSE = 1e-13  # closer than float32 tells apart, and further than float64 errs
 
 
 def distances(features: Tensor) -> Tensor:
@@ -40,14 +41,22 @@ def distances(features: Tensor) -> Tensor:
 
 
 def angles(features: Tensor) -> Tensor:
-    """Return the cosines [B, B, B]: entry [i, j, k] is the angle at i between j and k."""
-    difference = features[None, :] - features[:, None]  # [B, B, D]
-    products = torch.bmm(difference, difference.mT)
-    # Not the diagonal of the products: inductor (torch 2.13) gets its gradient wrong.
-    squared = difference.square().sum(2)  # [B, B]
-    apart = squared > EPS**2
+    """Return the cosines [B, B, B]: entry [i, j, k] is the angle at i between j and k.
+
+    By way of the inner products [B, B], in float64: a fifteenth of the work of the differences
+    [B, B, D] in float32 where D is 1280, and closer to the exact gradient.
+    """
+    exact = features.double()
+    centred = exact - exact.mean(0)
+    inner = centred @ centred.T
+    squares = centred.square().sum(1)
+    sums = squares[:, None] + squares[None, :]
+    squared = sums - 2.0 * inner  # the distances' squares [B, B]
+    towards = squares[:, None] - inner  # [i, j]: the product of i and what leads from j to i
+    products = inner[None, :, :] + towards[:, :, None] - inner[:, None, :]
+    apart = squared > CLOSE * sums
     inverse = torch.where(apart, squared, 1.0).rsqrt() * apart
-    return products * inverse[:, :, None] * inverse[:, None, :]
+    return (products * inverse[:, :, None] * inverse[:, None, :]).to(features.dtype)
 
 
 @full_precision
@@ -73,6 +82,7 @@ class Options(MethodOptions):
 class RKD(Method[Options]):
     """Distances and angles of the pooled features."""
 
+    version = 2
     teacher_maps = ()
 
     def loss(self, step: Step) -> dict[str, Tensor]:
