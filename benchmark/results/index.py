@@ -182,10 +182,6 @@ class RunIndex:
         """Return key and reason of every run directory that cannot be counted."""
         return self._ask("select key, reason from runs where state = 'broken' order by key")
 
-    def count(self) -> int:
-        """Return how many run directories there are."""
-        return int(self._ask("select count(*) from runs")[0][0])
-
     def _in_parts(self, query: str, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         wanted = sorted(set(names))
         for start in range(0, len(wanted), 500):
