@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benchmark.models.features import Features, Model
 from benchmark.recipe import Recipe
+from benchmark.train.fold import folded
 
 
 class Network:
@@ -26,6 +27,14 @@ class Network:
         if self.channels_last:
             # mypy: torch's stub of Module.to leaves memory_format out.
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._passes = self.model
+
+    def fold(self, shape: tuple[int, int, int]) -> None:
+        """Let a copy with folded batch norms compute the features of images of ``shape``.
+
+        For frozen networks in eval mode; ``model`` stays as it is, to be read and copied.
+        """
+        self._passes = folded(self.model, torch.zeros(1, *shape, device=self._device))
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Return the context in which this network and its losses are computed."""
@@ -50,7 +59,7 @@ class Network:
     def features(self, images: Tensor) -> Features:
         """Return the features of images [B, C, H, W]."""
         with self.autocast():
-            return self.model.features(self.layout(images))
+            return self._passes.features(self.layout(images))
 
     def probe(self, shape: tuple[int, int, int]) -> Features:
         """Return the features of two blank images [2, *shape] in eval mode, for their shapes.

@@ -161,6 +161,7 @@ def _teacher(
     loaded = load_teacher(run, batches.num_classes, where.runs_dir)
     if fresh and run.teacher.source == "registry":
         check_teacher(run, loaded.network, batches, where.data_dir, watcher.look_for_stop)
+    loaded.network.fold(run.recipe.image_shape(batches.image_shape))
     return loaded
 
 

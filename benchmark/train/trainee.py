@@ -58,9 +58,7 @@ class Trainee:
         self.recipe = run.recipe
         self.device = run.recipe.device
         self._steps_per_epoch = world.steps_per_epoch
-        shape = world.image_shape
-        if run.recipe.input_size is not None:
-            shape = (shape[0], run.recipe.input_size, run.recipe.input_size)
+        shape = run.recipe.image_shape(world.image_shape)
         with seeded(run.seed, f"init/{run.model}"):
             model = build_model(run.model, world.num_classes)
         self.student = Network(run.model, model, run.recipe)

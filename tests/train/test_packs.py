@@ -8,6 +8,7 @@ import pytest
 
 from benchmark.rundir import RunDir
 from benchmark.runs import Run
+from benchmark.train.network import Network
 from tests.helpers import SHORT, digits_plan, numbers, train, train_plan
 
 COLUMN = ["column=wrn_16_2-resnet8"]
@@ -138,3 +139,14 @@ def test_a_diverging_run_leaves_the_others_alone(
     assert result["metrics"] == {}
     assert RunDir(tmp_path, bad.key).state() == "diverged"
     assert numbers(tmp_path, good) == numbers(alone, good)
+
+
+def test_a_packs_teacher_is_folded_once(
+    trained: tuple[Path, list[Run]], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, runs = trained
+    _copy_teacher(alone, tmp_path, runs)
+    folded = []
+    monkeypatch.setattr(Network, "fold", lambda teacher, shape: folded.append((teacher, shape)))
+    train(_students(runs), digits, tmp_path)
+    assert [(teacher.name, shape) for teacher, shape in folded] == [("wrn_16_2", (3, 8, 8))]

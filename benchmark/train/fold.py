@@ -1,0 +1,89 @@
+"""Fold a frozen network's batch norms into the convolutions before them.
+
+In eval mode a batch norm is a scale and a shift for each channel, which the weights of a
+convolution can take over: the same function, up to the last digits, and a pass over memory less.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from benchmark.models.features import Model
+
+Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
+
+
+def folded(model: Model, images: Tensor) -> Model:
+    """Return a copy of ``model``, which is in eval mode, without the batch norms that can go.
+
+    A trial pass over ``images`` [B, C, H, W] finds them; nothing is known of the network.
+    """
+    result = copy.deepcopy(model)
+    names = {module: name for name, module in result.named_modules()}
+    for conv, norm in list(foldable(result, images)):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            *(conv.weight, conv.bias, norm.running_mean, norm.running_var),
+            *(norm.eps, norm.weight, norm.bias),
+        )
+        parent, _, child = names[norm].rpartition(".")
+        setattr(result.get_submodule(parent), child, nn.Identity())
+    return result.requires_grad_(False)
+
+
+def foldable(model: Model, images: Tensor) -> Iterator[Pair]:
+    """Yield batch norms that are all that sees a convolution's output, where both run once."""
+    convs, norms = {}, {}
+    for module in model.modules():
+        # Not what derives from them: it may do more than its name says.
+        if type(module) is nn.Conv2d:
+            convs[id(module.weight)] = module
+        elif type(module) is nn.BatchNorm2d:
+            norms[id(module.running_mean)] = module
+    with _Uses() as uses, torch.no_grad():
+        shown = {id(tensor) for tensor in tree_leaves(tuple(model.features(images)))}
+    for made, weight in uses.convolved.items():
+        readers = uses.of[made]
+        if len(readers) != 1 or made in shown or readers[0] not in uses.normed:
+            continue
+        mean = uses.normed[readers[0]]
+        if weight in convs and mean in norms and len(uses.of[weight]) == len(uses.of[mean]) == 1:
+            yield convs[weight], norms[mean]
+
+
+class _Uses(TorchFunctionMode):
+    """Notes, by the ids of tensors, which calls see them; keeps all alive, so that ids stay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: defaultdict[int, list[int]] = defaultdict(list)  # tensor: calls
+        self.convolved: dict[int, int] = {}  # the output of a convolution: its weight
+        self.normed: dict[int, int] = {}  # a call of batch norm: its running mean
+        self._alive: list[Any] = []
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = function(*args, **(kwargs or {}))
+        call = len(self._alive)
+        self._alive.append((args, kwargs, found))
+        if not isinstance(found, Tensor | tuple | list):
+            return found  # a shape, a dtype: nothing is computed from the values
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, Tensor):
+                self.of[id(tensor)].append(call)
+        if function in (torch.conv2d, nn.functional.conv2d):
+            self.convolved[id(found)] = id(args[1])
+        elif function in (torch.batch_norm, nn.functional.batch_norm):
+            self.normed[call] = id(args[1])
+        return found
