@@ -6,7 +6,8 @@ FOLDER holds CIFAR-100's official pickles (or a subset of them). Every row of th
 process that really trains: ours through ``train_pack`` (reader, leases, records, the teacher
 from its run directory; checkpoints are measured apart by benchmarks/checkpoints.py), the other
 through benchmarks/plain_loop.py. They take turns, a few steps at a time; ratios are medians of
-the ratios within a round. Teachers have random weights with calibrated batch norms.
+the ratios within a round. Teachers have random weights; those of ours have calibrated batch norms,
+so that no student diverges.
 """
 
 from __future__ import annotations
