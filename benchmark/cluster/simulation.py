@@ -30,9 +30,9 @@ def simulate_packs(
     """Return the predicted makespan and what is used, as lines for people.
 
     ``slots``: tasks that run at a time, the profile's array-parallelism where it is None; the
-    rate of preemptions is that of one running task; ``start_seconds`` is what every start of a task
-    costs before it trains. Raises UserError where neither says how
-    many run at a time, and where a task would get nothing done.
+    rate of preemptions is that of one running task; ``start_seconds``: what every start of a task
+    costs before it trains. Raises UserError where neither says how many run at a time, and where
+    a task would get nothing done.
     """
     at_a_time = slots or profile.array_parallelism
     if at_a_time is None:
@@ -55,10 +55,14 @@ def simulate_packs(
     return [
         f"with profile {profile.name}: {len(tasks)} packs, {at_a_time} at a time, time limit"
         f" {profile.time}, {preemptions_per_hour:g} preemptions an hour",
-        f"done after {found.makespan_hours:.2f} hours, {found.slot_hours * each:.2f} {what}-hours,"
+        f"done after {_spell(found.makespan_hours)}, {found.slot_hours * each:.3g} {what}-hours,"
         f" {found.starts} starts of {machine.start_hours * 3600:.0f} s each",
         estimate(packs, resources, runs_dir).words(),
     ]
+
+
+def _spell(hours: float) -> str:
+    return f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
 def task_limits(profile: Profile, run: Run) -> Limits:
