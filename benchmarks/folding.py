@@ -1,0 +1,52 @@
+"""A frozen teacher's pass with its batch norms folded into convolutions, beside the plain one.
+
+python -m benchmarks.folding [NETWORK ...] [--rounds 9]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from benchmark.recipe import named_recipe
+from benchmark.train.memory import keep_freed_memory
+from benchmarks.formats import BATCH, make_network, seconds
+from benchmarks.interleaved import middle
+from benchmarks.train_speed import conditions
+
+NETWORKS = ("resnet56", "resnet32x4", "resnet50", "wrn_40_2", "vgg13")
+SHAPE = (3, 32, 32)
+
+
+def measure(name: str, precision: str, rounds: int) -> str:
+    """Return how many times as fast the folded pass is."""
+    networks = [make_network(name, precision, channels_last=True) for _ in range(2)]
+    for network in networks:
+        network.model.eval()
+    networks[1].fold(SHAPE)
+    images = networks[0].layout(torch.randn(BATCH, *SHAPE))
+    ratios = []
+    with torch.no_grad():
+        for number in range(rounds + 1):  # the first warms up
+            plain, folded = (seconds(lambda n=n: n.features(images)) for n in networks)
+            ratios += [plain / folded] if number else []
+    return middle(ratios)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    torch.set_num_threads(named_recipe("crd_240").threads)
+    keep_freed_memory()
+    print(conditions(options.rounds))
+    print("\n| teacher | fp32 | bf16 |\n|---|---|---|")
+    for name in options.networks:
+        found = [measure(name, precision, options.rounds) for precision in ("fp32", "bf16")]
+        print(f"| {name} | {' | '.join(found)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
