@@ -171,8 +171,7 @@ RECIPES: dict[str, Recipe] = {
         threads=8,
     ),
     # scikit-learn's digits with 100 labels: seconds, not hours. 20 divides 100: a small last
-    # batch would spoil the batch-norm statistics. The rate is CIFAR's, scaled to such batches:
-    # 0.05 made seeds differ twice as much.
+    # batch would spoil the batch-norm statistics. The rate is CIFAR's, scaled to such batches.
     "digits_60": Recipe(
         epochs=60,
         batch_size=20,
