@@ -25,7 +25,8 @@ class Probe(NamedTuple):
 
     ``features`` come from two images in eval mode and give every shape; ``model`` is the
     network itself, to read from (its head, its batch-norm layers). A method that keeps a part
-    of it keeps a copy: assigning a module would make it one of the method's own.
+    of it keeps a copy: assigning a module would make it one of the method's own. Hooks on the
+    teacher are refused: a copy of it computes the features.
     """
 
     name: str

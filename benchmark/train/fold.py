@@ -82,8 +82,9 @@ class _Uses(TorchFunctionMode):
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, Tensor):
                 self.of[id(tensor)].append(call)
+        given = kwargs or {}
         if function in (torch.conv2d, nn.functional.conv2d):
-            self.convolved[id(found)] = id(args[1])
+            self.convolved[id(found)] = id(args[1] if len(args) > 1 else given.get("weight"))
         elif function in (torch.batch_norm, nn.functional.batch_norm):
-            self.normed[call] = id(args[1])
+            self.normed[call] = id(args[1] if len(args) > 1 else given.get("running_mean"))
         return found

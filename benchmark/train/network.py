@@ -36,6 +36,12 @@ class Network:
         """
         self._passes = folded(self.model, torch.zeros(1, *shape, device=self._device))
 
+    @property
+    def num_hooks(self) -> int:
+        """How many hooks see the passes of ``model``, or would."""
+        modules = self.model.modules()
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
+
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Return the context in which this network and its losses are computed."""
         if not self._autocast:

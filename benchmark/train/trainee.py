@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.batches import Batch
+from benchmark.errors import UserError
 from benchmark.methods import build_method
 from benchmark.methods.base import Probe, Setup, Step
 from benchmark.models import build_model
@@ -79,8 +80,14 @@ class Trainee:
         )
         self.methods = nn.ModuleList()
         for ref in run.methods:
+            hooks = 0 if teacher is None else teacher.num_hooks
             with seeded(run.seed, f"method/{ref.name}"):
                 self.methods.append(build_method(ref.name, setup, **ref.options))
+            if teacher is not None and teacher.num_hooks > hooks:
+                raise UserError(
+                    f"{ref.name} hooks the teacher, but a copy of it computes the features: read"
+                    " what Step.teacher holds"
+                )
         self.methods.to(self.device)
         names = [ref.name for ref in run.methods]
         methods = list(self.methods)

@@ -278,3 +278,14 @@ PRIVATE_FIRST_STAGE = (
         return self.options.weight * (step.student.logits - target).square().mean()
 """
 )
+
+# Refused before any check: a copy of the teacher computes its features.
+HOOKS_THE_TEACHER = (
+    HEAD
+    + GOOD
+    + """
+    def __init__(self, setup: Setup, options: Options) -> None:
+        super().__init__(setup, options)
+        setup.need_teacher().model.head.register_forward_hook(lambda *_: None)
+"""
+)

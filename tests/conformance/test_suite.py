@@ -14,7 +14,7 @@ from benchmark.conformance.pairs import SMALL, Pair, parse_pair, table_pairs
 from benchmark.conformance.suite import check_method, close_checks, lab_for
 from benchmark.errors import UserError
 from benchmark.methods.catalog import add_plugin, method_infos
-from tests.conformance.broken import MISTAKES, PRIVATE_FIRST_STAGE
+from tests.conformance.broken import HOOKS_THE_TEACHER, MISTAKES, PRIVATE_FIRST_STAGE
 from tests.conformance.command import bench
 
 # One of a kind each: logits, a first stage, a private teacher, gradient rules, a prediction of
@@ -62,6 +62,15 @@ def test_a_first_stage_may_see_a_private_teacher(tmp_path: Path) -> None:
     add_plugin(path)
     report = check_method(path.stem, quick=True)
     assert report.passed, report.text()
+
+
+@pytest.mark.usefixtures("plugins")
+def test_hooks_on_the_teacher_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hooks_the_teacher.py"
+    path.write_text(HOOKS_THE_TEACHER)
+    add_plugin(path)
+    with pytest.raises(UserError, match="hooks_the_teacher hooks the teacher, but a copy of it"):
+        check_method(path.stem, quick=True)
 
 
 def test_an_undefined_pair_is_refused_not_failed() -> None:
