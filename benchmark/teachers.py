@@ -1,7 +1,7 @@
 """Public teacher checkpoints: which there are, and which lie on this machine.
 
 checkpoints/registry.yaml lists them; the files themselves are never committed. Imports no
-torch: measuring a teacher's accuracy is train/evaluate.py's affair.
+torch: measuring a teacher's accuracy is train/verify.py's affair.
 """
 
 from __future__ import annotations

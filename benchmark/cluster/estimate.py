@@ -14,6 +14,7 @@ from typing import NamedTuple
 from benchmark.cluster.profile import Resources
 from benchmark.cluster.units import gpu_count
 from benchmark.estimate import read_history
+from benchmark.files import existing_place
 from benchmark.packs import Pack
 
 
@@ -68,10 +69,7 @@ def estimate(packs: Iterable[Pack], resources: Mapping[str, Resources], runs_dir
 
 
 def _free_mb(path: Path) -> float:
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free / 2**20
+    return shutil.disk_usage(existing_place(path)).free / 2**20
 
 
 def _time(hours: float, kind: str = "") -> str:

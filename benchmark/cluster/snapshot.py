@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from benchmark.cluster import slurm
 from benchmark.errors import UserError
 from benchmark.files import write_json
+from benchmark.git import git
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a running job reads; everything else in the tree is left out.
@@ -56,7 +56,7 @@ def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> Snapsho
     there are files too large to be code.
     """
     contents = _read_tree(root)
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = git(root, "rev-parse", "HEAD")
     changes = _changes(root, contents) if commit else ""
     dirty = hashlib.sha256(changes.encode()).hexdigest()[:12] if changes else None
     digest = hashlib.sha256()
@@ -120,8 +120,8 @@ def _write_tree(
 
 def _changes(root: Path, contents: dict[str, bytes]) -> str:
     """What differs from the commit: a diff, then new files whole."""
-    text = _git(root, "diff", "HEAD", "--", *_SHIPPED) or ""
-    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", *_SHIPPED) or ""
+    text = git(root, "diff", "HEAD", "--", *_SHIPPED) or ""
+    new = git(root, "ls-files", "--others", "--exclude-standard", "--", *_SHIPPED) or ""
     for name in new.splitlines():
         if name in contents:
             text += f"\nnew file {name}\n" + contents[name].decode(errors="replace")
@@ -131,19 +131,3 @@ def _changes(root: Path, contents: dict[str, bytes]) -> str:
 def _installed() -> dict[str, str]:
     found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     return {name: found[name] for name in sorted(found) if name}
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

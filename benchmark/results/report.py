@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import get_args
 from benchmark import __version__
 from benchmark.errors import UserError, unknown
 from benchmark.files import make_directory, write_text
+from benchmark.git import git
 from benchmark.results.collect import Collected
 from benchmark.results.explain import explain
 from benchmark.results.grid import Grid
@@ -152,20 +152,8 @@ def _made_by(table: str, chosen: Selection, protocol: str | None, also: str | No
 def _commit() -> str:
     """Return the commit of this code where it lies in its repository."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+changes"]
-    try:
-        done = subprocess.run(
-            [*command, "--exclude=*", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return f", commit {done.stdout.strip()}"
+    found = git(root, "describe", "--always", "--dirty=+changes", "--exclude=*", "--abbrev=12")
+    return f", commit {found}" if found else ""
 
 
 def _warn(collected: Collected, runs_dir: Path, table: str) -> None:

@@ -7,12 +7,13 @@ import importlib.metadata
 import os
 import platform
 import socket
-import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmark.git import git
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv", "kd-benchmark")
 
@@ -47,26 +48,10 @@ def code_version() -> dict[str, Any]:
             "dirty": os.environ.get("BENCH_DIRTY") or None,
         }
     root = Path(__file__).resolve().parents[2]
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "diff", "HEAD") if commit else None
+    commit = git(root, "rev-parse", "HEAD")
+    changes = git(root, "diff", "HEAD") if commit else None
     dirty = hashlib.sha256(changes.encode()).hexdigest()[:12] if changes else None
     return {"commit": commit, "dirty": dirty}
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    # A difference may show bytes of files that are no UTF-8.
-    return done.stdout.decode(errors="replace").strip()
 
 
 @cache
