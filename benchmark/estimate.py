@@ -41,11 +41,12 @@ class Cost(NamedTuple):
 class _Seen(NamedTuple):
     """One finished run: seconds of an epoch, megabytes, and how many shared its process.
 
-    ``student`` is its share without the teacher's pass, ``teacher`` that pass, whoever shared it.
+    ``student`` is its share without the shared teacher's pass, ``teacher`` that pass, whoever
+    shared it; None where the run itself did not.
     """
 
     student: float
-    teacher: float
+    teacher: float | None
     packed: float
     peak_mb: float | None
     disk_mb: float
@@ -66,9 +67,13 @@ class History:
         for run, student, teacher in zip(packed, students, teachers, strict=True):
             epochs = 0 if run.weights else run.recipe.epochs
             seconds += epochs * _median(student, "student", _seconds(run))
-            if run.teacher is not None:
+            # Methods may have a teacher of their own, and use the shared one not at all.
+            shares = run.teacher is not None
+            if student:
+                shares = any(seen.teacher is not None for seen in student)
+            if shares:
                 taught = max(taught, epochs * _median(teacher, "teacher", _seconds(run)))
-            measured += bool(student) and (run.teacher is None or bool(teacher))
+            measured += bool(student) and (not shares or bool(teacher))
         memory = max(self._memory(run, len(packed)) for run in packed)
         disk = sum(_median(seen, "disk_mb", _GUESSED_DISK) for seen in students)
         return Cost((seconds + taught) / 3600, memory, disk, measured / len(packed))
@@ -102,18 +107,17 @@ def read_history(runs_dir: Path) -> History:
         try:
             cell = json.loads(rundir.cell.read_text(encoding="utf-8"))
             result = json.loads(rundir.result.read_text(encoding="utf-8"))
-            kinds = [*_kinds(cell), _teacher_kind(cell)]
             epochs, own = int(result["epochs"]), float(result["own_seconds"])
-            # Results of earlier versions do not tell them apart.
-            student = float(result.get("student_seconds", own))
-            teacher = float(result.get("teacher_seconds", 0.0))
+            student, shared = float(result["student_seconds"]), result["teacher_seconds"]
             packed = max(1.0, float(result["seconds"]) / own) if own > 0 else 1.0
             peak = result.get("peak_memory_mb")
+            kinds = [*_kinds(cell), *([] if shared is None else [_teacher_kind(cell)])]
             disk = sum(item.stat().st_size for item in rundir.path.iterdir()) / 2**20
         except (OSError, ValueError, KeyError, TypeError):
             continue  # collecting says so
         if epochs > 0 and own > 0:
-            seen = _Seen(student / epochs, teacher / epochs, packed, peak, disk)
+            teacher = None if shared is None else float(shared) / epochs
+            seen = _Seen(student / epochs, teacher, packed, peak, disk)
             for kind in kinds:
                 found.setdefault(kind, []).append(seen)
     return History(found)

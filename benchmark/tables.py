@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, unknown
 from benchmark.spec import Table
 from benchmark.yamlfile import load_yaml, validate
 
@@ -70,8 +70,11 @@ def load_table(name: str) -> Table:
     for further in table.claimed_tables:
         try:
             other = _read(further)
-            for row in (row for e in expected if further in e.tables for row in e.rows):
-                other.row(row)
+            for expect in (expect for expect in expected if further in expect.tables):
+                if expect.metric not in other.metrics:
+                    raise unknown("metric", expect.metric, other.metrics, f"table {further}")
+                for row in expect.rows:
+                    other.row(row)
         except UserError as error:
             raise UserError(f"claims of table {table.name}: {error}") from error
     return table

@@ -34,7 +34,7 @@ def finish(
     own_seconds: float,
     packed: int,
     peak_mb: float,
-    teacher_seconds: float = 0.0,
+    teacher_seconds: float | None = 0.0,
 ) -> None:
     """Leave a result as a pack of ``packed`` would have left it."""
     rundir = RunDir(runs_dir, run.key)
@@ -43,7 +43,7 @@ def finish(
         "schema": 1,
         "epochs": run.recipe.epochs,
         "own_seconds": own_seconds,
-        "student_seconds": own_seconds - teacher_seconds / packed,
+        "student_seconds": own_seconds - (teacher_seconds or 0.0) / packed,
         "teacher_seconds": teacher_seconds,
         "seconds": own_seconds * packed,
         "peak_memory_mb": peak_mb,
@@ -81,6 +81,19 @@ def test_a_pack_pays_for_its_teacher_once(students: list[Run], tmp_path: Path) -
     assert first.teacher is not None
     taught = first.teacher.model_copy(update={"model": "resnet56"})
     assert read_history(tmp_path).cost([first.model_copy(update={"teacher": taught})]).measured == 0
+
+
+def test_a_teacher_of_its_own_is_no_measure_of_the_shared_one(
+    students: list[Run], tmp_path: Path
+) -> None:
+    first, second, *_ = students
+    finish(tmp_path, first, own_seconds=36.0, packed=1, peak_mb=500, teacher_seconds=18.0)
+    finish(tmp_path, second, own_seconds=72.0, packed=1, peak_mb=500, teacher_seconds=None)
+    history = read_history(tmp_path)
+    for run, hours in ((first, 0.01), (second, 0.02)):
+        cost = history.cost([run])
+        assert (cost.hours, cost.measured) == (pytest.approx(hours), 1)
+    assert history.cost([first, second]).hours == pytest.approx(0.03)
 
 
 def test_other_networks_and_batches_are_no_measure(students: list[Run], tmp_path: Path) -> None:

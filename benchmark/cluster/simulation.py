@@ -52,13 +52,18 @@ def simulate_packs(
     kinds = {gpu_count(need.gpus) > 0 for need in resources.values()}
     what = "GPU" if True in kinds else "CPU"
     each = max(gpu_count(n.gpus) if what == "GPU" else n.cpus for n in resources.values())
+    used = _amount(found.slot_hours * each)
     return [
         f"with profile {profile.name}: {len(tasks)} packs, {at_a_time} at a time, time limit"
         f" {profile.time}, {preemptions_per_hour:g} preemptions an hour",
-        f"done after {_spell(found.makespan_hours)}, {found.slot_hours * each:.3g} {what}-hours,"
+        f"done after {_spell(found.makespan_hours)}, {used} {what}-hours,"
         f" {found.starts} starts of {machine.start_hours * 3600:.0f} s each",
         estimate(packs, resources, runs_dir).words(),
     ]
+
+
+def _amount(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def _spell(hours: float) -> str:

@@ -25,10 +25,12 @@ Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 def folded(model: Model, images: Tensor) -> Model:
     """Return a copy of ``model``, which is in eval mode, without the batch norms that can go.
 
-    A trial pass over ``images`` [B, C, H, W] finds them; nothing is known of the network.
+    A trial pass over ``images`` [B, C, H, W] finds them; nothing is known of the network. Where
+    none can, the network itself is returned.
     """
+    if not any(foldable(model, images)):
+        return model
     result = copy.deepcopy(model)
-    names = {module: name for name, module in result.named_modules()}
     for conv, norm in list(foldable(result, images)):
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -36,8 +38,7 @@ def folded(model: Model, images: Tensor) -> Model:
             *(conv.weight, conv.bias, norm.running_mean, norm.running_var),
             *(norm.eps, norm.weight, norm.bias),
         )
-        parent, _, child = names[norm].rpartition(".")
-        setattr(result.get_submodule(parent), child, nn.Identity())
+        norm.__class__ = nn.Identity  # type: ignore[assignment]  # by whatever name it is called
     return result.requires_grad_(False)
 
 
@@ -45,7 +46,9 @@ def foldable(model: Model, images: Tensor) -> Iterator[Pair]:
     """Yield batch norms that are all that sees a convolution's output, where both run once."""
     convs, norms = {}, {}
     for module in model.modules():
-        # Not what derives from them: it may do more than its name says.
+        # Not what derives from them, nor what hooks look at: more happens there than seen here.
+        if module._forward_hooks or module._forward_pre_hooks:
+            continue
         if type(module) is nn.Conv2d:
             convs[id(module.weight)] = module
         elif type(module) is nn.BatchNorm2d:

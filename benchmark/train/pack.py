@@ -142,6 +142,8 @@ def _train(
         if teacher is not None:
             extra["teacher_digest"] = teacher.digest
         trainees = _trainees(runs, batches, network, sessions, watcher)
+        if network is not None and any(trainee.needs_teacher for trainee in trainees):
+            network.fold(first.recipe.image_shape(batches.image_shape))
         if trainees:
             reporter.started(label, trainees)
         for trainee in trainees:
@@ -161,7 +163,6 @@ def _teacher(
     loaded = load_teacher(run, batches.num_classes, where.runs_dir)
     if fresh and run.teacher.source == "registry":
         check_teacher(run, loaded.network, batches, where.data_dir, watcher.look_for_stop)
-    loaded.network.fold(run.recipe.image_shape(batches.image_shape))
     return loaded
 
 

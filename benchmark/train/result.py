@@ -17,6 +17,7 @@ def summarise(
     records: Sequence[dict[str, Any]],
     starts: Sequence[dict[str, Any]],
     extra: dict[str, Any],
+    shares_teacher: bool = False,
 ) -> dict[str, Any]:
     """Return the content of result.json.
 
@@ -24,8 +25,9 @@ def summarise(
     provenance entry for every start of the run. A diverged run has no accuracies.
 
     ``seconds`` are those of the packs it was in, ``own_seconds`` its share of them, and
-    ``student_seconds`` that share without the shared teacher's pass, whose seconds, wherever
-    others shared it, are ``teacher_seconds``.
+    ``student_seconds`` that share without the shared teacher's pass, whose seconds are
+    ``teacher_seconds``, whoever else shared it: null where the run itself does not
+    (``shares_teacher``).
     """
     seconds = sum(record.get("seconds", 0.0) for record in records)
     teacher = sum(record.get("teacher_seconds", 0.0) for record in records)
@@ -44,7 +46,7 @@ def summarise(
         "seconds": round(seconds, 3),
         "own_seconds": round(own, 3),
         "student_seconds": round(own - shared, 3),
-        "teacher_seconds": round(teacher, 3),
+        "teacher_seconds": round(teacher, 3) if shares_teacher else None,
         "images_per_second": _median([r.get("images_per_second") for r in records]),
         "peak_memory_mb": max((r.get("peak_memory_mb", 0) for r in records), default=0) or None,
         "restarts": len(starts) - 1,

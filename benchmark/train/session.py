@@ -130,6 +130,7 @@ class Session:
             self.rundir.read_records(),
             self.starts,
             extra,
+            trainee.needs_teacher,
         )
         self.write_result(result)
         return result

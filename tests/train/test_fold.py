@@ -73,10 +73,13 @@ class Odd(Model):
         super().__init__()
         self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
         self.way = way
+        self.aliases = (self.bn,)
+        if way == "a hook looks at the batch norm":
+            self.bn.register_forward_hook(lambda *_: None)
 
     def features(self, images: Tensor) -> Features:
         raw = self.conv(images)
-        out = self.bn(raw)
+        out = self.aliases[0](raw) if self.way == "by another name" else self.bn(raw)
         if self.way == "the convolution's output is added too":
             out = out + raw
         elif self.way == "the convolution runs again":
@@ -97,9 +100,23 @@ class Odd(Model):
         "the batch norm runs again",
         "the weights are read elsewhere",
         "the convolution's output is a stage",
+        "a hook looks at the batch norm",
     ],
 )
 def test_what_others_see_is_left_alone(way: str) -> None:
     images = torch.randn(1, 3, 8, 8)
     assert len(list(foldable(trained(Odd("plainly")), images))) == 1
     assert list(foldable(trained(Odd(way)), images)) == []
+
+
+@pytest.mark.parametrize("way", ["plainly", "by another name"])
+def test_a_batch_norm_is_gone_by_whatever_name(way: str) -> None:
+    model, images = trained(Odd(way)), torch.randn(2, 3, 8, 8)
+    result = folded(model, images[:1])
+    assert num_norms(result) == 0
+    torch.testing.assert_close(result.features(images).logits, model.features(images).logits)
+
+
+def test_nothing_to_fold_makes_no_copy() -> None:
+    model = trained(Odd("the convolution runs again"))
+    assert folded(model, torch.randn(1, 3, 8, 8)) is model

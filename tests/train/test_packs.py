@@ -51,6 +51,8 @@ def test_a_pack_gives_the_numbers_of_single_runs(
     for result in results:
         own = result["student_seconds"] + teacher / len(students)
         assert result["own_seconds"] == pytest.approx(own, abs=0.01)
+    untaught = next(run for run in runs if not run.teacher)
+    assert RunDir(alone, untaught.key).read_result()["teacher_seconds"] is None
 
 
 @pytest.mark.parametrize("ticks", [1, 2, 3, 6])
