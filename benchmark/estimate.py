@@ -21,7 +21,7 @@ from benchmark.runs import Run
 _GUESSED_RATE = {"cuda": 3000.0, "cpu": 300.0}
 # Megabytes: the process with its libraries, a run's weights and optimiser, and bytes a pixel of
 # a batch for the maps of two networks (photographs are halved twice before the first stage).
-_GUESSED_BASE, _GUESSED_RUN, _GUESSED_PIXEL = 600.0, 60.0, 6e-3
+_GUESSED_BASE, _GUESSED_RUN, _GUESSED_PIXEL = 600.0, 200.0, 6e-3
 _GUESSED_DISK = 40.0
 _STEM_SIDE = 64
 _READ_AT_MOST = 1000
@@ -47,7 +47,7 @@ class _Seen(NamedTuple):
 
     student: float
     teacher: float | None
-    packed: float
+    packed: int
     peak_mb: float | None
     disk_mb: float
 
@@ -109,8 +109,7 @@ def read_history(runs_dir: Path) -> History:
             result = json.loads(rundir.result.read_text(encoding="utf-8"))
             epochs, own = int(result["epochs"]), float(result["own_seconds"])
             student, shared = float(result["student_seconds"]), result["teacher_seconds"]
-            packed = max(1.0, float(result["seconds"]) / own) if own > 0 else 1.0
-            peak = result.get("peak_memory_mb")
+            packed, peak = int(result["packed"]), result.get("peak_memory_mb")
             kinds = [*_kinds(cell), *([] if shared is None else [_teacher_kind(cell)])]
             disk = sum(item.stat().st_size for item in rundir.path.iterdir()) / 2**20
         except (OSError, ValueError, KeyError, TypeError):
@@ -132,7 +131,10 @@ def _results(runs_dir: Path) -> Iterable[tuple[float, RunDir]]:
 
 
 def _kinds(cell: dict[str, Any]) -> list[Kind]:
-    """What makes runs similar, the closest first; another network is no measure."""
+    """What makes runs similar, the closest first; another network is no measure.
+
+    Most methods cost little beside their networks, so another method is the next best measure.
+    """
     methods = [method["name"] for method in cell["methods"]]
     student = ("student", *_place(cell), cell["model"])
     pair = (*student, _teacher_of(cell))
@@ -146,7 +148,7 @@ def _teacher_kind(cell: dict[str, Any]) -> Kind:
 
 def _place(cell: dict[str, Any]) -> Kind:
     recipe = cell["recipe"]
-    sizes = (str(recipe["input_size"]), str(recipe["batch_size"]))
+    sizes = tuple(str(recipe[name]) for name in ("input_size", "batch_size", "threads"))
     return (recipe["device"], cell["dataset"]["name"], *sizes)
 
 

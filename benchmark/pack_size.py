@@ -42,19 +42,24 @@ def no_limits(_: Run) -> Limits:
 
 
 class PackSize(NamedTuple):
-    """What ``--pack`` says: a number of runs, or None to choose it."""
+    """What ``--pack`` says: a number of runs, or None to choose it.
 
-    most: int | None = DEFAULT_PACK
+    ``asked``: somebody wants this number; a mere guess of memory then does not lower it.
+    """
+
+    most: int | None
+    asked: bool = False
 
     def sizer(self, runs_dir: Path, limits: LimitsOf = no_limits) -> Sizer:
         """Return the size of a pack for each group of runs that could share one.
 
-        A number is lowered only where packs that were measured would not fit the memory.
-        ``auto`` takes as many runs as were measured to end within the time limit and to fit the
-        memory; where not all were measured, the default number, or as many as fit by a guess.
+        A number is lowered where packs that were measured would not fit the memory, the default
+        one also where they would not by a guess. ``auto`` takes as many runs as were measured to
+        end within the time limit and to fit the memory; where not all were measured, the default
+        number, or as many as fit by a guess.
         """
         history = read_history(runs_dir)
-        return lambda group: _largest(group, self.most, history, limits(group[0]))
+        return lambda group: _largest(group, self, history, limits(group[0]))
 
     def __str__(self) -> str:
         return "a size chosen for each" if self.most is None else f"at most {self.most}"
@@ -68,27 +73,27 @@ def parse_pack_size(text: str) -> PackSize:
     if text == "auto":
         return PackSize(None)
     if text == "":
-        return PackSize()
+        return PackSize(DEFAULT_PACK)
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
         raise UserError(f"--pack {text}: expected a number of runs from 1 up, or auto")
-    return PackSize(int(text))
+    return PackSize(int(text), asked=True)
 
 
-def _largest(group: Sequence[Run], most: int | None, history: History, limits: Limits) -> int:
-    choosing = most is None
+def _largest(group: Sequence[Run], wanted: PackSize, history: History, limits: Limits) -> int:
+    most = wanted.most
     if most is None:
         most = len(group) if history.cost(group).measured == 1 else DEFAULT_PACK
     size = min(len(group), most)
     while size > 1 and not all(
-        _fits(runs, choosing, history, limits) for runs in chunks(group, size)
+        _fits(runs, wanted, history, limits) for runs in chunks(group, size)
     ):
         size -= 1
     return size
 
 
-def _fits(runs: Sequence[Run], choosing: bool, history: History, limits: Limits) -> bool:
+def _fits(runs: Sequence[Run], wanted: PackSize, history: History, limits: Limits) -> bool:
     cost = history.cost(runs)
     guessed = cost.measured < 1
-    if choosing and not guessed and cost.hours > limits.hours:
+    if wanted.most is None and not guessed and cost.hours > limits.hours:
         return False
-    return cost.memory_mb <= limits.memory_mb or (guessed and not choosing)
+    return cost.memory_mb <= limits.memory_mb or (guessed and wanted.asked)

@@ -60,6 +60,7 @@ def numbers(runs_dir: Path, run: Run) -> dict[str, Any]:
         "seconds",
         "data_wait",
         "teacher_seconds",
+        "student_seconds",
         "images_per_second",
         "packed",
         "peak_memory_mb",

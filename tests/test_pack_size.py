@@ -45,7 +45,7 @@ def finish(
         "own_seconds": own_seconds,
         "student_seconds": own_seconds - (teacher_seconds or 0.0) / packed,
         "teacher_seconds": teacher_seconds,
-        "seconds": own_seconds * packed,
+        "packed": packed,
         "peak_memory_mb": peak_mb,
     }
     rundir.result.write_text(json.dumps(result))
@@ -149,8 +149,9 @@ def test_packs_that_do_not_fit_are_split(
 
 def test_a_guess_lowers_no_number_that_was_asked_for(students: list[Run], tmp_path: Path) -> None:
     tight = Limits(memory_mb=1.0)
-    assert PackSize(4).sizer(tmp_path, lambda _: tight)(students) == 4
+    assert PackSize(4, asked=True).sizer(tmp_path, lambda _: tight)(students) == 4
     assert PackSize(None).sizer(tmp_path, lambda _: tight)(students) == 1
+    assert parse_pack_size("").sizer(tmp_path, lambda _: tight)(students) == 1
 
 
 def test_nothing_measured_gives_the_default_size(students: list[Run], tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_simulated_packs_take_what_was_measured(students: list[Run], tmp_path: P
     profile = Profile.model_validate({"time": "10:00:00", "array-parallelism": 3})
     lines = "\n".join(simulate_packs(packs, profile, tmp_path))
     assert "done after 2.01 hours, 6.03 CPU-hours, 6 starts" in lines
-    assert "from runs that were measured here" in lines
+    assert "from runs of these networks that were measured here" in lines
     one = "\n".join(simulate_packs(packs, profile, tmp_path, slots=1, preemptions_per_hour=2.0))
     assert "18 starts" in one  # an hour in spells of half an hour, less 20 seconds each
     slow = "\n".join(simulate_packs(packs, profile, tmp_path, start_seconds=1800.0))

@@ -12,10 +12,11 @@ from benchmark.cli.options import (
     DEFAULT_DATA,
     DEFAULT_RUNS,
     DataDir,
+    DataDirOrProfiles,
     Only,
     PackSize,
     Plugins,
-    RunsDir,
+    RunsDirOrProfiles,
     Seeds,
     Sets,
     TableName,
@@ -24,6 +25,7 @@ from benchmark.cli.options import (
     plan_for,
     selection,
 )
+from benchmark.simulate import START_SECONDS
 
 
 @app.command()
@@ -71,18 +73,38 @@ def plan(
     ] = 0.0,
     start_seconds: Annotated[
         float, typer.Option("--start-seconds", min=0.0, help="Simulated, of every start of a task.")
-    ] = 20.0,
+    ] = START_SECONDS,
     stale: Annotated[
         bool, typer.Option("--stale", help="List the runs that no longer count, and why.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
-    runs: RunsDir = DEFAULT_RUNS,
-    data: DataDir = DEFAULT_DATA,
+    runs: RunsDirOrProfiles = None,
+    data: DataDirOrProfiles = None,
 ) -> None:
     """Show what a table expands to: cells, runs, packs, and what is there already."""
+    from benchmark.errors import UserError
     from benchmark.pack_size import parse_pack_size
-    from benchmark.planning import describe_plan, describe_simulation, plan_to_json
+    from benchmark.planning import (
+        describe_plan,
+        describe_simulation,
+        directories,
+        executor_for,
+        plan_to_json,
+    )
 
+    if simulate is not None and (as_json or stale):
+        raise UserError("--simulate prints text and does not go with --json or --stale")
+    if simulate is None and (slots or preemptions or start_seconds != START_SECONDS):
+        raise UserError("--slots, --preemptions and --start-seconds go with --simulate PROFILE")
+    if simulate is not None:
+        size = parse_pack_size(pack)
+        executor, device = executor_for("slurm", simulate)
+        where = directories(executor, runs, data)
+        expanded = plan_for(table, selection(only, seeds, sets), where.data, plugin, device)
+        rates = (slots, preemptions, start_seconds)
+        print(describe_simulation(expanded, where.runs, size, simulate, *rates))
+        return
+    runs, data = runs or DEFAULT_RUNS, data or DEFAULT_DATA
     if stale:
         from benchmark.results.stale import describe_stale
 
@@ -92,11 +114,7 @@ def plan(
     chosen = selection(only, seeds, sets)
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)
-    if simulate is not None:
-        print(
-            describe_simulation(expanded, runs, size, simulate, slots, preemptions, start_seconds)
-        )
-    elif as_json:
+    if as_json:
         print(json.dumps(plan_to_json(expanded, runs, size), indent=1, allow_nan=False))
     else:
         print(describe_plan(expanded, runs, size))

@@ -38,7 +38,7 @@ class Estimate(NamedTuple):
         kind, amount = ("GPU", self.gpu_hours) if self.gpu_hours else ("CPU", self.cpu_hours)
         source = "a guess: nothing like it was trained here yet"
         if self.measured == 1:
-            source = "from runs that were measured here"
+            source = "from runs of these networks that were measured here"
         elif self.measured:
             source = f"{self.measured:.0%} of it measured here, the rest a guess"
         free = ""

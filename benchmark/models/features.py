@@ -66,8 +66,18 @@ class Dropped:
             f"the teacher's {self._name} were dropped: the method must name them in teacher_maps"
         )
 
-    # Sequences, attributes, and whatever torch is asked to do with it.
-    __getitem__ = __iter__ = __len__ = __getattr__ = __torch_function__ = _refuse
+    __getitem__ = __iter__ = __len__ = __getattr__ = __bool__ = _refuse
+    __add__ = __sub__ = __mul__ = __truediv__ = __matmul__ = __pow__ = __neg__ = _refuse
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmatmul__ = __abs__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Refuse whatever torch is asked to do with it."""
+        given = (*args, *(kwargs or {}).values())
+        next(item for item in given if isinstance(item, cls))._refuse()
 
 
 class Model(nn.Module):

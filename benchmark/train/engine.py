@@ -8,8 +8,9 @@ so the numbers of a run do not depend on its neighbours.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -52,14 +53,20 @@ class Listener(Protocol):
 class Timing:
     """Where an epoch's seconds went, for the whole pack.
 
-    ``teacher``: in the shared teacher's pass; on a GPU only what it took to launch it, since
-    nothing waits for the device in between.
+    ``teacher``: in the shared teacher's pass; ``steps``: in each run's steps, by its id. On a GPU
+    only what it took to launch them, since nothing waits for the device in between.
     """
 
     seconds: float = 0.0
     data_wait: float = 0.0
     teacher: float = 0.0
     images: int = 0
+    steps: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
+
+    def student(self, trainee: Trainee, packed: int) -> float:
+        """Return one run's part but for the teacher's pass: its steps, and a share of the rest."""
+        rest = self.seconds - self.teacher - sum(self.steps.values())
+        return self.steps[id(trainee)] + rest / packed
 
 
 class Engine:
@@ -128,7 +135,9 @@ class Engine:
         for trainee in trainees:
             own, taught = seen[trainee.student.form]
             step = partial(Trainee.train_step, batch=own, teacher=taught)
+            began = time.perf_counter()
             self._guarded(trainee, step)
+            timing.steps[id(trainee)] += time.perf_counter() - began
             if trainee.diverged_at is not None:
                 self._leave(trainee, {})
 
@@ -148,7 +157,8 @@ class Engine:
             test, validation = tests.get(id(trainee)), validations.get(id(trainee))
             if trainee in self.active:
                 record = trainee.end_epoch(test, validation)
-                self.listener.epoch_done(trainee, record | extra)
+                own = {"student_seconds": round(timing.student(trainee, len(trainees)), 4)}
+                self.listener.epoch_done(trainee, record | extra | own)
                 if trainee.finished:
                     self._leave(trainee, None)
 

@@ -34,7 +34,8 @@ class Network:
 
         For frozen networks in eval mode; ``model`` stays as it is, to be read and copied.
         """
-        self._passes = folded(self.model, torch.zeros(1, *shape, device=self._device))
+        images = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+        self._passes = folded(self.model, self.layout(images.to(self._device)))
 
     @property
     def num_hooks(self) -> int:

@@ -24,14 +24,13 @@ def summarise(
     ``history``: the evaluated epochs; ``records``: all epochs as recorded; ``starts``: one
     provenance entry for every start of the run. A diverged run has no accuracies.
 
-    ``seconds`` are those of the packs it was in, ``own_seconds`` its share of them, and
-    ``student_seconds`` that share without the shared teacher's pass, whose seconds are
-    ``teacher_seconds``, whoever else shared it: null where the run itself does not
-    (``shares_teacher``).
+    ``seconds`` are those of the packs it was in; ``student_seconds`` its own part of them but for
+    the shared teacher's pass; ``teacher_seconds`` that pass, whoever else shared it, null where
+    the run itself does not (``shares_teacher``); ``own_seconds`` its part with its share of it.
     """
     seconds = sum(record.get("seconds", 0.0) for record in records)
+    student = sum(record.get("student_seconds", 0.0) for record in records)
     teacher = sum(record.get("teacher_seconds", 0.0) for record in records)
-    own = sum(r.get("seconds", 0.0) / max(1, r.get("packed", 1)) for r in records)
     shared = sum(r.get("teacher_seconds", 0.0) / max(1, r.get("packed", 1)) for r in records)
     return {
         "schema": SCHEMA,
@@ -44,9 +43,10 @@ def summarise(
         "metrics": {} if diverged_at is not None else _metrics(history),
         "val_top1": _validation(history),
         "seconds": round(seconds, 3),
-        "own_seconds": round(own, 3),
-        "student_seconds": round(own - shared, 3),
+        "own_seconds": round(student + shared, 3),
+        "student_seconds": round(student, 3),
         "teacher_seconds": round(teacher, 3) if shares_teacher else None,
+        "packed": max((record.get("packed", 1) for record in records), default=1),
         "images_per_second": _median([r.get("images_per_second") for r in records]),
         "peak_memory_mb": max((r.get("peak_memory_mb", 0) for r in records), default=0) or None,
         "restarts": len(starts) - 1,

@@ -57,6 +57,18 @@ def test_words_that_no_command_knows(words: list[str], message: str) -> None:
     refused(bench(*words), message, "--help`")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--simulate", "default", "--json"], "--simulate prints text and does not go with --json"),
+        (["--slots", "4"], "--slots, --preemptions and --start-seconds go with --simulate PROFILE"),
+        (["--preemptions", "1"], "go with --simulate PROFILE"),
+    ],
+)
+def test_options_that_do_not_go_together(words: list[str], message: str) -> None:
+    refused(bench("plan", "--table", "digits", *words), message)
+
+
 # -- tables and selections ------------------------------------------------------------------------
 
 

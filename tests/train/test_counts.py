@@ -41,6 +41,7 @@ class Operations(TorchDispatchMode):
         *("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"),
         *("aten::_unique2", "aten::unique_dim", "aten::unique_consecutive"),
         *("aten::_linalg_svd", "aten::_linalg_eigh", "aten::linalg_eig"),
+        *("aten::_linalg_check_errors", "aten::linalg_inv_ex", "aten::linalg_cholesky_ex"),
     )
 
     def __init__(self) -> None:
@@ -64,7 +65,8 @@ class Operations(TorchDispatchMode):
             self.lifted[args[0].dim()] += found.dtype == torch.float32
         if name == "aten::clone" and args[0].dim() == 4 and args[0].shape[1] == 3:
             self.conversions += args[0].stride() != found.stride()
-        if name == "aten::index" and any(i is not None and i.dtype == torch.bool for i in args[1]):
+        indexed = name in ("aten::index", "aten::index_put_", "aten::index_put")
+        if indexed and any(i is not None and i.dtype == torch.bool for i in args[1]):
             self.counts["aten::nonzero"] += 1  # what a mask as an index comes to
         return found
 
@@ -164,6 +166,22 @@ def test_no_step_waits_for_the_device(name: str | None) -> None:
     # A decomposition tells the host whether it converged.
     known = {"crd": {"aten::nonzero"}, "kdsvd": {"aten::_linalg_eigh"}}
     assert set(operations.waits) == known.get(name or "", set())
+
+
+def test_kd_allocates_a_few_logits_beside_a_plain_step() -> None:
+    lab = make_lab()
+    plain, taught = lab.start(lab.run()), lab.start(lab.run([method_ref("kd")]))
+    batch = lab.batch()
+    features = lab.taught(batch)
+    counts = []
+    for trainee in (plain, taught):
+        trainee.train_step(batch, features)
+        with Operations() as operations:
+            trainee.train_step(batch, features)
+        counts.append(operations.allocated)
+    logits = features.logits.untyped_storage().nbytes()
+    assert len(counts[1]) - len(counts[0]) <= 30
+    assert sum(counts[1]) - sum(counts[0]) <= 20 * logits
 
 
 def test_the_loop_adds_few_operations_to_a_plain_step() -> None:

@@ -120,3 +120,11 @@ def test_a_batch_norm_is_gone_by_whatever_name(way: str) -> None:
 def test_nothing_to_fold_makes_no_copy() -> None:
     model = trained(Odd("the convolution runs again"))
     assert folded(model, torch.randn(1, 3, 8, 8)) is model
+
+
+def test_a_copy_that_computes_anything_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = trained(Odd("plainly")), torch.randn(2, 3, 8, 8)
+    assert folded(model, images) is not model
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmark.train.fold.fuse_conv_bn_weights", lambda w, b, *_: (w, b))
+        assert folded(model, images) is model
