@@ -34,11 +34,12 @@ def build(name: str, num_classes: int) -> Model:
     """
     make_torchvision_importable()
     import timm
-    from timm.models.resnet import ResNet
+    from timm.models.resnet import BasicBlock, Bottleneck, ResNet
     from timm.models.vision_transformer import VisionTransformer
 
     network = timm.create_model(name, pretrained=False, num_classes=num_classes)
-    if isinstance(network, ResNet):
+    # What derives from ResNet may have blocks of its own, which end otherwise.
+    if isinstance(network, ResNet) and type(network.layer4[-1]) in (BasicBlock, Bottleneck):
         return TimmResNet(name, network)
     if isinstance(network, VisionTransformer):
         return TimmTransformer(name, network)

@@ -12,7 +12,13 @@ from benchmark.models import build_model
 from tests.fill import fill_state
 from tests.models.reference import images
 
-NETWORKS = ["resnet10t", "regnetx_002", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"]
+NETWORKS = [
+    "resnet10t",
+    "skresnet18",
+    "regnetx_002",
+    "deit_tiny_patch16_224",
+    "deit_tiny_distilled_patch16_224",
+]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
