@@ -38,9 +38,11 @@ def build(name: str, num_classes: int) -> Model:
     from timm.models.vision_transformer import VisionTransformer
 
     network = timm.create_model(name, pretrained=False, num_classes=num_classes)
-    # What derives from ResNet may have blocks of its own, which end otherwise.
-    if isinstance(network, ResNet) and type(network.layer4[-1]) in (BasicBlock, Bottleneck):
-        return TimmResNet(name, network)
+    if isinstance(network, ResNet):
+        last = list(network.get_submodule("layer4"))[-1]  # type: ignore[call-overload]
+        # Some have blocks of their own, which end otherwise.
+        if type(last) in (BasicBlock, Bottleneck):
+            return TimmResNet(name, network)
     if isinstance(network, VisionTransformer):
         return TimmTransformer(name, network)
     return TimmModel(name, network)
