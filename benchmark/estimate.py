@@ -21,6 +21,7 @@ from benchmark.runs import Run
 _GUESSED_RATE = {"cuda": 3000.0, "cpu": 300.0}
 # Megabytes: the process with its libraries, a run's weights and optimiser, and bytes a pixel of
 # a batch for the maps of two networks (photographs are halved twice before the first stage).
+# Rather too much than too little: a pack that does not fit is killed, and leaves no measure.
 _GUESSED_BASE, _GUESSED_RUN, _GUESSED_PIXEL = 600.0, 200.0, 6e-3
 _GUESSED_DISK = 40.0
 _STEM_SIDE = 64

@@ -5,15 +5,10 @@ python -m benchmarks.folding [NETWORK ...] [--rounds 9]
 
 from __future__ import annotations
 
-import argparse
-
 import torch
 
-from benchmark.recipe import named_recipe
-from benchmark.train.memory import keep_freed_memory
-from benchmarks.formats import BATCH, make_network, seconds
+from benchmarks.formats import BATCH, begin, make_network, seconds
 from benchmarks.interleaved import middle
-from benchmarks.train_speed import conditions
 
 NETWORKS = ("resnet56", "resnet32x4", "resnet50", "wrn_40_2", "vgg13")
 SHAPE = (3, 32, 32)
@@ -35,13 +30,7 @@ def measure(name: str, precision: str, rounds: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=NETWORKS)
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
-    torch.set_num_threads(named_recipe("crd_240").threads)
-    keep_freed_memory()
-    print(conditions(options.rounds))
+    options = begin(__doc__, NETWORKS)
     print("\n| teacher | fp32 | bf16 |\n|---|---|---|")
     for name in options.networks:
         found = [measure(name, precision, options.rounds) for precision in ("fp32", "bf16")]

@@ -14,7 +14,7 @@ import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -84,14 +84,20 @@ def measure(name: str, rounds: int) -> dict[str, list[list[float]]]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=NETWORKS)
+def begin(doc: str, networks: Sequence[str]) -> argparse.Namespace:
+    """Read ``networks`` and ``rounds``, prepare the process as training does, say where it runs."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=networks)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(named_recipe("crd_240").threads)
     keep_freed_memory()
     print(conditions(options.rounds))
+    return options
+
+
+def main() -> None:
+    options = begin(__doc__, NETWORKS)
     titles = [f"{p} {'channels_last' if c else 'contiguous'}" for p, c in FORMS]
     print(f"\n| network | pass | {' | '.join(titles)} | prefer |\n|{'---|' * 7}")
     for name in options.networks:

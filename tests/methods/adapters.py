@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmark.methods import build_method
 from benchmark.methods.base import Method, Probe, Setup, Step
 from benchmark.models.features import Features
-from tests.methods.fakes import CLASSES, SHAPES, FakeModel, fake_features, total
+from tests.methods.fakes import CLASSES, SHAPES, FakeModel, fake_features, make_step, total
 
 SMALL = ("resnet56", "resnet20")
 
@@ -80,17 +80,8 @@ class World:
         self.method: Method[Any] = build_method(method, setup, **options).train()
 
     def step(self, student: Features, teacher: Features, epoch: int = 1) -> Step:
-        batch = len(student.logits)
-        return Step(
-            images=torch.zeros(batch, 3, 2, 2),
-            labels=torch.arange(batch) % CLASSES,
-            indices=torch.arange(batch),
-            student=student,
-            teacher=teacher,
-            epoch=epoch,
-            student_head=self.student.head,
-            teacher_head=self.teacher.head,
-        )
+        heads = {"student_head": self.student.head, "teacher_head": self.teacher.head}
+        return make_step(student, teacher)._replace(epoch=epoch, **heads)
 
     def gradients(self, student: Features, teacher: Features) -> list[Tensor]:
         """Return the loss and its gradients to the student's features and the adapters."""
