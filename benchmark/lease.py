@@ -55,8 +55,7 @@ class Lease:
         for _ in range(3):
             if _create(path, identity):
                 return cls(rundir, identity)
-            age = _age(path)
-            holder = _read(path)
+            holder, age = _look(path)
             if holder is None or age is None:
                 continue  # released in between
             if not _abandoned(holder, identity, age):
@@ -102,8 +101,8 @@ def is_held(path: Path) -> bool:
     For display and planning: its age is judged by this machine's clock.
     """
     try:
+        holder = _read(path)  # first: see _look
         age = max(0.0, time.time() - path.stat().st_mtime)
-        holder = _read(path)
     except OSError:
         return False
     return holder is not None and not _abandoned(holder, _identity(), age)
@@ -116,8 +115,8 @@ def silence(path: Path) -> float | None:
     to be. For display: judged by this machine's clock.
     """
     try:
+        holder = _read(path)  # first: see _look
         age = max(0.0, time.time() - path.stat().st_mtime)
-        holder = _read(path)
     except OSError:
         return None
     return None if holder is None or _abandoned(holder, _identity(), 0.0) else age
@@ -161,7 +160,7 @@ def _take_over(path: Path, token: str, identity: dict[str, Any]) -> bool:
     """Replace the lease that ``token`` abandoned; of several that try, one succeeds."""
     claims = [path.with_name(f".claim.{token}")]
     while not _create(claims[-1], identity):
-        age, other = _age(claims[-1]), _read(claims[-1])
+        other, age = _look(claims[-1])
         if age is None or other is None or not _abandoned(other, identity, age):
             return False
         claims.append(path.with_name(f".claim.{other['token']}"))
@@ -207,6 +206,16 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not isinstance(data, dict) or not isinstance(data.get("token"), str):
         return {"token": _UNREADABLE}
     return data
+
+
+def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:
+    """Return who holds a lease or claim, and its age; each None where it is gone.
+
+    In this order: were it replaced in between, the age would be the new holder's, which is too
+    young to take it from the old one. The other way round a new holder would look abandoned.
+    """
+    holder = _read(path)
+    return holder, _age(path)
 
 
 def _age(path: Path) -> float | None:

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmark import lease
 from benchmark.lease import STALE_SECONDS, Lease, LeaseLostError, RunHeldError
 from benchmark.rundir import RunDir
 
@@ -236,6 +237,34 @@ def test_of_many_that_race_for_a_run_one_wins(tmp_path: Path) -> None:
             rundir = RunDir(tmp_path, key)
             assert json.loads(rundir.lease.read_text())["pid"] == winner
             assert leftovers(rundir) == {"lease.json"}
+
+
+def test_a_lease_that_changes_hands_between_two_looks_is_held(
+    rundir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old lease is taken by another process while we look who holds it, and for how long."""
+    with takers(1, rundir.root, "run") as dead:
+        take(dead)
+    edit(rundir.lease, host="elsewhere")
+    grow_old(rundir.lease)
+    with takers(1, rundir.root, "run") as others:
+        said: list[str] = []
+
+        def after(look: Callable[[Path], Any]) -> Callable[[Path], Any]:
+            def looking(path: Path) -> Any:
+                found = look(path)
+                if not said:
+                    said.extend(take(others)[0])
+                return found
+
+            return looking
+
+        for name in ("_read", "_age"):
+            monkeypatch.setattr(lease, name, after(getattr(lease, name)))
+        with pytest.raises(RunHeldError, match="is held by"):
+            Lease.acquire(rundir)
+        assert said == ["won"]
+        assert json.loads(rundir.lease.read_text())["pid"] == others[0].pid
 
 
 def test_a_stopped_process_still_holds_its_run(rundir: RunDir) -> None:
