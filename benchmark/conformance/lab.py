@@ -39,7 +39,13 @@ class Lab:
     trained network's.
     """
 
-    def __init__(self, pair: Pair, images: FewImages, precision: Precision = "fp32") -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        images: FewImages,
+        precision: Precision = "fp32",
+        channels_last: bool = False,
+    ) -> None:
         self.pair = pair
         self.images = images
         self.recipe = Recipe(
@@ -49,6 +55,7 @@ class Lab:
             schedule=Milestones(milestones=(1,)),
             augmentation="none",
             precision=precision,
+            channels_last=channels_last,
             threads=torch.get_num_threads(),
             device="cpu",
         )

@@ -16,6 +16,7 @@ from benchmark.conformance.gradients import (
 )
 from benchmark.conformance.images import FewImages, digit_images
 from benchmark.conformance.lab import Lab, method_ref
+from benchmark.conformance.layouts import steps_alike
 from benchmark.conformance.maps import reads_what_it_names
 from benchmark.conformance.pairs import SMALL, Pair, image_size, table_pairs
 from benchmark.conformance.training import (
@@ -26,6 +27,7 @@ from benchmark.conformance.training import (
 )
 from benchmark.errors import UserError
 from benchmark.methods.catalog import method_info
+from benchmark.runs import MethodRef
 
 Say = Callable[[str], None]
 Check = tuple[str, Callable[[], str]]
@@ -78,6 +80,7 @@ def close_checks(lab: Lab, name: str, quick: bool) -> list[Check]:
         ("pack = solo", partial(pack_equals_solo, lab, ref)),
         ("resume = undisturbed", partial(resume_equals_undisturbed, lab, ref, stops)),
         ("checkpoint round trip", partial(checkpoint_round_trip, lab, ref)),
+        ("memory formats", partial(_in_both_formats, lab, ref)),
         ("bf16 autocast", partial(finite_in_bf16, lab, ref)),
         ("degenerate batches", partial(degenerate_batches, lab, ref)),
     ]
@@ -98,6 +101,10 @@ def lab_for(name: str, pairs: Sequence[Pair] = SMALL) -> Lab:
             return lab
         return lab
     raise AssertionError("no pair was given")
+
+
+def _in_both_formats(lab: Lab, ref: MethodRef) -> str:
+    return steps_alike(lab, Lab(lab.pair, lab.images, channels_last=True), lab.run([ref]))
 
 
 def _trains_on(pair: Pair, name: str) -> str:

@@ -130,6 +130,7 @@ class Options(MethodOptions):
 class DHKD(Method[Options]):
     """Dual-head KD; the auxiliary head is dropped after training."""
 
+    version = 2
     teacher_maps = ()
 
     def __init__(self, setup: Setup, options: Options) -> None:

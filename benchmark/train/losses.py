@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from benchmark.errors import UserError
 from benchmark.methods.base import Method, Step
 from benchmark.models.features import Features
+from benchmark.train.optimiser import laid_out_like
 
 AnyMethod = Method[Any]
 
@@ -126,11 +127,14 @@ def _gradients(
 ) -> list[Tensor | None]:
     if not terms:
         return [None] * len(parameters)
-    return list(
-        torch.autograd.grad(
-            _total(terms), list(parameters), retain_graph=retain_graph, allow_unused=True
-        )
+    found = torch.autograd.grad(
+        _total(terms), list(parameters), retain_graph=retain_graph, allow_unused=True
     )
+    # Unlike backward, grad leaves a gradient as its kernel laid it out.
+    return [
+        None if gradient is None else laid_out_like(parameter, gradient)
+        for parameter, gradient in zip(parameters, found, strict=True)
+    ]
 
 
 def _unique(names: Sequence[str]) -> list[str]:

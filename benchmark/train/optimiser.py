@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from benchmark.errors import UserError
 from benchmark.recipe import Cosine, Milestones, Plateau, Recipe
 
 
@@ -15,20 +16,65 @@ def build_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch
     """Return the recipe's optimiser over all parameters, weight decay on every one of them.
 
     The fused implementation is fixed here, not chosen at run time: implementations differ in
-    the last bits.
+    the last bits. It walks a parameter, its gradient and its state in the order of the memory,
+    so all of them get the parameter's strides before every step and after every load. Raises
+    UserError for a parameter with gaps in memory.
     """
+    parameters = list(parameters)
+    for parameter in parameters:
+        if torch.empty_like(parameter).stride() != parameter.stride():
+            raise UserError(
+                f"a parameter of shape {tuple(parameter.shape)} is a part of a larger tensor, or"
+                " repeats one, which the fused optimiser cannot step; make it of a clone()"
+            )
+    optimizer: torch.optim.Optimizer
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
-    return torch.optim.SGD(
-        parameters,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+    else:
+        optimizer = torch.optim.SGD(
+            parameters,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    optimizer.register_step_pre_hook(_before_step)
+    optimizer.register_load_state_dict_post_hook(_lay_out_state)
+    return optimizer
+
+
+def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Return ``value``, of the parameter's shape, with its strides; itself where it has them."""
+    if value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+@torch.no_grad()
+def _before_step(optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            gradient = parameter.grad
+            if gradient is not None and gradient.stride() != parameter.stride():
+                parameter.grad = laid_out_like(parameter, gradient)
+    _lay_out_state(optimizer)
+
+
+@torch.no_grad()
+def _lay_out_state(optimizer: torch.optim.Optimizer) -> None:
+    for parameter, state in optimizer.state.items():
+        strides = parameter.stride()
+        for name, value in state.items():
+            # Beside tensors of the parameter's shape there are counts of steps.
+            if (
+                isinstance(value, Tensor)
+                and value.stride() != strides
+                and value.shape == parameter.shape
+            ):
+                state[name] = laid_out_like(parameter, value)
 
 
 def learning_rate(recipe: Recipe, epoch: int, accuracies: Sequence[float]) -> float:

@@ -43,7 +43,7 @@ def test_every_step_works(
                 assert bench(monkeypatch, *arguments) == 0, capsys.readouterr().err
                 said[line] = capsys.readouterr().out
     shown = "\n".join(said.values())
-    assert shown.count("11 checks: 11 ok") == 3
+    assert shown.count("12 checks: 12 ok") == 3
     assert "centred = true" in shown
     runs = [rundir.read_run() for rundir in all_rundirs(Path("checkpoints/runs"))]
     trained = {"+".join(m.name for m in run.methods) for run in runs}

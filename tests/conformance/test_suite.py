@@ -29,7 +29,7 @@ OTHERS = sorted(set(method_infos()) - set(FAMILIES))
 def test_methods_conform(name: str) -> None:
     report = check_method(name, quick=True)
     assert report.passed, report.text()
-    assert len(report.findings) == 11
+    assert len(report.findings) == 12
     assert all(finding.outcome == "ok" for finding in report.findings), report.text()
 
 
@@ -99,7 +99,7 @@ def test_the_command_says_what_it_found(
     assert bench(monkeypatch, *arguments) == 1
     shown = capsys.readouterr().out
     assert "FAILED  gradients" in shown
-    assert "11 checks: 10 ok, 1 FAILED" in shown
+    assert "12 checks: 11 ok, 1 FAILED" in shown
     assert bench(monkeypatch, *arguments, "--json") == 1
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == 1
