@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["tests.recorded"]
+
 GOLDEN = Path(__file__).parent / "golden"
 
 # Small machines spend their time on thread synchronisation otherwise, and bit-exact tests need

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmark.matrix import Context, Plan, make_plan
-from benchmark.packs import Pack, make_packs
-from benchmark.rundir import RunDir
-from benchmark.runs import Run
-from benchmark.selection import parse_selection
-from benchmark.tables import load_table
+from benchmark.planning.matrix import Context, Plan, make_plan
+from benchmark.planning.packs import Pack, make_packs
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from benchmark.table.load import load_table
+from benchmark.table.selection import parse_selection
 from benchmark.train.pack import Outcome, Surroundings, train_pack
 from benchmark.train.report import Lines
 

@@ -21,8 +21,8 @@ def main() -> None:
     """
     from typer import Abort, BadParameter
 
+    from benchmark.base.errors import UserError
     from benchmark.cli.app import app
-    from benchmark.errors import UserError
 
     # typer has a copy of click of its own, whose place differs between its releases.
     usage_error: type[Exception] = BadParameter.__mro__[1]

@@ -48,7 +48,7 @@ def collect(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Fill a table from runs, beside the published numbers, with a verdict for every cell."""
-    from benchmark.errors import UserError
+    from benchmark.base.errors import UserError
     from benchmark.results.report import collect_table, explain_cell
 
     add_plugins(plugin)

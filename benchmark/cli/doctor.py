@@ -11,7 +11,7 @@ from benchmark.cli.options import DEFAULT_DATA, DEFAULT_RUNS, DataDir, RunsDir
 @app.command()
 def doctor(runs: RunsDir = DEFAULT_RUNS, data: DataDir = DEFAULT_DATA) -> None:
     """Say what this machine has: packages, readers, devices, Slurm, datasets, teachers."""
-    from benchmark.doctor import examine
+    from benchmark.monitor.doctor import examine
 
     findings = examine(runs, data)
     for finding in findings:

@@ -25,7 +25,7 @@ def slurm(
     ] = None,
 ) -> None:
     """Write a profile for this cluster from what sinfo and sacctmgr say."""
-    from benchmark.cluster.init_profile import init_profile, profile_path
+    from benchmark.slurm.init_profile import init_profile, profile_path
 
     path = init_profile(profile_path(profile))
     name = path.stem if path.parent == Path("slurm") / "profiles" else path

@@ -22,7 +22,7 @@ def logs(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Print the log of the task that trains a run."""
-    from benchmark.cluster.logs import show_log
+    from benchmark.operate.logs import show_log
 
     show_log(runs, run, follow)
 
@@ -35,7 +35,7 @@ def cancel(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Cancel what waits or runs; it stays cancelled until it is retried."""
-    from benchmark.cluster.operate import cancel as cancel_runs
+    from benchmark.operate.stop import cancel as cancel_runs
 
     print(*cancel_runs(runs, table, run, everything), sep="\n")
 
@@ -55,7 +55,7 @@ def retry(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Submit again, as it was submitted before; shows why it ended."""
-    from benchmark.cluster.retry import retry as retry_runs
+    from benchmark.operate.retry import retry as retry_runs
 
     lines, code = retry_runs(
         runs,
@@ -73,7 +73,7 @@ def retry(
 @app.command()
 def pause(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
     """Keep what waits from starting, for maintenance; what runs goes on."""
-    from benchmark.cluster.operate import pause as pause_runs
+    from benchmark.operate.stop import pause as pause_runs
 
     print(*pause_runs(runs, table), sep="\n")
 
@@ -81,7 +81,7 @@ def pause(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
 @app.command()
 def resume(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
     """Let what was paused start."""
-    from benchmark.cluster.operate import resume as resume_runs
+    from benchmark.operate.stop import resume as resume_runs
 
     print(*resume_runs(runs, table), sep="\n")
 
@@ -100,6 +100,6 @@ def clean(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Remove checkpoints of finished runs and folders of ended submissions."""
-    from benchmark.cluster.clean import clean as clean_runs
+    from benchmark.operate.clean import clean as clean_runs
 
     print(*clean_runs(runs, table, drops=drops, older_than=older_than, dry_run=dry_run), sep="\n")

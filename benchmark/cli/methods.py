@@ -30,7 +30,7 @@ def methods(
     ] = False,
 ) -> None:
     """List the methods with their options; with --json also what they cost."""
-    from benchmark.errors import UserError
+    from benchmark.base.errors import UserError
     from benchmark.methods.overview import chosen, overview_text
 
     if measure and not as_json:

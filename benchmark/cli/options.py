@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from benchmark.matrix import Context, Plan
-    from benchmark.selection import Selection
+    from benchmark.planning.matrix import Context, Plan
+    from benchmark.table.selection import Selection
 
 TableName = Annotated[
     str, typer.Option("--table", "-t", help="A table's name or the path of its YAML file.")
@@ -67,7 +67,7 @@ DEFAULT_DATA = Path("checkpoints/data")
 
 def selection(only: list[str] | None, seeds: str | None, sets: list[str] | None) -> Selection:
     """Read --only, --seeds and --set."""
-    from benchmark.selection import parse_selection
+    from benchmark.table.selection import parse_selection
 
     return parse_selection(only or (), seeds, sets or ())
 
@@ -80,8 +80,8 @@ def plan_for(
     device: str | None = None,
 ) -> Plan:
     """Load a table and expand it."""
-    from benchmark.matrix import make_plan
-    from benchmark.tables import load_table
+    from benchmark.planning.matrix import make_plan
+    from benchmark.table.load import load_table
 
     add_plugins(plugins)
     return make_plan(load_table(table), chosen, context(data, device))
@@ -89,8 +89,8 @@ def plan_for(
 
 def context(data: Path, device: str | None = None) -> Context:
     """Return the context of planning: the data directory and what `device: auto` means."""
-    from benchmark.cluster.machine import default_device
-    from benchmark.matrix import Context
+    from benchmark.base.machine import default_device
+    from benchmark.planning.matrix import Context
 
     return Context(data_dir=data, device=device or default_device())
 

@@ -29,8 +29,8 @@ def status(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Show how tables stand: cells and runs by state, hours, speed, failures, stuck runs."""
-    from benchmark.cluster.everybody import show_everybody
-    from benchmark.cluster.watch import show_status
+    from benchmark.monitor.everybody import show_everybody
+    from benchmark.monitor.watch import show_status
 
     add_plugins(plugin)
     if all_users:
@@ -48,8 +48,8 @@ def metrics(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Write cells by state, GPU-hours, speed and heartbeats for Prometheus."""
-    from benchmark.cluster.metrics import write_metrics
-    from benchmark.cluster.watch import read_status, refresh_seconds
+    from benchmark.monitor.metrics import write_metrics
+    from benchmark.monitor.watch import read_status, refresh_seconds
 
     found = read_status(runs, data, max_age=refresh_seconds())
     write_metrics(textfile, [table.metrics for table in found.tables], found.taken)

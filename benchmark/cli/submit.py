@@ -47,8 +47,8 @@ def submit(
     data: DataDirOrProfiles = None,
 ) -> None:
     """Train what is missing of a table."""
-    from benchmark.pack_size import parse_pack_size
-    from benchmark.planning import directories, executor_for, submit_plan
+    from benchmark.planning.pack_size import parse_pack_size
+    from benchmark.submission.hand_over import directories, executor_for, submit_plan
 
     chosen = selection(only, seeds, sets)
     executor, device = executor_for(cluster, profile)

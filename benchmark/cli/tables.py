@@ -25,13 +25,13 @@ from benchmark.cli.options import (
     plan_for,
     selection,
 )
-from benchmark.simulate import START_SECONDS
+from benchmark.planning.simulate import START_SECONDS
 
 
 @app.command()
 def tables() -> None:
     """List the tables."""
-    from benchmark.planning import tables_overview
+    from benchmark.submission.hand_over import tables_overview
 
     print(tables_overview())
 
@@ -45,7 +45,7 @@ def check(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Check table files: names, options, recipes, published values."""
-    from benchmark.planning import check_tables
+    from benchmark.submission.hand_over import check_tables
 
     add_plugins(plugin)
     for line in check_tables(table, context(data)):
@@ -82,9 +82,9 @@ def plan(
     data: DataDirOrProfiles = None,
 ) -> None:
     """Show what a table expands to: cells, runs, packs, and what is there already."""
-    from benchmark.errors import UserError
-    from benchmark.pack_size import parse_pack_size
-    from benchmark.planning import (
+    from benchmark.base.errors import UserError
+    from benchmark.planning.pack_size import parse_pack_size
+    from benchmark.submission.hand_over import (
         describe_plan,
         describe_simulation,
         directories,

@@ -19,7 +19,7 @@ Dataset = Annotated[str, typer.Option("--dataset", help="The dataset they were t
 @teachers_app.command("list")
 def list_() -> None:
     """List the known checkpoints and which of them are on this machine."""
-    from benchmark.teachers import describe_teachers
+    from benchmark.table.teachers import describe_teachers
 
     print(describe_teachers())
 
@@ -27,7 +27,7 @@ def list_() -> None:
 @teachers_app.command()
 def fetch(model: Model = None, dataset: Dataset = "cifar100") -> None:
     """Download checkpoints that are not there."""
-    from benchmark.teacher_download import fetch_teachers
+    from benchmark.table.teacher_download import fetch_teachers
 
     for line in fetch_teachers(dataset, model):
         print(line)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from benchmark.base.words import count
 from benchmark.conformance.findings import CheckFailedError, listed
 from benchmark.conformance.lab import Lab
 from benchmark.methods.base import Method
 from benchmark.methods.catalog import MethodInfo
 from benchmark.models.features import Model
-from benchmark.runs import MethodRef
+from benchmark.run.identity import MethodRef
 from benchmark.train.losses import AnyMethod
-from benchmark.words import count
 
 
 def declared(info: MethodInfo) -> str:

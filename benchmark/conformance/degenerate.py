@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmark.base.errors import UserError
 from benchmark.conformance.compare import copied
 from benchmark.conformance.findings import CheckFailedError
 from benchmark.conformance.lab import Lab
@@ -20,8 +21,7 @@ from benchmark.conformance.one_step import (
     observe,
     total,
 )
-from benchmark.errors import UserError
-from benchmark.runs import MethodRef
+from benchmark.run.identity import MethodRef
 
 LARGE_LOGIT = 1e4
 

@@ -10,7 +10,7 @@ import torch
 from benchmark.conformance.compare import first_difference
 from benchmark.conformance.findings import CheckFailedError
 from benchmark.conformance.lab import Lab
-from benchmark.runs import MethodRef
+from benchmark.run.identity import MethodRef
 from benchmark.train.trainee import Trainee
 
 # Beyond this many numbers of its own a second copy of a method is not made.

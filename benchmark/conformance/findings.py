@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 
 Outcome = Literal["ok", "FAILED", "refused"]
 

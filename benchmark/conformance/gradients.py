@@ -11,7 +11,7 @@ from benchmark.conformance.findings import CheckFailedError, listed
 from benchmark.conformance.lab import Lab
 from benchmark.conformance.one_step import leaves, main_stage, make_step, named, observe, total
 from benchmark.models.features import Features, Model
-from benchmark.runs import MethodRef
+from benchmark.run.identity import MethodRef
 from benchmark.train.trainee import NO_FEATURES
 
 

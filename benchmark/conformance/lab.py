@@ -16,8 +16,8 @@ from benchmark.data.batches import Batch
 from benchmark.methods.catalog import method_info
 from benchmark.models import build_model
 from benchmark.models.features import Features, Model
-from benchmark.recipe import Milestones, Precision, Recipe
-from benchmark.runs import DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.run.identity import DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.table.recipe import Milestones, Precision, Recipe
 from benchmark.train.engine import Engine, Interrupted
 from benchmark.train.network import Network
 from benchmark.train.rng import seeded

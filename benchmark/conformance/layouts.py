@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmark.conformance.compare import copied
 from benchmark.conformance.findings import CheckFailedError
 from benchmark.conformance.lab import Lab
-from benchmark.runs import Run
+from benchmark.run.identity import Run
 from benchmark.train.trainee import Trainee
 
 # Rounding moves an update by about 1e-5 of itself; one that is given to other weights by 1.

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.base.errors import UserError
+from benchmark.base.files import read_json
 from benchmark.conformance.costs import measure_costs
 from benchmark.conformance.pairs import Pair, table_pairs
 from benchmark.conformance.parameters import Geometry, extra_parameters
 from benchmark.data.datasets import dataset_info
-from benchmark.errors import UserError
-from benchmark.files import read_json
 from benchmark.methods.catalog import MethodInfo
 from benchmark.methods.overview import option_schemas
-from benchmark.recipe import named_recipe, override
-from benchmark.tables import load_table
+from benchmark.table.load import load_table
+from benchmark.table.recipe import named_recipe, override
 
 SCHEMA = 1
 # The output of `bench methods --json --measure`, committed.
-COSTS_FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "method_costs.json"
+COSTS_FILE = Path(__file__).resolve().parents[2] / "perf" / "method_costs.json"
 _COST_KEYS = ("relative_step_cost", "quartiles", "first_stage_step_cost")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmark.conformance.findings import CheckFailedError
 from benchmark.conformance.lab import Lab
 from benchmark.models.features import MAPS, DroppedError, MapName
-from benchmark.runs import MethodRef
+from benchmark.run.identity import MethodRef
 
 
 def reads_what_it_names(lab: Lab, ref: MethodRef) -> str:

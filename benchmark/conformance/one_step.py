@@ -12,7 +12,7 @@ from benchmark.conformance.lab import Lab
 from benchmark.data.batches import Batch
 from benchmark.methods.base import Step
 from benchmark.models.features import Features
-from benchmark.runs import MethodRef
+from benchmark.run.identity import MethodRef
 from benchmark.train.trainee import Trainee
 
 # Past the warm-up of every published method, so that no weight is zero.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.models import model_info
-from benchmark.tables import load_table
+from benchmark.table.load import load_table
 
 DEFAULT_TABLE = "cifar100"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from benchmark.base.errors import UserError
 from benchmark.conformance.declared import built_as_declared, declared
 from benchmark.conformance.degenerate import degenerate_batches
 from benchmark.conformance.everywhere import trains
@@ -25,9 +26,8 @@ from benchmark.conformance.training import (
     pack_equals_solo,
     resume_equals_undisturbed,
 )
-from benchmark.errors import UserError
 from benchmark.methods.catalog import method_info
-from benchmark.runs import MethodRef
+from benchmark.run.identity import MethodRef
 
 Say = Callable[[str], None]
 Check = tuple[str, Callable[[], str]]

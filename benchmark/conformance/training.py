@@ -12,8 +12,8 @@ from safetensors.torch import save as safetensors_bytes
 from benchmark.conformance.compare import copied, first_difference
 from benchmark.conformance.findings import CheckFailedError
 from benchmark.conformance.lab import LR, Lab
-from benchmark.rundir import RunDir
-from benchmark.runs import MethodRef, Run
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import MethodRef, Run
 from benchmark.train import state
 from benchmark.train.trainee import Trainee
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.errors import UserError, unknown
+from benchmark.base.errors import UserError, unknown
 
 READERS = ("resident", "ffcv")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmark.base.errors import UserError, unknown
 from benchmark.data.sidecar import Sidecar, SplitName, read_sidecar, sidecar_path, split_path
-from benchmark.errors import UserError, unknown
 
 OfficialFile = tuple[str, SplitName, str]  # name, split, md5
 

@@ -6,9 +6,9 @@ import tarfile
 from pathlib import Path
 from urllib.error import URLError
 
+from benchmark.base.errors import UserError
+from benchmark.base.files import make_directory
 from benchmark.data.datasets import dataset_info
-from benchmark.errors import UserError
-from benchmark.files import make_directory
 
 _SITE = "https://www.cs.toronto.edu/~kriz"
 ARCHIVES = {

@@ -19,9 +19,9 @@ from ffcv.loader import Loader
 from ffcv.loader.epoch_iterator import EpochIterator
 from torch import Tensor
 
+from benchmark.base.errors import UserError
 from benchmark.data.ffcv_ops import Cell, Table
 from benchmark.data.order import Indices
-from benchmark.errors import UserError
 
 # Longest wait for one batch, compilation included (22 s were seen on a busy machine).
 PATIENCE_SECONDS = 600.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 
 
 def require_ffcv() -> None:

@@ -19,6 +19,7 @@ from ffcv.pipeline.pipeline_spec import PipelineSpec
 from ffcv.transforms import ToTensor
 from torch import Tensor
 
+from benchmark.base.errors import UserError
 from benchmark.data.augment import Normalise, crop_flip_table
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
@@ -31,7 +32,6 @@ from benchmark.data.order import BatchPlan, Indices
 from benchmark.data.resized_crop import centre_rows, random_rows
 from benchmark.data.sidecar import Sidecar, SplitName
 from benchmark.data.verify import check_digest, open_layout
-from benchmark.errors import UserError
 
 # ffcv refuses more workers than this; a Slurm allocation may show a single CPU.
 _MOST_WORKERS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ from typing import IO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 
 VERSION = 2
 FIELDS = (("image", 2), ("label", 1), ("index", 1))  # names and FFCV's type numbers

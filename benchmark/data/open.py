@@ -7,13 +7,13 @@ from typing import Literal
 
 import torch
 
+from benchmark.base.errors import UserError, unknown
 from benchmark.data.augmentations import READERS, check_reader
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import dataset_info, require_dataset
 from benchmark.data.ffcv_guard import kept_threads, require_ffcv
 from benchmark.data.order import BatchPlan
 from benchmark.data.resident import ResidentBatches
-from benchmark.errors import UserError, unknown
 
 
 def open_batches(

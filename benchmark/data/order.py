@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.base.errors import UserError
 from benchmark.data.rng import draws, stream_key
-from benchmark.errors import UserError
 
 Indices = npt.NDArray[np.int64]
 

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.errors import UserError
-from benchmark.files import read_json
-from benchmark.words import count
-from benchmark.yamlfile import validate
+from benchmark.base.errors import UserError
+from benchmark.base.files import read_json
+from benchmark.base.words import count
+from benchmark.base.yamlfile import validate
 
 SCHEMA = 1
 SplitName = Literal["train", "test"]

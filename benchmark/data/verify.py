@@ -8,11 +8,11 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from benchmark.base.errors import UserError
 from benchmark.data.datasets import dataset_identity, dataset_info, require_dataset
 from benchmark.data.digest import layout_digest
 from benchmark.data.formats import JPEG, Bytes, Layout, read_layout
 from benchmark.data.sidecar import Sidecar, SplitName, read_sidecar, sidecar_path, split_path
-from benchmark.errors import UserError
 
 # Larger files take longer to read than a submission should.
 _READ_THROUGH = 1 << 30

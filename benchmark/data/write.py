@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from benchmark.base.errors import UserError
+from benchmark.base.files import make_directory, replacing, write_json
 from benchmark.data.datasets import DatasetInfo, dataset_info
 from benchmark.data.digest import Tally, dataset_digest
 from benchmark.data.fetch import download_folder
@@ -26,8 +28,6 @@ from benchmark.data.sources.cifar import FOLDERS, cifar_folder, cifar_source
 from benchmark.data.sources.digits import digits_source
 from benchmark.data.sources.folders import folder_source, has_class_folders
 from benchmark.data.sources.source import Source
-from benchmark.errors import UserError
-from benchmark.files import make_directory, replacing, write_json
 
 # Full-size photographs need room: an image never crosses a page.
 _JPEG_PAGE = 1 << 25

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods.base import Probe
 from benchmark.models.features import Features
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods.base import Probe
 
 Item = TypeVar("Item")

@@ -16,8 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from benchmark.base.errors import UserError
 from benchmark.data.rng import draws_tensor, stream_key
-from benchmark.errors import UserError
 
 ROUNDS = 5
 

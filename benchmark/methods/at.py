@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods._maps import need_maps, pool_to_smaller, stage_pairs
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import Method, Setup, Step

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmark import static
-from benchmark.errors import UserError, unknown
+from benchmark.base import static
+from benchmark.base.errors import UserError, unknown
 from benchmark.methods.options import MethodOptions
 
 _HERE = Path(__file__).parent

@@ -26,7 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods.base import Method, Setup, Step
 from benchmark.methods.binarykl import binarykl_loss
 from benchmark.methods.binaryklnorm import binaryklnorm_loss

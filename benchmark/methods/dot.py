@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods.base import Method, Step
 from benchmark.methods.kd import kd_loss
 from benchmark.methods.options import MethodOptions

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods._connectors import ConvReg
 from benchmark.methods._maps import need_maps
 from benchmark.methods._precision import full_precision

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods._first_stage import body_parameters
 from benchmark.methods._maps import need_maps, pool_to_smaller
 from benchmark.methods._precision import full_precision

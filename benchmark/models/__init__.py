@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from benchmark import static
-from benchmark.errors import UserError, unknown
+from benchmark.base import static
+from benchmark.base.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from benchmark.models.features import Model

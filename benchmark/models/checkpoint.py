@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 
 # Where files keep the state_dict; a file may also be a state_dict itself.
 _CONTAINERS = ("model", "state_dict")

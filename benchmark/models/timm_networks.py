@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.models.features import Features, Model
 from benchmark.models.layers import batch_norms
 from benchmark.models.torchvision_shim import make_torchvision_importable

@@ -16,13 +16,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmark.matrix import Context, Plan, Slot, make_plan
-from benchmark.results.index import FoundTeacher, IndexedRun
-from benchmark.results.records import signature
-from benchmark.runs import Run, differences, digest
-from benchmark.selection import Selection, accepts, nothing_matches
-from benchmark.spec import Table
-from benchmark.teachers import registered
+from benchmark.planning.matrix import Context, Plan, Slot, make_plan
+from benchmark.run.identity import Run, differences, digest
+from benchmark.run.index import FoundTeacher, IndexedRun
+from benchmark.run.reading import signature
+from benchmark.table.selection import Selection, accepts, nothing_matches
+from benchmark.table.spec import Table
+from benchmark.table.teachers import registered
 
 # A table is about the official data and the cells that it describes, whatever lies on this
 # machine: data that is not official makes an override, a public teacher is told by its digest.

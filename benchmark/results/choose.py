@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UserError
-from benchmark.matrix import Slot
+from benchmark.base.errors import UserError
+from benchmark.base.words import count
+from benchmark.planning.matrix import Slot
 from benchmark.results.assign import ENDED, Group
 from benchmark.results.grid import Mark, MarkKind, Selection, State
-from benchmark.results.index import IndexedRun
-from benchmark.rundir import RunDir
-from benchmark.words import count
+from benchmark.run.directory import RunDir
+from benchmark.run.index import IndexedRun
 
 
 @dataclass(frozen=True)

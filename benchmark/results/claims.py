@@ -32,7 +32,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from benchmark.published import Claim, Expectation
 from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell
 from benchmark.results.statistics import (
     LEVEL,
@@ -47,6 +46,7 @@ from benchmark.results.statistics import (
     paired_difference,
     side,
 )
+from benchmark.table.published import Claim, Expectation
 
 ALPHA = (1 - LEVEL) / 2
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from benchmark.matrix import Slot
-from benchmark.published import ExpectedMiss
+from benchmark.planning.matrix import Slot
 from benchmark.results.assign import Expected, Group, Place, assign, describe, expect, selected
 from benchmark.results.choose import Choice, choose, live_states, progress
 from benchmark.results.grid import (
@@ -26,12 +25,13 @@ from benchmark.results.grid import (
     State,
     as_shown,
 )
-from benchmark.results.index import STATISTICS, IndexedRun, RunIndex
-from benchmark.results.queued import queued_runs
-from benchmark.results.records import signature
-from benchmark.runs import Run
-from benchmark.selection import Selection
-from benchmark.spec import Column, Row, Table
+from benchmark.run.identity import Run
+from benchmark.run.index import STATISTICS, IndexedRun, RunIndex
+from benchmark.run.reading import signature
+from benchmark.submission.queued import queued_runs
+from benchmark.table.published import ExpectedMiss
+from benchmark.table.selection import Selection
+from benchmark.table.spec import Column, Row, Table
 
 
 @dataclass

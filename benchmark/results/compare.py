@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import UserError, unknown
-from benchmark.results.index import METRICS, STATISTICS
+from benchmark.base.errors import UserError, unknown
+from benchmark.base.words import count
 from benchmark.results.priors import checked_prior, family_prior
 from benchmark.results.run_set import CellRuns, RunSet, read_run_set
 from benchmark.results.statistics import (
@@ -30,7 +30,7 @@ from benchmark.results.statistics import (
     paired_difference,
     side,
 )
-from benchmark.words import count
+from benchmark.run.index import METRICS, STATISTICS
 
 # Five images of 10,000: what another order of summation may tip over.
 EXACT_TOLERANCE = 0.05

@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UserError
-from benchmark.files import read_json
+from benchmark.base.errors import UserError
+from benchmark.base.files import read_json
+from benchmark.base.words import count
 from benchmark.results.assign import Group, describe
 from benchmark.results.collect import Collected
 from benchmark.results.grid import Grid, GridCell, MarkKind
-from benchmark.results.index import IndexedRun
 from benchmark.results.origins import Origins
 from benchmark.results.render import layout
-from benchmark.rundir import RunDir
-from benchmark.runs import SCHEMA
-from benchmark.spec import Column, Row, Table
-from benchmark.words import count
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import SCHEMA
+from benchmark.run.index import IndexedRun
+from benchmark.table.spec import Column, Row, Table
 
 
 def explain(table: Table, row: Row, column: Column, collected: Collected, runs_dir: Path) -> str:

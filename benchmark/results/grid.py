@@ -14,8 +14,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
-from benchmark.published import Claim, ExpectedMiss, Published, UnstatedN
 from benchmark.results.statistics import mean_std, t_interval
+from benchmark.table.published import Claim, ExpectedMiss, Published, UnstatedN
 
 RowKind = Literal["teacher", "student", "method", "reference"]
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.published import Published
 from benchmark.results.claims import Filled, evaluate
 from benchmark.results.grid import (
     CellKey,
@@ -41,6 +40,7 @@ from benchmark.results.statistics import (
     selection_bias,
     side,
 )
+from benchmark.table.published import Published
 
 MISSES = (Verdict.ABOVE, Verdict.BELOW, Verdict.DIVERGED, Verdict.EXPECTED_MISS)
 

@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.published import Claim
 from benchmark.results.collect import Collected, collect
 from benchmark.results.grid import Grid
-from benchmark.results.index import RunIndex
 from benchmark.results.judge import judge
-from benchmark.selection import Selection
-from benchmark.spec import Table
-from benchmark.tables import load_table
+from benchmark.run.index import RunIndex
+from benchmark.table.load import load_table
+from benchmark.table.published import Claim
+from benchmark.table.selection import Selection
+from benchmark.table.spec import Table
 
 
 def judged_grid(

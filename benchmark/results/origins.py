@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from benchmark.methods.catalog import method_info
-from benchmark.recipe import named_recipe, override
 from benchmark.results.assign import Group
-from benchmark.spec import Column, MethodUse, Row, Table
+from benchmark.table.recipe import named_recipe, override
+from benchmark.table.spec import Column, MethodUse, Row, Table
 
 
 @dataclass(frozen=True)

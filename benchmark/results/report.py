@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import get_args
 
 from benchmark import __version__
-from benchmark.errors import UserError, unknown
-from benchmark.files import make_directory, write_text
-from benchmark.git import git
+from benchmark.base.errors import UserError, unknown
+from benchmark.base.files import make_directory, write_text
+from benchmark.base.git import git
 from benchmark.results.collect import Collected
 from benchmark.results.explain import explain
 from benchmark.results.grid import Grid
 from benchmark.results.judged import fill
-from benchmark.selection import Selection
-from benchmark.spec import Protocol
-from benchmark.tables import load_table
+from benchmark.table.load import load_table
+from benchmark.table.selection import Selection
+from benchmark.table.spec import Protocol
 
 FORMATS = ("md", "tex", "csv", "json")
 _NAMED = 5  # problems that are named; the others are counted

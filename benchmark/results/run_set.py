@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UserError
-from benchmark.results.index import IndexedRun, RunIndex
-from benchmark.runs import digest
+from benchmark.base.errors import UserError
+from benchmark.run.identity import digest
+from benchmark.run.index import IndexedRun, RunIndex
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmark.results.assign import Pairs
 from benchmark.results.collect import collect
-from benchmark.results.index import RunIndex
-from benchmark.spec import Table
-from benchmark.tables import load_table
+from benchmark.run.index import RunIndex
+from benchmark.table.load import load_table
+from benchmark.table.spec import Table
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods.base import Method, Step
 from benchmark.models.features import Features
 from benchmark.train.optimiser import laid_out_like

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.models.features import Features, Model
-from benchmark.recipe import Recipe
+from benchmark.table.recipe import Recipe
 from benchmark.train.fold import folded
 
 

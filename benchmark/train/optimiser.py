@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
-from benchmark.recipe import Cosine, Milestones, Plateau, Recipe
+from benchmark.base.errors import UserError
+from benchmark.table.recipe import Cosine, Milestones, Plateau, Recipe
 
 
 def build_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 
+from benchmark.base.errors import UserError
+from benchmark.base.yamlfile import validate
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import dataset_identity, require_dataset
 from benchmark.data.open import open_batches
-from benchmark.errors import UserError
-from benchmark.lease import Lease, RunHeldError
 from benchmark.methods.catalog import add_plugin, method_info
 from benchmark.models import model_info
-from benchmark.rundir import RunDir
-from benchmark.runs import ENGINE_VERSION, SCHEMA, Run
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import ENGINE_VERSION, SCHEMA, Run
+from benchmark.run.lease import Lease, RunHeldError
 from benchmark.train.engine import Engine, Interrupted
 from benchmark.train.evaluate import evaluate
 from benchmark.train.memory import keep_freed_memory
@@ -29,7 +30,6 @@ from benchmark.train.teacher import LoadedTeacher, load_public, load_teacher
 from benchmark.train.trainee import Evaluation, Trainee, World
 from benchmark.train.verify import check_teacher
 from benchmark.train.watcher import Outcome, Surroundings, Watcher
-from benchmark.yamlfile import validate
 
 __all__ = ["Outcome", "Surroundings", "read_pack", "train_pack"]
 

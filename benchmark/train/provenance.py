@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmark.git import git
+from benchmark.base.git import git
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv", "kd-benchmark")
 

@@ -17,8 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from benchmark.base.words import count
 from benchmark.train.trainee import Trainee
-from benchmark.words import count
 
 
 class Reporter(Protocol):

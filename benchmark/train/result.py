@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.runs import SCHEMA, Run
+from benchmark.run.identity import SCHEMA, Run
 from benchmark.train.trainee import LAST, Evaluation
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from safetensors.torch import save
 
-from benchmark.errors import UserError
-from benchmark.files import read_json, replacing, write_json
-from benchmark.lease import STALE_SECONDS, Lease
-from benchmark.rundir import RunDir
-from benchmark.runs import SCHEMA
+from benchmark.base.errors import UserError
+from benchmark.base.files import read_json, replacing, write_json
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import SCHEMA
+from benchmark.run.lease import STALE_SECONDS, Lease
 from benchmark.train import state
 from benchmark.train.provenance import provenance
 from benchmark.train.result import summarise

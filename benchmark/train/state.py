@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from benchmark.errors import UserError
-from benchmark.files import replacing
+from benchmark.base.errors import UserError
+from benchmark.base.files import replacing
 from benchmark.models.checkpoint import unreadable
-from benchmark.rundir import RunDir
-from benchmark.runs import SCHEMA
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import SCHEMA
 
 
 class CheckpointError(UserError):

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
-from benchmark.recipe import Recipe
-from benchmark.rundir import RunDir
-from benchmark.runs import Run, TeacherRef
-from benchmark.teachers import checkpoint_digest, checkpoint_file, registered
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run, TeacherRef
+from benchmark.table.recipe import Recipe
+from benchmark.table.teachers import checkpoint_digest, checkpoint_file, registered
 from benchmark.train.network import Network
 from benchmark.train.rng import seeded
 from benchmark.train.session import METHOD_PREFIX

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmark.base.errors import UserError
 from benchmark.data.batches import Batch
-from benchmark.errors import UserError
 from benchmark.methods import build_method
 from benchmark.methods.base import Probe, Setup, Step
 from benchmark.models import build_model
 from benchmark.models.features import Features, MapName
-from benchmark.runs import SCHEMA, Run
+from benchmark.run.identity import SCHEMA, Run
 from benchmark.train.evaluate import Accuracy
 from benchmark.train.losses import Objective
 from benchmark.train.network import Network

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmark.base.errors import UserError
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import dataset_identity, dataset_info, require_dataset
 from benchmark.data.open import open_batches
-from benchmark.errors import UserError
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from benchmark.models.features import Model
-from benchmark.recipe import named_recipe, override
-from benchmark.runs import Run
-from benchmark.teachers import (
+from benchmark.run.identity import Run
+from benchmark.table.recipe import named_recipe, override
+from benchmark.table.teachers import (
     RegisteredTeacher,
     checkpoint_digest,
     checkpoint_file,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.errors import UserError
-from benchmark.lease import LeaseLostError
-from benchmark.runs import Run
+from benchmark.base.errors import UserError
+from benchmark.run.identity import Run
+from benchmark.run.lease import LeaseLostError
 from benchmark.train.engine import Interrupted
 from benchmark.train.report import Reporter, default_reporter
 from benchmark.train.result import summarise

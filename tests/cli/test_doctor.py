@@ -13,7 +13,7 @@ from tests.cli.command import bench
 @pytest.fixture(autouse=True)
 def _without_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing ffcv in a process of its own takes seconds."""
-    monkeypatch.setattr("benchmark.doctor._readers", list)
+    monkeypatch.setattr("benchmark.monitor.doctor._readers", list)
 
 
 @pytest.mark.parametrize(

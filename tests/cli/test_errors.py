@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.rundir import RunDir, all_rundirs
+from benchmark.run.directory import RunDir, all_rundirs
 from tests.cli.command import Ended, bench
 from tests.helpers import digits_plan
 from tests.tables.test_bad_files import CELL, COLUMN, GOOD
@@ -212,7 +212,7 @@ def test_a_hostile_cifar_pickle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["hostile", "truncated", "foreign", "classes"])
 def test_a_teacher_file_that_is_wrong(tmp_path: Path, kind: str, fixtures: Path) -> None:
     from benchmark.models import build_model
-    from benchmark.teachers import registered
+    from benchmark.table.teachers import registered
 
     written = bench(
         "data",

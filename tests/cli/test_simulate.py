@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.matrix import Context, make_plan
-from benchmark.selection import parse_selection
-from benchmark.tables import load_table
+from benchmark.planning.matrix import Context, make_plan
+from benchmark.table.load import load_table
+from benchmark.table.selection import parse_selection
 from tests.cli.command import bench
-from tests.test_pack_size import finish
+from tests.planning.test_pack_size import finish
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.rundir import all_rundirs
+from benchmark.run.directory import all_rundirs
 from tests.conformance.command import bench
 
 TEXT = (Path(__file__).parents[2] / "docs" / "adding-a-method.md").read_text(encoding="utf-8")

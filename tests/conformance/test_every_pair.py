@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.base.errors import UserError
 from benchmark.conformance.everywhere import trains
 from benchmark.conformance.images import FewImages, digit_images
 from benchmark.conformance.lab import Lab, method_ref
 from benchmark.conformance.pairs import Pair, table_pairs
 from benchmark.data.datasets import dataset_info
 from benchmark.data.sources.cifar import cifar_source
-from benchmark.errors import UserError
-from benchmark.matrix import Context, make_plan
 from benchmark.methods.catalog import method_infos
-from benchmark.runs import Run
-from benchmark.selection import Selection
-from benchmark.tables import load_table
+from benchmark.planning.matrix import Context, make_plan
+from benchmark.run.identity import Run
+from benchmark.table.load import load_table
+from benchmark.table.selection import Selection
 from tests.conftest import fixtures_root
 
 pytestmark = pytest.mark.slow

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from benchmark.base.errors import UserError
 from benchmark.conformance.costs import measure_costs
 from benchmark.conformance.listing import COSTS_FILE, listing
 from benchmark.conformance.pairs import SMALL, Pair
 from benchmark.conformance.parameters import Counts, Geometry, extra_parameters
-from benchmark.errors import UserError
 from benchmark.methods.catalog import method_info, method_infos
 from tests.conformance.command import bench
 

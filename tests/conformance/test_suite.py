@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base.errors import UserError
 from benchmark.conformance.findings import find
 from benchmark.conformance.lab import method_ref
 from benchmark.conformance.maps import maps_read
 from benchmark.conformance.pairs import SMALL, Pair, parse_pair, table_pairs
 from benchmark.conformance.suite import check_method, close_checks, lab_for
-from benchmark.errors import UserError
 from benchmark.methods.catalog import add_plugin, method_infos
 from tests.conformance.broken import HOOKS_THE_TEACHER, MISTAKES, PRIVATE_FIRST_STAGE
 from tests.conformance.command import bench

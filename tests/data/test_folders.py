@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.base.errors import UserError
 from benchmark.data.datasets import dataset_info
 from benchmark.data.formats import JPEG, RAW, read_layout
 from benchmark.data.sidecar import WriteSettings, split_path
 from benchmark.data.sources.folders import encode, folder_source
 from benchmark.data.verify import verify
 from benchmark.data.write import write_dataset
-from benchmark.errors import UserError
 
 AS_IT_IS = WriteSettings(storage="jpeg", jpeg_quality=90)
 

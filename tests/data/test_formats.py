@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.base.errors import UserError
 from benchmark.data import formats
 from benchmark.data.digest import Tally, layout_digest
 from benchmark.data.formats import JPEG, MIN_PAGE, Sample, read_layout, read_pixels, write_beton
-from benchmark.errors import UserError
 
 
 def pictures(count: int, size: int = 8) -> list[Sample]:

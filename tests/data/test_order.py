@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
+from benchmark.base.errors import UserError
 from benchmark.data.order import BatchPlan, slices
-from benchmark.errors import UserError
 
 
 def test_an_epoch_visits_everything_once_in_its_own_order() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmark.base.errors import UserError
 from benchmark.data.sources.pickles import read_images, read_names, read_pickle
-from benchmark.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 3072), dtype=np.uint8)
 

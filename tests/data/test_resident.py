@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.batches import Batch, Batches
 from benchmark.data.datasets import dataset_info
@@ -16,7 +17,6 @@ from benchmark.data.open import open_batches
 from benchmark.data.rng import below, draws, stream_key
 from benchmark.data.sidecar import SplitName, sidecar_path, split_path
 from benchmark.data.write import write_dataset
-from benchmark.errors import UserError
 
 
 def digits(folder: Path, **options: Any) -> Batches:

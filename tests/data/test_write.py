@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.base.errors import UserError
 from benchmark.data import datasets, fetch, verify
 from benchmark.data.datasets import dataset_identity, dataset_info, require_dataset
 from benchmark.data.formats import read_layout, read_pixels
@@ -18,7 +19,6 @@ from benchmark.data.sidecar import sidecar_path, split_path
 from benchmark.data.sources.pickles import read_images
 from benchmark.data.verify import verify as verify_dataset
 from benchmark.data.write import write_dataset
-from benchmark.errors import UserError
 
 
 def test_digits_are_the_declared_dataset(digits_dir: Path) -> None:

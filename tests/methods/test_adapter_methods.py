@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods import (
     build_method,
     catkd,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods.base import Method
 from benchmark.methods.binarykl import binarykl_loss
 from benchmark.methods.binaryklnorm import binaryklnorm_loss

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods.dot import two_momentum_step
 from tests.fill import rnd
 from tests.methods import golden

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods import ab, at, cc, fitnet, fsp, ft, kdsvd, nst, pkt, rkd, sp, vid
 from benchmark.methods.base import Method
 from benchmark.models.features import Features

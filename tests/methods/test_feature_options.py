@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods import ab, at, kdsvd, nst
 from benchmark.methods._connectors import ConvReg
 from benchmark.methods.base import Setup

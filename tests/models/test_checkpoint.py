@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from tests.fill import fill_state

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.models import build_model
 from tests.models.reference import CIFAR, FAMILIES, filled, images
 

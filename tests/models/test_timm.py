@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.models import build_model
 from tests.fill import fill_state
 from tests.models.reference import images

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.rundir import RunDir
-from benchmark.runs import Run
-from benchmark.tables import load_table
-from benchmarks.synthetic_runs import write_runs
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from benchmark.table.load import load_table
+from perf.synthetic_runs import write_runs
 from tests.helpers import digits_plan, train_plan
 from tests.results.filled import plan, runs_of, write
 

@@ -8,15 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmark.matrix import Context, Plan, make_plan
+from benchmark.planning.matrix import Context, Plan, make_plan
 from benchmark.results.collect import Collected, collect
 from benchmark.results.grid import GridCell
-from benchmark.results.index import RunIndex
-from benchmark.rundir import RunDir
-from benchmark.runs import Run
-from benchmark.selection import parse_selection
-from benchmark.tables import load_table
-from benchmarks.synthetic_runs import write_run
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from benchmark.run.index import RunIndex
+from benchmark.table.load import load_table
+from benchmark.table.selection import parse_selection
+from perf.synthetic_runs import write_run
 
 COLUMN = "resnet56-resnet20"
 NO_DATA = Path("/nonexistent")

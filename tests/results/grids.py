@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.published import Claim, Published
 from benchmark.results.grid import Grid, GridCell, GridColumn, GridRow, Sample, State
+from benchmark.table.published import Claim, Published
 
 PAIRS = (
     ("resnet56", "resnet20"),

@@ -10,7 +10,7 @@ import pytest
 from benchmark.results import assign
 from benchmark.results.grid import State
 from benchmark.results.judge import judge
-from benchmark.runs import Run
+from benchmark.run.identity import Run
 from tests.results.filled import COLUMN, cell, collected, notes, plan, runs_of, write
 
 SHORT = ("recipe.epochs=3", "recipe.schedule.milestones=[2]")

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.results.grid import State
 from benchmark.results.judge import judge
-from benchmark.rundir import RunDir
+from benchmark.run.directory import RunDir
 from tests.results.filled import (
     GRID_COLUMN,
     cell,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from benchmark.published import Claim, Expectation
 from benchmark.results.claims import compare_cells
 from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell, Selection, State
 from benchmark.results.judge import judge
 from benchmark.results.priors import GENERAL
+from benchmark.table.published import Claim, Expectation
 from tests.results.grids import claim, measured, small, wide, with_cell
 
 LOW, MIDDLE, HIGH = [70.0, 70.1, 69.9], [70.1, 70.2, 69.9], [72.0, 72.1, 71.9]

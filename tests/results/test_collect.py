@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from benchmark.errors import UserError
-from benchmark.files import write_json
-from benchmark.lease import Lease
-from benchmark.packs import make_packs
+from benchmark.base.errors import UserError
+from benchmark.base.files import write_json
+from benchmark.planning.packs import make_packs
 from benchmark.results.grid import Grid, MarkKind, State
 from benchmark.results.judge import judge
 from benchmark.results.render import json as json_renderer
-from benchmark.rundir import RunDir
-from benchmark.submission import new_submission
-from benchmarks.synthetic_runs import write_run, write_runs
+from benchmark.run.directory import RunDir
+from benchmark.run.lease import Lease
+from benchmark.submission.submission import new_submission
+from perf.synthetic_runs import write_run, write_runs
 from tests.results.filled import COLUMN, cell, collected, edit, notes, plan, runs_of, write
 
 # -- real runs ------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.results.compare import Comparison, compare
-from benchmark.rundir import RunDir
-from benchmark.runs import Run
-from benchmarks.synthetic_runs import write_run
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from perf.synthetic_runs import write_run
 from tests.results.filled import edit, plan, runs_of, write
 from tests.results.test_report import bench
 

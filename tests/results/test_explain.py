@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.results.report import explain_cell
-from benchmark.rundir import RunDir
-from benchmark.selection import parse_selection
-from benchmark.tables import load_table
+from benchmark.run.directory import RunDir
+from benchmark.table.load import load_table
+from benchmark.table.selection import parse_selection
 from tests.results.filled import (
     COLUMN,
     GRID_COLUMN,

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.published import ExpectedMiss, UnstatedN
 from benchmark.results.grid import (
     Grid,
     GridCell,
@@ -23,6 +22,7 @@ from benchmark.results.grid import (
 )
 from benchmark.results.judge import judge
 from benchmark.results.render.layout import best, leaves, summary
+from benchmark.table.published import ExpectedMiss, UnstatedN
 from tests.results.grids import measured, published, small, wide, with_cell
 
 CLOSE, FAR_BELOW = [70.6, 70.8, 70.7, 70.65, 70.75], [68.6, 68.8, 68.7, 68.65, 68.75]

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from benchmark.results.grid import Verdict
-from benchmark.results.index import STATISTICS
 from benchmark.results.judged import judged_grid
 from benchmark.results.render import latex, markdown
 from benchmark.results.terminal import show
-from benchmark.rundir import RunDir
-from benchmark.selection import parse_selection
-from benchmark.tables import PACKAGED
-from benchmarks.synthetic_runs import write_run, write_runs
+from benchmark.run.directory import RunDir
+from benchmark.run.index import STATISTICS
+from benchmark.table.load import PACKAGED
+from benchmark.table.selection import parse_selection
+from perf.synthetic_runs import write_run, write_runs
 from tests.results.filled import COLUMN, edit, plan, runs_of, write
 
 

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.published import ExpectedMiss
 from benchmark.results.grid import Grid, GridCell, Mark, MarkKind, Selection, State
 from benchmark.results.judge import judge
 from benchmark.results.render import csv as csv_format
 from benchmark.results.render import json as json_format
 from benchmark.results.render import latex, layout, markdown
 from benchmark.results.render.layout import Leaf
+from benchmark.table.published import ExpectedMiss
 from tests.results.grids import claim, measured, published, small, wide, with_cell
 
 RENDERERS: dict[str, Callable[[Grid], str]] = {

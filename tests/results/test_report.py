@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base.errors import UserError
 from benchmark.cli import main
-from benchmark.errors import UserError
 from benchmark.results.grid import State
 from benchmark.results.judge import judge
 from benchmark.results.report import collect_table
 from benchmark.results.terminal import show
-from benchmark.rundir import RunDir
-from benchmark.selection import Selection
+from benchmark.run.directory import RunDir
+from benchmark.table.selection import Selection
 from tests.results.filled import COLUMN, collected, edit, plan, runs_of, write
 from tests.results.grids import measured, published, small
 from tests.results.latex_syntax import check

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.results.stale import stale_runs
-from benchmark.runs import Run
-from benchmark.tables import load_table
+from benchmark.run.identity import Run
+from benchmark.table.load import load_table
 from tests.results.filled import plan, refreshed, runs_of, write
 from tests.results.test_report import bench
 

@@ -1,63 +1,102 @@
-"""Interruptions of tasks that make no progress: requeueing them would go on for ever."""
-
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import signal
 
 import pytest
 
-from benchmark.cluster.submit import Request, submit
-from tests.slurm.conftest import Cluster, displace, toy, until
+from benchmark.slurm.commands import SlurmError, SlurmUnreachableError
+from benchmark.slurm.survive import Interruption, JobFacts, decide, settle
 
-pytestmark = pytest.mark.slurm
-
-Make = Callable[..., Request]
-
-
-def _state(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / f"{name}.state.json"
-    return json.loads(path.read_text()) if path.exists() else {"starts": 0}
+USR2, TERM = signal.SIGUSR2, signal.SIGTERM
+RUNNING = JobFacts("RUNNING", preempted=False, restarts=1)
+PREEMPTED = JobFacts("RUNNING", preempted=True, restarts=1)
 
 
-def _start(make: Make, folder: Path, **options: Any) -> str:
-    """Submit a toy that never saves anything, wait until it runs, and return its task."""
-    sent = submit(make([toy("p", folder, steps=400, stuck=True)], **options))
-    until(lambda: _state(folder, "p")["starts"], "the task to start")
-    time.sleep(0.5)  # a few steps
-    return sent.tasks["p"]
-
-
-def test_preempted_before_any_progress_it_is_left_to_slurm(
-    cluster: Cluster, request_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("received", "facts", "advanced", "action"),
+    [
+        (USR2, RUNNING, True, "requeue"),
+        (USR2, RUNNING, False, "leave"),  # a time limit too short for any progress
+        (USR2, PREEMPTED, True, "requeue"),  # preempt_send_user_signal
+        (TERM, PREEMPTED, True, "requeue"),
+        (TERM, PREEMPTED, False, "wait"),  # Slurm requeues it at the end of its grace time
+        (TERM, RUNNING, True, "leave"),  # scancel --signal=TERM
+        (TERM, JobFacts("COMPLETING", False, 1), True, "leave"),  # scancel
+        (USR2, JobFacts("COMPLETING", False, 1), True, "leave"),  # cancelled while it saved
+        (TERM, JobFacts("COMPLETING", False, 2), True, "leave"),  # requeued by somebody
+        (TERM, JobFacts("PENDING", False, 2), True, "leave"),  # its node was set down
+        (TERM, None, True, "leave"),
+    ],
+)
+def test_what_each_interruption_means(
+    received: signal.Signals, facts: JobFacts | None, advanced: bool, action: str
 ) -> None:
-    cluster.command("scontrol", "update", "partitionname=low", "gracetime=4")
+    decision = decide(received, facts, restarts=1, advanced=advanced, cancelled=False)
+    assert decision.action == action
+    # Slurm takes 0 for finished: a preempted job that exits so never comes back.
+    assert decision.code != 0
+
+
+@pytest.mark.parametrize("facts", [RUNNING, PREEMPTED, None])
+def test_a_run_marked_as_cancelled_never_requeues(facts: JobFacts | None) -> None:
+    decision = decide(USR2, facts, restarts=1, advanced=True, cancelled=True)
+    assert decision.action == "leave"
+
+
+def test_settle_asks_until_slurm_answers() -> None:
+    answers: list[JobFacts | Exception | None] = [
+        SlurmUnreachableError("busy"),
+        SlurmUnreachableError("down"),
+        PREEMPTED,
+    ]
+    requeued: list[str] = []
+
+    def look(job: str) -> JobFacts | None:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    decision = settle(
+        TERM,
+        job="7",
+        restarts=1,
+        advanced=True,
+        cancelled=False,
+        look=look,
+        again=requeued.append,
+        stay=lambda: None,
+    )
+    assert (decision.action, requeued, answers) == ("requeue", ["7"], [])
+
+
+def test_a_requeue_that_slurm_refuses_is_looked_at_again() -> None:
+    facts = [RUNNING, JobFacts("COMPLETING", False, 2)]
+
+    def refuse(job: str) -> None:
+        raise SlurmError("Job is pending execution")
+
+    decision = settle(
+        USR2,
+        job="7",
+        restarts=1,
+        advanced=True,
+        cancelled=False,
+        look=lambda job: facts.pop(0),
+        again=refuse,
+        stay=lambda: None,
+    )
+    assert decision.reason == "requeued by Slurm"
+
+
+def test_the_first_signal_is_the_reason() -> None:
+    before = {number: signal.getsignal(number) for number in (USR2, TERM)}
     try:
-        task = _start(request_for, tmp_path, partition="low")
-        node = cluster.node(task)
-        # Another one is still importing, and has no handler for signals yet.
-        monkeypatch.setenv("TOY_STARTS_FOR", "20")
-        others = sorted({"n1", "n2", "n3", "n4"} - {node})
-        request = request_for([toy("q", tmp_path)], partition="low", exclude=",".join(others))
-        (importing,) = submit(request).tasks.values()
-        until(lambda: cluster.node(importing) == node, "it to start")
-        time.sleep(1)
-        displace(cluster, node, cpus=2)
-        until(lambda: _state(tmp_path, "p")["starts"] == 2, "Slurm to requeue it")
-        assert " Restarts=1 " in cluster.command("scontrol", "show", "job", "-o", importing)
+        interruption = Interruption().install()
+        assert not interruption
+        signal.raise_signal(USR2)
+        signal.raise_signal(TERM)
+        assert interruption.received == USR2
     finally:
-        cluster.command("scontrol", "update", "partitionname=low", "gracetime=15")
-
-
-def test_without_progress_a_time_limit_ends_it(
-    cluster: Cluster, request_for: Make, tmp_path: Path
-) -> None:
-    task = _start(request_for, tmp_path, **{"signal-seconds": 50})
-    # One minute of which the last 50 seconds are for saving. Slurm looks every 30 seconds.
-    cluster.command("scontrol", "update", f"jobid={task}", "timelimit=1")
-    until(lambda: not cluster.state(task), "the task to leave")
-    assert _state(tmp_path, "p")["starts"] == 1
-    assert not (tmp_path / "p.result.json").exists()
+        for number, handler in before.items():
+            signal.signal(number, handler)

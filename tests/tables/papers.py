@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from benchmark.spec import Table
-from benchmark.tables import PACKAGED, load_table
+from benchmark.table.load import PACKAGED, load_table
+from benchmark.table.spec import Table
 
 ALL_TABLES = sorted(path.stem for path in PACKAGED.glob("*.yaml"))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import UserError
-from benchmark.matrix import Context, make_plan
-from benchmark.selection import Selection
-from benchmark.tables import load_table
+from benchmark.base.errors import UserError
+from benchmark.planning.matrix import Context, make_plan
+from benchmark.table.load import load_table
+from benchmark.table.selection import Selection
 
 GOOD = """\
 schema: 1

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.published import Published
-from benchmark.spec import Table
-from benchmark.tables import PACKAGED
+from benchmark.table.load import PACKAGED
+from benchmark.table.published import Published
+from benchmark.table.spec import Table
 from tests.tables import papers
 from tests.tables.papers import ALL_TABLES, Cell, packaged
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.matrix import Context, make_plan
 from benchmark.methods.catalog import method_info
-from benchmark.published import Expectation
-from benchmark.recipe import Recipe
-from benchmark.selection import Selection
-from benchmark.spec import Table
+from benchmark.planning.matrix import Context, make_plan
+from benchmark.table.published import Expectation
+from benchmark.table.recipe import Recipe
+from benchmark.table.selection import Selection
+from benchmark.table.spec import Table
 from tests.tables import papers
 from tests.tables.papers import ALL_TABLES, packaged
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmark.packs import Pack
-from benchmark.runs import Run
+from benchmark.planning.packs import Pack
+from benchmark.run.identity import Run
 
 OPERATIONS = ("replace", "fsync", "link", "unlink", "truncate", "chmod", "mkdir")
 

@@ -12,12 +12,12 @@ from benchmark.conformance.images import digit_images
 from benchmark.conformance.lab import Lab, method_ref
 from benchmark.conformance.pairs import Pair
 from benchmark.data.write import write_dataset
-from benchmark.matrix import Context, make_plan
 from benchmark.methods.catalog import method_infos
-from benchmark.recipe import ModelSettings
-from benchmark.rundir import RunDir
-from benchmark.selection import parse_selection
-from benchmark.tables import load_table
+from benchmark.planning.matrix import Context, make_plan
+from benchmark.run.directory import RunDir
+from benchmark.table.load import load_table
+from benchmark.table.recipe import ModelSettings
+from benchmark.table.selection import parse_selection
 from benchmark.train.network import Network
 from tests.helpers import train_plan
 

@@ -24,7 +24,7 @@ from benchmark.conformance.lab import Lab, method_ref
 from benchmark.conformance.pairs import Pair
 from benchmark.data.batches import Batch
 from benchmark.methods.catalog import method_infos
-from benchmark.recipe import ModelSettings
+from benchmark.table.recipe import ModelSettings
 from benchmark.train.memory import peak_memory_mb
 from benchmark.train.network import Network
 from benchmark.train.trainee import Trainee

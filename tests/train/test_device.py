@@ -25,7 +25,7 @@ from benchmark.conformance.pairs import Pair
 from benchmark.data.batches import Batch
 from benchmark.data.open import open_batches
 from benchmark.methods.catalog import method_infos
-from benchmark.runs import MethodRef
+from benchmark.run.identity import MethodRef
 from benchmark.train import trainee
 from benchmark.train.network import Network
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from benchmark.data.open import open_batches
 from benchmark.models import build_model
-from benchmark.rundir import RunDir
-from benchmark.runs import Run
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
 from benchmark.train.evaluate import Accuracy, evaluate
 from benchmark.train.optimiser import learning_rate
 from tests.helpers import digits_plan, numbers, train

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 from benchmark.methods.catalog import method_info
 from benchmark.models import build_model
-from benchmark.recipe import named_recipe, override
-from benchmark.runs import DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.run.identity import DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.table.recipe import named_recipe, override
 from benchmark.train.network import Network
 from benchmark.train.trainee import Trainee, World
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.rundir import RunDir
+from benchmark.run.directory import RunDir
 from tests.helpers import digits_plan, numbers
 from tests.train.mortal import Undertaker
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+from benchmark.base.errors import UserError
 from benchmark.conformance.compare import copied
 from benchmark.conformance.images import FewImages, digit_images
 from benchmark.conformance.lab import Lab, method_ref
 from benchmark.conformance.layouts import steps_alike
 from benchmark.conformance.pairs import SMALL
-from benchmark.errors import UserError
-from benchmark.matrix import Context, make_plan
 from benchmark.methods.catalog import method_infos
-from benchmark.recipe import named_recipe
-from benchmark.runs import MethodRef, Run
-from benchmark.selection import Selection
-from benchmark.tables import PACKAGED, load_table
+from benchmark.planning.matrix import Context, make_plan
+from benchmark.run.identity import MethodRef, Run
+from benchmark.table.load import PACKAGED, load_table
+from benchmark.table.recipe import named_recipe
+from benchmark.table.selection import Selection
 from benchmark.train.optimiser import build_optimizer, laid_out_like
 
 BATCH = 8

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.rundir import RunDir
-from benchmark.runs import Run
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
 from benchmark.train.network import Network
 from tests.helpers import SHORT, digits_plan, numbers, train, train_plan
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from benchmark.data.batches import Batch
 from benchmark.methods.catalog import method_info
 from benchmark.models.features import Features, Model
-from benchmark.recipe import named_recipe, override
-from benchmark.runs import DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.run.identity import DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.table.recipe import named_recipe, override
 from benchmark.train.network import Network
 from benchmark.train.trainee import Trainee, World
 from tests.fill import fill_state, fill_value

@@ -14,14 +14,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmark import teachers
-from benchmark.errors import UserError
-from benchmark.lease import STALE_SECONDS, Lease
+from benchmark.base.errors import UserError
 from benchmark.models import build_model
-from benchmark.packs import Pack
-from benchmark.rundir import RunDir
-from benchmark.runs import Run, TeacherRef
-from benchmark.teachers import RegisteredTeacher, Registry
+from benchmark.planning.packs import Pack
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run, TeacherRef
+from benchmark.run.lease import STALE_SECONDS, Lease
+from benchmark.table import teachers
+from benchmark.table.teachers import RegisteredTeacher, Registry
 from benchmark.train import watcher
 from benchmark.train.pack import train_pack
 from benchmark.train.watcher import Surroundings

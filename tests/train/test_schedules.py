@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from benchmark.recipe import Cosine, Milestones, Plateau, Recipe, named_recipe
+from benchmark.table.recipe import Cosine, Milestones, Plateau, Recipe, named_recipe
 from benchmark.train.optimiser import drops_after, ends_early, learning_rate
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.rundir import RunDir
-from benchmark.runs import Run
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
 from benchmark.train import state
 from benchmark.train.state import CheckpointError
 from tests.helpers import SHORT, digits_plan, numbers, train

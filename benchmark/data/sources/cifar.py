@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.base.errors import UserError
 from benchmark.data.datasets import DatasetInfo
 from benchmark.data.formats import Sample
 from benchmark.data.sidecar import SplitName
 from benchmark.data.sources.pickles import read_images, read_names
 from benchmark.data.sources.source import Source, SourceSplit
-from benchmark.errors import UserError
 
 Images = tuple[npt.NDArray[np.uint8], list[int]]  # pixels [N, 32, 32, 3], labels
 

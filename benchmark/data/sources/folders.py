@@ -16,11 +16,11 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from benchmark.base.errors import UserError
 from benchmark.data.datasets import DatasetInfo
 from benchmark.data.formats import JPEG, RAW, Sample
 from benchmark.data.sidecar import WriteSettings
 from benchmark.data.sources.source import Source, SourceSplit
-from benchmark.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 # The sorted folder names of ILSVRC2012, one a line: what makes class numbers comparable.

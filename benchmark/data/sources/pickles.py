@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.errors import UserError
+from benchmark.base.errors import UserError
 
 
 class _Dtype:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+from benchmark.base.words import count
 from benchmark.results.grid import (
     CellKey,
     Comparison,
@@ -25,7 +26,6 @@ from benchmark.results.grid import (
     Verdict,
 )
 from benchmark.results.statistics import MAX_SEEDS
-from benchmark.words import count
 
 Form = Literal["side_by_side", "paper"]
 

@@ -1,0 +1,1 @@
+"""Knows nobody: errors, files, git, yaml, the machine, progress."""

@@ -1,0 +1,97 @@
+"""Write files so that a reader, or a crash, sees the old content or the new, never half."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from benchmark.base.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``path`` that replaces it, fsynced, when the block ends.
+
+    On any error (a full disk, say) the temporary file is removed and ``path`` stays as it was.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; run directories are for the whole lab to read.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+        _sync_directory(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        if isinstance(error, OSError) and error.filename in (None, name):
+            error.filename = str(path)  # a full disk names no file
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content atomically."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a file by JSON, atomically; NaN and infinity are refused."""
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, schema: int) -> dict[str, Any]:
+    """Return a JSON object written with ``"schema": N``; N and N-1 are read.
+
+    Raises UserError that names the file where it is missing, broken or newer.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
+        raise UserError(f"{path} is not a file of this project (it has no schema number)")
+    if not schema - 1 <= data["schema"] <= schema:
+        raise UserError(
+            f"{path} has schema {data['schema']}, this version reads {schema - 1} and {schema};"
+            " use the version of bench that wrote it"
+        )
+    return data
+
+
+def existing_place(path: Path) -> Path:
+    """Return ``path``, or the nearest place above it that exists: where it would be made."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory with its parents; UserError where that is not permitted."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create {path}: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(f"{path} is not writable")
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""How runs stand and what waits: for people, scripts and dashboards."""

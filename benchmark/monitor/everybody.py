@@ -1,0 +1,134 @@
+"""What everybody's jobs of this project do, for operators: from names and comments alone.
+
+No run directory is read, so it works on a machine that sees none. Tasks that have ended are
+those of tables that this installation knows, of the last day. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.base.errors import unknown
+from benchmark.monitor.watch import refresh_seconds, repeat
+from benchmark.slurm import queue_cache
+from benchmark.slurm.queue import Snapshot
+from benchmark.slurm.tag import Tag
+from benchmark.table.load import table_files
+
+SCHEMA = 1
+_DAY = 24 * 3600.0
+_LIVING = ("running", "waiting", "requeued")
+_COLUMNS = (*_LIVING, "completed", "failed")
+
+
+@dataclass
+class Share:
+    """One user's tasks of one table: counts by state, GPUs in use, GPU-hours of a day."""
+
+    user: str
+    table: str
+    tasks: Counter[str] = field(default_factory=Counter)
+    gpus: int = 0
+    gpu_hours: float = 0.0
+
+
+def shares(snapshot: Snapshot, table: str | None = None) -> list[Share]:
+    """Return what each user has of each table, the busiest first."""
+    found: dict[tuple[str, str], Share] = {}
+
+    def share(user: str, name: str) -> Share:
+        return found.setdefault((user, name), Share(user, name))
+
+    in_queue: set[tuple[int, int]] = set()
+    for record in snapshot.queued:
+        mine = share(record.user, record.tag.table)
+        state = record.task_state.name
+        mine.tasks[state] += len(record.tasks)
+        in_queue.update((record.job, number) for number in record.tasks if record.restarts)
+        if record.start is not None and not record.waiting:
+            mine.gpus += record.gpus
+            mine.gpu_hours += record.gpus * max(0.0, snapshot.taken - record.start) / 3600
+    for key, ended in snapshot.ended.items():
+        mine = share(ended.user, ended.tag.table)
+        mine.gpu_hours += ended.gpu_seconds / 3600
+        # A task whose node failed and that waits to run again has not ended.
+        if key not in in_queue and ended.state in ("COMPLETED", "CANCELLED"):
+            mine.tasks[ended.state.lower()] += 1
+        elif key not in in_queue and ended.ended is not None:
+            mine.tasks["failed"] += 1
+    wanted = [item for item in found.values() if table in (None, item.table)]
+    return sorted(wanted, key=lambda s: (-s.tasks["running"], -s.tasks["waiting"], s.user, s.table))
+
+
+def show_everybody(table: str | None, *, watch: bool, as_json: bool) -> None:
+    """Print everybody's tasks, once or again and again.
+
+    Raises SlurmError where Slurm is silent, UserError for a table that neither this installation
+    nor the queue knows.
+    """
+    names = {Tag(name, "", "").job_name for name in (*table_files(), *([table] if table else ()))}
+
+    def read(max_age: float) -> queue_cache.Answer:
+        question = queue_cache.Question(time.time() - _DAY, tuple(sorted(names)), all_users=True)
+        answer = queue_cache.read(question, max_age)
+        known = {*table_files(), *(share.table for share in shares(answer.snapshot))}
+        if table is not None and table not in known:
+            raise unknown("table", table, known, "--table")
+        return answer
+
+    def lines(max_age: float) -> list[str]:
+        answer = read(max_age)
+        return to_lines(shares(answer.snapshot, table), _warnings(answer))
+
+    def values() -> dict[str, Any]:
+        answer = read(0.0)
+        return to_json(shares(answer.snapshot, table), _warnings(answer))
+
+    repeat(lines, values, watch=watch, as_json=as_json, every=refresh_seconds())
+
+
+def _warnings(answer: queue_cache.Answer) -> list[str]:
+    warnings = [answer.warning] if answer.warning else []
+    if answer.snapshot.silent:
+        warnings.append("no answer from sacct: what has ended is not known")
+    return warnings
+
+
+def to_lines(found: Iterable[Share], warnings: Iterable[str] = ()) -> list[str]:
+    """Return a line a user and table."""
+    lines = [f"warning: {text}" for text in warnings]
+    items = list(found)
+    if not items:
+        return [*lines, "nobody has tasks of this project in the queue, or had in the last day"]
+    users = max(4, *(len(item.user) for item in items))
+    tables = max(5, *(len(item.table) for item in items))
+    heads = "".join(f"{name:>11}" for name in _COLUMNS)
+    lines.append(f"{'user':{users}}  {'table':{tables}}{heads}{'GPUs':>7}{'GPU-hours':>11}")
+    for item in items:
+        counts = "".join(f"{item.tasks[name] or '.':>11}" for name in _COLUMNS)
+        gpus = f"{item.gpus or '.':>7}{item.gpu_hours:>11.1f}"
+        lines.append(f"{item.user:{users}}  {item.table:{tables}}{counts}{gpus}")
+    lines.append("tasks; what has ended and the GPU-hours are those of the last day")
+    return lines
+
+
+def to_json(found: Iterable[Share], warnings: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the same as JSON values."""
+    return {
+        "schema": SCHEMA,
+        "warnings": list(warnings),
+        "users": [
+            {
+                "user": item.user,
+                "table": item.table,
+                "tasks": {name: item.tasks[name] for name in (*_COLUMNS, "cancelled")},
+                "gpus": item.gpus,
+                "gpu_hours": item.gpu_hours,
+            }
+            for item in found
+        ],
+    }

@@ -1,0 +1,179 @@
+"""One look at a runs directory: its files, then one squeue, then one sacct.
+
+What then seems to have ended without a result is read once more, since it may have ended well
+in between. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.monitor.standing import Standing, stand
+from benchmark.run.directory import RunDir
+from benchmark.run.vitals import MISSING, Vitals, existing, read_vitals
+from benchmark.slurm import commands, queue_cache
+from benchmark.slurm.queue import Snapshot
+from benchmark.slurm.tag import Tag
+from benchmark.submission import marks
+from benchmark.submission.folders import cleaned_runs, sent_arrays
+from benchmark.submission.sent import Work, cells_of, in_queue, latest, local_work, slurm_work
+
+OTHER = "other runs"  # of the runs directory, which no submission of this user's names
+_REREAD = ("stopped", "failed", "unknown")
+# Slurm stamps a job before the submission that sent it has noted its id.
+_EARLIER_SECONDS = 3600
+
+
+class Wanted(NamedTuple):
+    """What a table asks for: the cell of each run that its plan holds."""
+
+    table: str
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look found, by run key; ``works`` holds the pack that counts for each run.
+
+    ``packs``: everything that was submitted, oldest first. ``snapshot``: None where Slurm was
+    not asked, or did not answer and nothing is known from before. ``silent``: why Slurm did not
+    answer, empty where it did.
+    """
+
+    vitals: Mapping[str, Vitals]
+    standings: Mapping[str, Standing]
+    works: Mapping[str, Work]
+    cells: Mapping[str, str]
+    tables: Mapping[str, tuple[str, ...]]
+    packs: tuple[Work, ...]
+    snapshot: Snapshot | None
+    warnings: tuple[str, ...] = ()
+    silent: str = ""
+
+    @property
+    def counted_by_slurm(self) -> bool:
+        """Whether the hours of Slurm's tasks are known from Slurm itself."""
+        return self.snapshot is not None and self.snapshot.accounting
+
+
+def look(
+    runs_dir: Path,
+    wanted: Collection[Wanted] = (),
+    table: str | None = None,
+    max_age: float = 0.0,
+    insist: bool = False,
+) -> Seen:
+    """Look at one table's runs, or at all.
+
+    ``wanted``: what the tables' plans hold, without which nothing can be missing. ``max_age``:
+    how many seconds old the queue may be; ``insist``: see queue_cache.read. Raises UserError
+    where the runs directory cannot be read; a Slurm that does not answer is a warning.
+    """
+    there = existing(runs_dir)
+    local = [work for work in local_work(runs_dir) if table in (None, work.table)]
+    sent = [work for work in slurm_work(runs_dir) if table in (None, work.table)]
+    keys = {key for work in (*local, *sent) for key in work.keys}
+    keys.update(key for plan in wanted for key in plan.cells)
+    cleaned = {
+        name: {key: cell for key, cell in runs.items() if key in there}
+        for name, runs in cleaned_runs(runs_dir).items()
+        if table in (None, name)
+    }
+    keys.update(key for runs in cleaned.values() for key in runs)
+    others = [] if table is not None else sorted(there - keys)
+    others = [key for key in others if RunDir(runs_dir, key).cell.exists()]
+    keys.update(others)
+    vitals = {key: read_vitals(RunDir(runs_dir, key)) for key in keys & there}
+
+    snapshot: Snapshot | None = None
+    warnings: tuple[str, ...] = ()
+    silent = ""
+    if sent:
+        snapshot, warnings, silent = ask(runs_dir, {work.table for work in sent}, max_age, insist)
+        sent = sent if snapshot is None else in_queue(sent, snapshot)
+    packs = (*local, *sent)
+    works = latest(packs)
+    standings = _stand_all(runs_dir, keys, vitals, works, snapshot is not None)
+    return Seen(
+        vitals=vitals,
+        standings=standings,
+        works=works,
+        cells=_cells(packs, wanted, cleaned),
+        tables=_by_table(packs, wanted, cleaned, others),
+        packs=packs,
+        snapshot=snapshot,
+        warnings=warnings,
+        silent=silent,
+    )
+
+
+def ask(
+    runs_dir: Path, tables: Iterable[str], max_age: float, insist: bool = False
+) -> tuple[Snapshot | None, tuple[str, ...], str]:
+    """Ask Slurm about the jobs of these tables; where it is silent, a warning says so.
+
+    Returns what is known, the warnings, and why Slurm did not answer (empty where it did).
+    """
+    names = tuple(sorted({Tag(table, "", "").job_name for table in tables}))
+    folders = {array.folder for array in sent_arrays(runs_dir)}
+    since = min((folder / "submission.json").stat().st_mtime for folder in folders)
+    try:
+        question = queue_cache.Question(since - _EARLIER_SECONDS, names)
+        answer = queue_cache.read(question, max_age, insist)
+    except commands.SlurmError as error:
+        return None, (f"{error}; shown is what the files say",), str(error)
+    warnings = [answer.warning] if answer.warning else []
+    if answer.snapshot.silent:
+        warnings.append("no answer from sacct: how tasks ended is known from their files alone")
+    return answer.snapshot, tuple(warnings), answer.warning or ""
+
+
+def _stand_all(
+    runs_dir: Path,
+    keys: Iterable[str],
+    vitals: dict[str, Vitals],
+    works: Mapping[str, Work],
+    asked: bool,
+) -> dict[str, Standing]:
+    noted = {folder: marks.reasons(folder) for folder in {work.folder for work in works.values()}}
+    found = {}
+    for key in keys:
+        work = works.get(key)
+        said = noted[work.folder].get(work.task, "") if work and work.task else ""
+        standing = stand(vitals.get(key, MISSING), work, asked, said)
+        rundir = RunDir(runs_dir, key)
+        if asked and work and work.in_slurm and standing.name in _REREAD and rundir.path.exists():
+            vitals[key] = read_vitals(rundir)
+            standing = stand(vitals[key], work, asked, said)
+        found[key] = standing
+    return found
+
+
+def _cells(
+    packs: Iterable[Work], wanted: Iterable[Wanted], cleaned: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    found = {key: cell for runs in cleaned.values() for key, cell in runs.items()}
+    found.update(cells_of(packs))
+    for plan in wanted:
+        found.update(plan.cells)
+    return found
+
+
+def _by_table(
+    packs: Iterable[Work],
+    wanted: Iterable[Wanted],
+    cleaned: Mapping[str, Mapping[str, str]],
+    others: list[str],
+) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for plan in wanted:
+        found[plan.table] = dict.fromkeys(plan.cells)
+    for name, runs in cleaned.items():
+        found.setdefault(name, {}).update(dict.fromkeys(runs))
+    for work in packs:
+        found.setdefault(work.table, {}).update(dict.fromkeys(work.keys))
+    ordered = {name: tuple(keys) for name, keys in sorted(found.items())}
+    return {**ordered, OTHER: tuple(others)} if others else ordered

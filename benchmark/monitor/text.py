@@ -1,0 +1,243 @@
+"""A status as aligned lines for people and as JSON values for programs. Pure."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.base.words import count
+from benchmark.monitor.failures import Group
+from benchmark.monitor.summary import Silent, TableStatus
+
+SCHEMA = 1
+WIDTH = 100
+_ALWAYS = ("done", "running", "queued", "failed", "missing")
+_STATES = (
+    "done",
+    "running",
+    "queued",
+    "held",
+    "failed",
+    "diverged",
+    "stopped",
+    "cancelled",
+    "unknown",
+    "missing",
+)
+_LABEL = 10
+_LABELS = ("failed", "stopped", "held", "stuck", "slow", "note")
+_MOST = 5  # groups, or runs, that are listed
+
+
+@dataclass(frozen=True)
+class Status:
+    """All tables, and what should be known about how old or incomplete this is."""
+
+    runs_dir: Path
+    tables: Sequence[TableStatus]
+    taken: float
+    warnings: tuple[str, ...] = ()
+
+
+def to_lines(status: Status, width: int = WIDTH) -> list[str]:
+    """Return a status as lines of at most ``width`` characters, longer words left whole."""
+    lines = [f"warning: {text}" for text in status.warnings]
+    for number, table in enumerate(status.tables):
+        lines += ([""] if number or lines else []) + list(_table(table))
+    if not status.tables:
+        lines.append(f"no runs and no submissions in {status.runs_dir}")
+    return [part for line in lines for part in fold(line, width)]
+
+
+def fold(line: str, width: int) -> list[str]:
+    """Break a line that is too long between words; what follows stands below its text."""
+    text = re.match(rf" *(?:{'|'.join(_LABELS)})? *(?:\| )?", line)
+    below = re.sub(r"[^ |]", " ", text[0] if text else "")
+    if len(line) <= width:
+        return [line]
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=below,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def shorten(line: str, width: int) -> str:
+    """Cut a line that is too long, visibly."""
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _table(table: TableStatus) -> Iterator[str]:
+    always = _ALWAYS if table.planned else tuple(s for s in _ALWAYS if s != "missing")
+    states = [s for s in _STATES if s in always or table.runs.get(s)]
+    columns = [max(7, len(s)) + 2 for s in states]
+    yield table.table + "".join(
+        f"{s:>{w}}" for s, w in _from(states, columns, len(table.table), _LABEL)
+    )
+    for name, counts in (("cells", table.cells), ("runs", table.runs)):
+        numbers = "".join(
+            f"{counts.get(s, 0) or '.':>{w}}" for s, w in zip(states, columns, strict=True)
+        )
+        yield f"  {name:{_LABEL - 2}}{numbers}"
+    yield from _told("hours", [_hours(table)] if table.hours or table.runs.get("running") else [])
+    yield from _told("speed", [_speed(table)] if table.images_per_second else [])
+    yield from _told(
+        "requeued", [f"{count(n, 'run')} ({why})" for why, n in table.requeued.items()]
+    )
+    yield from _told("held", [f"{count(n, 'run')}: {why}" for why, n in table.held.items()])
+    yield from _told("stuck", [_stuck(item) for item in table.stuck[:_MOST]])
+    yield from _more(len(table.stuck))
+    yield from _told("slow", [_slow(item) for item in table.slow[:_MOST]])
+    yield from _more(len(table.slow))
+    yield from _groups("failed", table.failures)
+    yield from _groups("stopped", table.stopped)
+    if table.changed:
+        yield from _told(
+            "note", [f"{count(table.changed, 'run')} with other settings than the table's"]
+        )
+
+
+def _from(
+    states: Sequence[str], columns: Sequence[int], used: int, label: int
+) -> Iterator[tuple[str, int]]:
+    """Widths of the heading: a table's name may reach into the first column."""
+    for number, (state, width) in enumerate(zip(states, columns, strict=True)):
+        yield state, max(len(state) + 1, width + label - used) if number == 0 else width
+
+
+def _told(label: str, texts: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(texts):
+        yield f"  {label if number == 0 else '':{_LABEL}}{text}"
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > _MOST:
+        yield f"  {'':{_LABEL}}and {count - _MOST} more"
+
+
+def _hours(table: TableStatus) -> str:
+    gpu = table.gpu_hours > 0 or bool(table.gpu_hours_left)
+    used, left = (table.gpu_hours, table.gpu_hours_left) if gpu else (table.hours, table.hours_left)
+    text = f"{_number(used)} {'GPU-hours' if gpu else 'hours of tasks'} used"
+    if table.runs.get("running") or table.runs.get("queued") or table.runs.get("held"):
+        text += f", about {_number(left)} left" if left is not None else ", left: not known yet"
+    if table.ends is not None:
+        text += f"; ends about {_clock(table.ends)} (in {duration(table.ends - time.time())})"
+    if table.restarts:
+        text += f"; {count(table.restarts, 'restart')}"
+    return text
+
+
+def _speed(table: TableStatus) -> str:
+    return f"{table.images_per_second:,.0f} images/s over {count(table.runs['running'], 'run')}"
+
+
+def _stuck(item: Silent) -> str:
+    return f"{item.run}: no sign of life for {duration(item.seconds)} ({item.holder})"
+
+
+def _slow(item: Silent) -> str:
+    return f"{item.run}: {item.progress}, the last {duration(item.seconds)} ago ({item.holder})"
+
+
+def _groups(label: str, groups: Sequence[Group]) -> Iterator[str]:
+    for number, found in enumerate(groups[:_MOST]):
+        yield from _told(
+            label if number == 0 else "", [f"{count(len(found.runs), 'run')}: {found.reason}"]
+        )
+        others = f" and {len(found.runs) - 1} more" if len(found.runs) > 1 else ""
+        task = f" (task {found.task})" if found.task else ""
+        yield from _told("", [f"  {found.runs[0]}{others}{task}"])
+        yield from _told("", [f"  | {line}" for line in found.lines])
+    yield from _more(len(groups))
+
+
+def _number(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.2f}"
+
+
+def _clock(moment: float) -> str:
+    then, today = time.localtime(moment), time.localtime()
+    same = then.tm_yday == today.tm_yday and then.tm_year == today.tm_year
+    return time.strftime("%H:%M" if same else "%a %d %b %H:%M", then)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its two largest units."""
+    whole = max(0, round(seconds))
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes >= 5 else f"{minutes * 60 + rest} s"
+
+
+# -- JSON ---------------------------------------------------------------------------------------
+
+
+def to_json(status: Status) -> dict[str, Any]:
+    """Return a status as JSON values; hours and times may be null."""
+    return {
+        "schema": SCHEMA,
+        "runs_dir": str(status.runs_dir),
+        "taken": status.taken,
+        "warnings": list(status.warnings),
+        "tables": [_table_json(table) for table in status.tables],
+    }
+
+
+def _table_json(table: TableStatus) -> dict[str, Any]:
+    return {
+        "table": table.table,
+        "cells": _counts(table.cells, table.planned),
+        "runs": _counts(table.runs, table.planned),
+        "requeued": dict(table.requeued),
+        "held": dict(table.held),
+        "gpu_hours": {"used": table.gpu_hours, "left": table.gpu_hours_left},
+        "task_hours": {"used": table.hours, "left": table.hours_left},
+        "ends": table.ends,
+        "images_per_second": table.images_per_second,
+        "heartbeat_age": table.heartbeat_age,
+        "restarts": table.restarts,
+        "changed": table.changed,
+        "failures": [_group_json(found) for found in table.failures],
+        "stopped": [_group_json(found) for found in table.stopped],
+        "stuck": [_silent_json(item) for item in table.stuck],
+        "slow": [_silent_json(item) for item in table.slow],
+    }
+
+
+def _counts(counts: Mapping[str, int], planned: bool) -> dict[str, int | None]:
+    found: dict[str, int | None] = {state: counts.get(state, 0) for state in _STATES}
+    if not planned and not found["missing"]:
+        found["missing"] = None  # nobody knows
+    return found
+
+
+def _group_json(found: Group) -> dict[str, Any]:
+    return {
+        "reason": found.reason,
+        "count": len(found.runs),
+        "runs": list(found.runs),
+        "log": str(found.log) if found.log else None,
+        "last_lines": list(found.lines),
+    }
+
+
+def _silent_json(item: Silent) -> dict[str, Any]:
+    return {
+        "run": item.run,
+        "seconds": item.seconds,
+        "holder": item.holder,
+        "progress": item.progress,
+    }

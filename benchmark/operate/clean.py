@@ -1,0 +1,153 @@
+"""Remove what finished runs no longer need. Results, records and weights always stay.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.base.words import count
+from benchmark.monitor.look import Seen, look
+from benchmark.monitor.wanted import table_name
+from benchmark.run.directory import RunDir
+from benchmark.submission.folders import code_in_use, note_cleaned
+from benchmark.submission.sent import submitted_tables
+from benchmark.submission.snapshot import code_store
+
+OLD_DAYS = 7.0
+_FINISHED = ("done", "diverged")
+
+
+class Removable(NamedTuple):
+    """A file or folder that is not needed any more, with what it occupies.
+
+    ``kind``: in words, of which the first is counted.
+    """
+
+    path: Path
+    kind: str
+    size: int  # bytes
+    inodes: int
+
+
+def clean(
+    runs_dir: Path,
+    table: str | None,
+    *,
+    drops: bool = False,
+    older_than: float = OLD_DAYS,
+    dry_run: bool = False,
+) -> list[str]:
+    """Remove checkpoints of finished runs, submissions that have long ended, and their code.
+
+    ``drops``: also the checkpoints kept where the learning rate drops. ``older_than``: days
+    since a submission was last written to. Returns what was done, as lines.
+    """
+    name = None if table is None else table_name(table, submitted_tables(runs_dir))
+    seen = look(runs_dir, table=name)
+    ended = list(submissions(seen, older_than))
+    found = [*checkpoints(runs_dir, seen, drops), *ended]
+    found += code_copies(runs_dir, {item.path for item in ended}, older_than)
+    if not dry_run:
+        _note(runs_dir, seen, {item.path for item in ended})
+    problems = [] if dry_run else [text for item in found if (text := _remove(item.path))]
+    verb = "would remove" if dry_run else "removed"
+    lines = [f"warning: {text}" for text in (*seen.warnings, *problems)]
+    for kind in dict.fromkeys(item.kind for item in found):
+        items = [item for item in found if item.kind == kind]
+        size, inodes = sum(i.size for i in items), sum(i.inodes for i in items)
+        noun, _, rest = kind.partition(" ")
+        amount = f"{_human(size)}, {count(inodes, 'inode')}"
+        lines.append(f"{verb} {count(len(items), noun)} {rest}: {amount}")
+    return lines if found else [*lines, f"nothing to remove in {runs_dir}"]
+
+
+def checkpoints(runs_dir: Path, seen: Seen, drops: bool) -> Iterator[Removable]:
+    """Yield what finished runs would resume from."""
+    for key, standing in seen.standings.items():
+        if standing.name not in _FINISHED:
+            continue
+        rundir = RunDir(runs_dir, key)
+        paths = [rundir.checkpoint, rundir.previous_checkpoint, rundir.next_checkpoint]
+        paths += rundir.path.glob(".*.tmp")
+        paths += rundir.drop_checkpoints() if drops else []
+        for path in paths:
+            if path.exists():
+                yield Removable(path, "checkpoint of finished runs", path.stat().st_size, 1)
+
+
+def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
+    """Yield folders of submissions of which nothing lives and nothing is left to do.
+
+    Without an answer from Slurm those that went there are kept.
+    """
+    folders: dict[Path, list[str]] = {}
+    kept: set[Path] = set()
+    for work in seen.packs:
+        folders.setdefault(work.folder, []).extend(work.keys)
+        if work.living or (work.in_slurm and seen.snapshot is None):
+            kept.add(work.folder)
+    for folder, keys in folders.items():
+        age = (time.time() - folder.stat().st_mtime) / 86400
+        ended = all(seen.standings[key].name in _FINISHED for key in keys)
+        if folder not in kept and ended and age >= older_than:
+            size, inodes = _occupied(folder)
+            yield Removable(folder, "folder of ended submissions", size, inodes)
+
+
+def code_copies(runs_dir: Path, gone: Container[Path], older_than: float) -> Iterator[Removable]:
+    """Yield copies of code that no submission but those ``gone`` names any more."""
+    store = code_store(runs_dir)
+    used = code_in_use(runs_dir, gone)
+    if used is None or not store.is_dir():
+        return
+    for path in sorted(store.iterdir()):
+        age = (time.time() - path.stat().st_mtime) / 86400
+        if path not in used and age >= older_than:
+            yield Removable(path, "snapshot of code", *_occupied(path))
+
+
+def _note(runs_dir: Path, seen: Seen, gone: Container[Path]) -> None:
+    """Note what removed submissions trained, so that status still knows the table of each run."""
+    tables: dict[str, dict[str, str]] = {}
+    for work in seen.packs:
+        if work.folder in gone:
+            cells = dict(zip(work.keys, work.cells, strict=False))
+            tables.setdefault(work.table, {}).update(cells)
+    for table, runs in tables.items():
+        note_cleaned(runs_dir, table, runs)
+
+
+def _occupied(folder: Path) -> tuple[int, int]:
+    size, inodes = 0, 1
+    for place, inner, files in os.walk(folder):
+        inodes += len(inner) + len(files)
+        size += sum((Path(place) / name).lstat().st_size for name in files)
+    return size, inodes
+
+
+def _remove(path: Path) -> str | None:
+    """Remove a file or folder; return what went wrong."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{path} stays: {error.strerror}"
+    return None
+
+
+def _human(size: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,230 @@
+"""Cancel, pause and resume what was submitted. Imports no torch.
+
+Runs are marked before Slurm is told, so that a task which starts or asks to be requeued in
+between sees the mark. Processes of this machine see it at their next heartbeat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from benchmark.base.errors import UserError
+from benchmark.base.files import write_json
+from benchmark.base.words import count
+from benchmark.monitor.find import find_run
+from benchmark.monitor.look import Seen, look
+from benchmark.monitor.wanted import table_name
+from benchmark.run.directory import RunDir
+from benchmark.run.vitals import MISSING
+from benchmark.slurm import commands
+from benchmark.slurm.indices import IndexSet
+from benchmark.submission import marks
+from benchmark.submission.sent import PAUSED, Work, paused, submitted_tables
+
+SCHEMA = 1
+_ALIVE = ("running", "queued", "held")
+_FINISHED = ("done", "diverged")
+_IDS_A_CALL = 500
+
+
+def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool) -> list[str]:
+    """Cancel a table, a run, or all; return what was done, as lines.
+
+    Raises UserError where nothing or several things are named, and, with the marks in place,
+    where Slurm does not answer.
+    """
+    if sum((table is not None, run is not None, everything)) != 1:
+        raise UserError("say what to cancel: --table T, the name of a run, or --all")
+    name = None if table is None else table_name(table, submitted_tables(runs_dir))
+    seen = look(runs_dir, table=name, insist=True)
+    key = None if run is None else find_run(runs_dir, run)
+    keys = _to_cancel(seen, key)
+    for marked in keys:
+        _mark(RunDir(runs_dir, marked))
+    marks = f"{count(len(keys), 'run')} marked as cancelled will not train"
+    if seen.silent:
+        raise _untold(marks, seen.silent, "cancel")
+    # Those of runs that were marked earlier too: Slurm may not have answered then.
+    ended = {k for k, s in seen.standings.items() if s.name in (*_FINISHED, "cancelled")}
+    ended.update(keys)
+    mine = [work for work in seen.packs if work.living and (key is None or key in work.keys)]
+    living = [work for work in mine if work.in_slurm and ended.issuperset(work.keys)]
+    if not keys and not living:
+        return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
+    try:
+        call_with_ids(["scancel"], task_lists(living))
+    except commands.SlurmUnreachableError as error:
+        raise _untold(marks, str(error), "cancel") from error
+    tasks = f"{count(len(living), 'task')} taken from Slurm"
+    lines = [f"cancelled {count(len(keys), 'run')}" + (f": {tasks}" if living else "")]
+    if not keys:
+        lines = [f"{tasks}: all of their runs were cancelled before, or have ended"]
+    lines += _still_training(keys, seen, living)
+    return [*_warn(seen), *lines, "`bench retry --cancelled` takes them up again"]
+
+
+def _to_cancel(seen: Seen, run: str | None) -> list[str]:
+    if run is not None:
+        standing = seen.standings.get(run)
+        finished = standing is not None and standing.name in _FINISHED
+        return [] if finished else [run]
+    alive = (*_ALIVE, "unknown", "stopped") if seen.silent else _ALIVE
+    return [key for key, standing in seen.standings.items() if standing.name in alive]
+
+
+def _mark(rundir: RunDir) -> None:
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(rundir.path)
+        os.close(os.open(rundir.cancelled, os.O_CREAT | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise UserError(f"cannot mark {rundir.cancelled}: {error.strerror}") from error
+
+
+def _still_training(keys: Collection[str], seen: Seen, told: Sequence[Work]) -> list[str]:
+    ended = {key for work in told for key in work.keys}
+    left = sum(
+        seen.vitals.get(key, MISSING).silence is not None for key in keys if key not in ended
+    )
+    if not left:
+        return []
+    return [f"{count(left, 'run')} in training now: saved and left at the next heartbeat (15 s)"]
+
+
+def task_lists(works: Iterable[Work]) -> list[str]:
+    """Return tasks as Slurm's commands take them: one text an array, ``12_[0-99,105]``."""
+    arrays: dict[int, list[int]] = {}
+    for work in works:
+        if work.place is not None:
+            arrays.setdefault(work.place[0], []).append(work.place[1])
+    return [f"{job}_[{IndexSet.of(numbers)}]" for job, numbers in sorted(arrays.items())]
+
+
+def call_with_ids(command: list[str], ids: Sequence[str]) -> None:
+    """Run a command on jobs or tasks, so many at a time; those that have ended are no error.
+
+    Raises SlurmUnreachableError where Slurm was not told.
+    """
+    for start in range(0, len(ids), _IDS_A_CALL):
+        try:
+            commands.ask([*command, *ids[start : start + _IDS_A_CALL]])
+        except commands.SlurmUnreachableError:
+            raise
+        except commands.SlurmError:
+            continue
+
+
+def _untold(stands: str, why: str, again: str) -> UserError:
+    return UserError(
+        f"{stands}, but Slurm could not be told ({why.partition(';')[0]}); {again} again when it"
+        " answers"
+    )
+
+
+# -- maintenance --------------------------------------------------------------------------------
+
+
+def pause(runs_dir: Path, table: str | None) -> list[str]:
+    """Keep what waits from starting; what runs goes on. Returns what was done, as lines.
+
+    Raises UserError, with the marks in place, where Slurm does not answer: tasks that start
+    then see the mark and hold themselves.
+    """
+    name = None if table is None else table_name(table, submitted_tables(runs_dir))
+    seen = look(runs_dir, table=name, insist=True)
+    living = [work for work in seen.packs if work.living or _may_live(work, seen)]
+    folders = {work.folder for work in living}
+    reason = f"paused by {commands.user()} since {time.strftime('%Y-%m-%d %H:%M')}"
+    for folder in folders:
+        if paused(folder) is None:
+            write_json(folder / PAUSED, {"schema": SCHEMA, "reason": reason})
+    marks = f"{count(len(folders), 'submission')} marked as paused: what starts holds itself"
+    if seen.silent:
+        raise _untold(marks, seen.silent, "pause")
+    try:
+        _hold("hold", folders, living)
+    except commands.SlurmUnreachableError as error:
+        raise _untold(marks, str(error), "pause") from error
+    if not folders:
+        return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
+    counts = [standing.name for standing in seen.standings.values()]
+    waiting = counts.count("queued") + counts.count("held")
+    return [
+        *_warn(seen),
+        f"paused {count(len(folders), 'submission')}: {count(waiting, 'run')} will not start",
+        *_go_on(counts.count("running")),
+        "`bench resume` lets them start again",
+    ]
+
+
+def resume(runs_dir: Path, table: str | None) -> list[str]:
+    """Let what was paused start; what is held after failures stays held.
+
+    Raises UserError where Slurm does not answer: what it holds then stays paused.
+    """
+    name = None if table is None else table_name(table, submitted_tables(runs_dir))
+    seen = look(runs_dir, table=name, insist=True)
+    marked = {work.folder for work in seen.packs if paused(work.folder) is not None}
+    held = {folder for folder in marked if marks.held(folder) is not None}
+    # A task that held itself while it was resumed has no mark any more.
+    forgotten = {work.folder for work in seen.packs if _holds_itself(work)}
+    folders = marked | {folder for folder in forgotten if marks.held(folder) is None}
+    in_slurm = {work.folder for work in seen.packs if work.in_slurm}
+    for folder in folders - in_slurm:
+        (folder / PAUSED).unlink(missing_ok=True)
+    waiting = count(len(folders & in_slurm), "submission")
+    try:
+        if seen.silent and folders & in_slurm:
+            raise commands.SlurmUnreachableError(seen.silent)
+        _hold("release", folders - held, [work for work in seen.packs if work.living])
+    except commands.SlurmUnreachableError as error:
+        raise _untold(f"{waiting} in Slurm stay paused", str(error), "resume") from error
+    for folder in folders & in_slurm:
+        (folder / PAUSED).unlink(missing_ok=True)
+    lines = [*_warn(seen), f"resumed {count(len(folders), 'submission')}"]
+    if held:
+        lines.append(
+            f"{count(len(held), 'submission')} held after failures: `bench retry --failed`"
+            " lets the rest start"
+        )
+    return lines
+
+
+def _holds_itself(work: Work) -> bool:
+    return work.in_slurm and "requeued in held state" in work.state.detail
+
+
+def _may_live(work: Work, seen: Seen) -> bool:
+    """Tell whether a task may wait or run as far as a silent Slurm leaves it open."""
+    if not (seen.silent and work.in_slurm):
+        return False
+    return any(seen.standings[key].name not in _FINISHED for key in work.keys)
+
+
+def _hold(action: str, folders: Collection[Path], living: Iterable[Work]) -> None:
+    # A running task would be held too, once it is requeued; but sacct then no longer finds it.
+    jobs = {
+        str(work.place[0])
+        for work in living
+        if work.folder in folders and work.place is not None and work.state.name != "running"
+    }
+    ids = sorted(jobs, key=int)
+    for start in range(0, len(ids), _IDS_A_CALL):
+        # scontrol takes one argument; arrays of which nothing waits any more are refused.
+        call_with_ids(["scontrol", action], [",".join(ids[start : start + _IDS_A_CALL])])
+
+
+def _go_on(running: int) -> list[str]:
+    return [f"{count(running, 'run')} in training go on to their end"] if running else []
+
+
+def _of(table: str | None) -> str:
+    return f"of {table} " if table else ""
+
+
+def _warn(seen: Seen) -> list[str]:
+    return [f"warning: {text}" for text in seen.warnings]

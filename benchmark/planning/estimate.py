@@ -1,0 +1,171 @@
+"""What a pack will take: hours, memory, disk; from similar runs that ended here, else a guess.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.data.datasets import DATASETS
+from benchmark.run.directory import RunDir, all_rundirs
+from benchmark.run.identity import Run
+
+# One run's images of 32x32 pixels a second, in inverse proportion to their side. Nothing that
+# this was measured on is known about the machine at hand, so it is only ever called a guess.
+_GUESSED_RATE = {"cuda": 3000.0, "cpu": 300.0}
+# Megabytes: the process with its libraries, a run's weights and optimiser, and bytes a pixel of
+# a batch for the maps of two networks (photographs are halved twice before the first stage).
+# Rather too much than too little: a pack that does not fit is killed, and leaves no measure.
+_GUESSED_BASE, _GUESSED_RUN, _GUESSED_PIXEL = 600.0, 200.0, 6e-3
+_GUESSED_DISK = 40.0
+_STEM_SIDE = 64
+_READ_AT_MOST = 1000
+
+Kind = tuple[str, ...]
+
+
+class Cost(NamedTuple):
+    """What runs in one process take; ``measured``: the share of them that was measured."""
+
+    hours: float
+    memory_mb: float
+    disk_mb: float
+    measured: float
+
+
+class _Seen(NamedTuple):
+    """One finished run: seconds of an epoch, megabytes, and how many shared its process.
+
+    ``student`` is its share without the shared teacher's pass, ``teacher`` that pass, whoever
+    shared it; None where the run itself did not.
+    """
+
+    student: float
+    teacher: float | None
+    packed: int
+    peak_mb: float | None
+    disk_mb: float
+
+
+class History:
+    """What the results in a runs directory say about runs to come."""
+
+    def __init__(self, seen: Mapping[Kind, Sequence[_Seen]]) -> None:
+        self._seen = seen
+
+    def cost(self, runs: Iterable[Run]) -> Cost:
+        """Estimate one pack: all its runs in one process, their teacher's pass once."""
+        packed = list(runs)
+        students = [self._similar(run) for run in packed]
+        teachers = [self._seen.get(_teacher_kind(run.to_json()), ()) for run in packed]
+        seconds, taught, measured = 0.0, 0.0, 0
+        for run, student, teacher in zip(packed, students, teachers, strict=True):
+            epochs = 0 if run.weights else run.recipe.epochs
+            seconds += epochs * _median(student, "student", _seconds(run))
+            # Methods may have a teacher of their own, and use the shared one not at all.
+            shares = run.teacher is not None
+            if student:
+                shares = any(seen.teacher is not None for seen in student)
+            if shares:
+                taught = max(taught, epochs * _median(teacher, "teacher", _seconds(run)))
+            measured += bool(student) and (not shares or bool(teacher))
+        memory = max(self._memory(run, len(packed)) for run in packed)
+        disk = sum(_median(seen, "disk_mb", _GUESSED_DISK) for seen in students)
+        return Cost((seconds + taught) / 3600, memory, disk, measured / len(packed))
+
+    def _similar(self, run: Run) -> Sequence[_Seen]:
+        return next((self._seen[k] for k in _kinds(run.to_json()) if k in self._seen), ())
+
+    def _memory(self, run: Run, packed: int) -> float:
+        """Megabytes of a process that trains ``packed`` runs such as this one.
+
+        A larger pack than was measured is taken to need as much more: more than it will, since
+        a part of it is shared.
+        """
+        peaks = [
+            seen.peak_mb * max(1.0, packed / seen.packed)
+            for seen in self._similar(run)
+            if seen.peak_mb is not None
+        ]
+        if peaks:
+            return statistics.median(peaks)
+        side = min(_side(run), _STEM_SIDE)
+        pixels = run.recipe.batch_size * side**2
+        return _GUESSED_BASE + packed * _GUESSED_RUN + pixels * _GUESSED_PIXEL
+
+
+def read_history(runs_dir: Path) -> History:
+    """Read the newest results below ``runs_dir``; broken and foreign ones are passed over."""
+    newest = heapq.nlargest(_READ_AT_MOST, _results(runs_dir), key=lambda item: item[0])
+    found: dict[Kind, list[_Seen]] = {}
+    for _, rundir in newest:
+        try:
+            cell = json.loads(rundir.cell.read_text(encoding="utf-8"))
+            result = json.loads(rundir.result.read_text(encoding="utf-8"))
+            epochs, own = int(result["epochs"]), float(result["own_seconds"])
+            student, shared = float(result["student_seconds"]), result["teacher_seconds"]
+            packed, peak = int(result["packed"]), result.get("peak_memory_mb")
+            kinds = [*_kinds(cell), *([] if shared is None else [_teacher_kind(cell)])]
+            disk = sum(item.stat().st_size for item in rundir.path.iterdir()) / 2**20
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # collecting says so
+        if epochs > 0 and own > 0:
+            teacher = None if shared is None else float(shared) / epochs
+            seen = _Seen(student / epochs, teacher, packed, peak, disk)
+            for kind in kinds:
+                found.setdefault(kind, []).append(seen)
+    return History(found)
+
+
+def _results(runs_dir: Path) -> Iterable[tuple[float, RunDir]]:
+    for rundir in all_rundirs(runs_dir):
+        try:
+            yield rundir.result.stat().st_mtime, rundir
+        except OSError:
+            continue
+
+
+def _kinds(cell: dict[str, Any]) -> list[Kind]:
+    """What makes runs similar, the closest first; another network is no measure.
+
+    Most methods cost little beside their networks, so another method is the next best measure.
+    """
+    methods = [method["name"] for method in cell["methods"]]
+    student = ("student", *_place(cell), cell["model"])
+    pair = (*student, _teacher_of(cell))
+    return [(*pair, cell["recipe"]["precision"], *methods), pair, student]
+
+
+def _teacher_kind(cell: dict[str, Any]) -> Kind:
+    """What makes two passes of a teacher similar."""
+    return ("teacher", *_place(cell), _teacher_of(cell), cell["recipe"]["precision"])
+
+
+def _place(cell: dict[str, Any]) -> Kind:
+    recipe = cell["recipe"]
+    sizes = tuple(str(recipe[name]) for name in ("input_size", "batch_size", "threads"))
+    return (recipe["device"], cell["dataset"]["name"], *sizes)
+
+
+def _teacher_of(cell: dict[str, Any]) -> str:
+    return cell["teacher"]["model"] if cell["teacher"] else ""
+
+
+def _median(seen: Sequence[_Seen], field: str, guess: float) -> float:
+    return statistics.median(getattr(item, field) for item in seen) if seen else guess
+
+
+def _seconds(run: Run) -> float:
+    """Seconds an epoch of one network where nothing is known."""
+    rate = _GUESSED_RATE.get(run.recipe.device, _GUESSED_RATE["cpu"])
+    return DATASETS[run.dataset.name].num_train / rate * _side(run) / 32
+
+
+def _side(run: Run) -> int:
+    return run.recipe.input_size or DATASETS[run.dataset.name].image_size

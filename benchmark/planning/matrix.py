@@ -1,0 +1,340 @@
+"""The job matrix: slots of a table -> cells -> runs, with the teachers that they need.
+
+Pure functions of a table, a selection and a context; nothing here reads run directories.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.base.errors import UserError, unknown
+from benchmark.data.augmentations import augmentation_info
+from benchmark.data.datasets import dataset_identity, dataset_info
+from benchmark.methods.catalog import method_info
+from benchmark.models import model_info
+from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.table.recipe import Recipe, named_recipe, override
+from benchmark.table.selection import Selection, accepts, nothing_matches, unknown_values
+from benchmark.table.spec import Column, DistilledTeacher, MethodUse, Row, Table
+from benchmark.table.teachers import checkpoint_digest, registered
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where data lies and on what kind of device the runs will be trained."""
+
+    data_dir: Path
+    device: str  # "cpu" or "cuda": what `device: auto` becomes
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One cell of a slot: all its seeds. ``assignment`` is its place in a grid or sweep."""
+
+    assignment: Mapping[str, Any]
+    runs: tuple[Run, ...]
+
+    @property
+    def cell_key(self) -> str:
+        """The key of the cell."""
+        return self.runs[0].cell_key
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One (row, column) of a table with its cells; none where nothing is to be trained."""
+
+    row: Row
+    column: Column
+    teacher: str
+    student: str
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A table expanded: its slots, and every run they need, teachers first."""
+
+    table: Table
+    slots: tuple[Slot, ...]
+    runs: tuple[Run, ...]
+    teachers: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that occur, in order."""
+        return tuple(sorted({run.seed for run in self.runs}))
+
+
+def make_plan(table: Table, selection: Selection, context: Context) -> Plan:
+    """Expand a table.
+
+    Raises UserError for unknown names, options that do not exist, conflicting compositions,
+    and selections that match nothing.
+    """
+    builder = _Builder(table, selection, context)
+    slots = tuple(builder.slots())
+    wanted_seeds = any(item.key == "seed" and not item.excludes for item in selection.only)
+    nothing = not slots or (wanted_seeds and not any(slot.variants for slot in slots))
+    if nothing or unknown_values(selection.only, builder.seen):
+        raise nothing_matches(selection.only, builder.seen)
+    builder.check_sweeps(slots)
+    runs = {run.key: run for slot in slots for v in slot.variants for run in v.runs}
+    teachers = {key: run for key, run in builder.teachers.items() if key in builder.needed}
+    ordered = {**teachers, **runs}
+    return Plan(table, slots, tuple(ordered.values()), tuple(teachers.values()))
+
+
+class _Builder:
+    def __init__(self, table: Table, selection: Selection, context: Context) -> None:
+        self.table = table
+        self.selection = selection
+        self.context = context
+        self.where = f"table {table.name}"
+        seeds = table.seeds if selection.seeds is None else selection.seeds
+        self.seen: dict[str, set[str]] = {"seed": {str(seed) for seed in seeds}}
+        self.teachers: dict[str, Run] = {}
+        self.needed: set[str] = set()
+        chosen = selection.named_recipe
+        base = named_recipe(chosen, "--set") if chosen else named_recipe(table.recipe, self.where)
+        self.recipe = override(base, table.recipe_overrides, f"{self.where}, recipe_overrides")
+        self._datasets: dict[str, DatasetRef] = {}
+
+    def slots(self) -> Iterator[Slot]:
+        only = [item for item in self.selection.only if item.key != "seed"]
+        for row, column in itertools.product(self.table.rows, self.table.columns):
+            student = row.student or column.student
+            teacher = row.teacher or column.teacher
+            values = _selectable(row, column, teacher, student)
+            for key, names in values.items():
+                self.seen.setdefault(key, set()).update(names)
+            if not accepts(only, values):
+                continue
+            slot = Slot(row, column, teacher, student, tuple(self._variants(row, column)))
+            if slot.variants or row.reference or column.name in row.not_run:
+                yield slot
+
+    def _variants(self, row: Row, column: Column) -> Iterator[Variant]:
+        if row.reference or column.name in row.not_run:
+            return
+        for assignment in self._assignments(row):
+            runs = tuple(self._run(row, column, seed, assignment) for seed in self._seeds(row))
+            if runs:
+                yield Variant(assignment, runs)
+
+    def _seeds(self, row: Row) -> tuple[int, ...]:
+        seeds = self.selection.seeds if self.selection.seeds is not None else self.table.seeds
+        if row.of == "teacher" and self.table.teacher.seed == "fixed":
+            return (0,)
+        only = [item for item in self.selection.only if item.key == "seed"]
+        return tuple(seed for seed in seeds if accepts(only, {"seed": [str(seed)]}))
+
+    def _assignments(self, row: Row) -> Iterator[dict[str, Any]]:
+        used = {use.name for use in row.methods}
+        axes = {name: tuple(values) for name, values in row.grid.items()}
+        for (method, option), values in self.selection.options.items():
+            if method in used:
+                axes[f"{method}.{option}"] = values
+        for values in itertools.product(*axes.values()):
+            yield dict(zip(axes, values, strict=True))
+
+    def check_sweeps(self, slots: tuple[Slot, ...]) -> None:
+        used = {use.name for slot in slots for use in slot.row.methods}
+        for method, option in self.selection.options:
+            method_info(method, "--set").resolve({}, "--set")
+            if method not in used:
+                raise UserError(
+                    f"--set method.{method}.{option}: no selected row uses {method}"
+                    f" (rows use {', '.join(sorted(used)) or 'no method'})"
+                )
+
+    # -- runs -------------------------------------------------------------------------------
+
+    def _run(self, row: Row, column: Column, seed: int, assignment: Mapping[str, Any]) -> Run:
+        dataset = self._dataset(column.dataset or self.table.dataset)
+        where = f"{self.where}, row '{row.name}', column {column.name}"
+        if row.of == "teacher":
+            return self._teacher_run(dataset, row.teacher or column.teacher, seed, where)
+        recipe = self._student_recipe(row, column, assignment, where)
+        student = row.student or column.student
+        methods = tuple(self._method(use, row, column, assignment, where) for use in row.methods)
+        _check_composition(methods, recipe, where, row.ce_weight, row.predict)
+        teacher = None
+        if any(method_info(m.name).needs_teacher for m in methods):
+            teacher = self._teacher(dataset, row.teacher or column.teacher, seed, where)
+        return self._make(
+            dataset,
+            student,
+            recipe,
+            seed,
+            where,
+            teacher=teacher,
+            methods=methods,
+            ce_weight=row.ce_weight,
+            predict=row.predict,
+        )
+
+    def _student_recipe(
+        self, row: Row, column: Column, assignment: Mapping[str, Any], where: str
+    ) -> Recipe:
+        recipe = override(self.recipe, column.recipe, f"{where}, column recipe")
+        recipe = override(recipe, row.recipe, f"{where}, row recipe")
+        recipe = override(recipe, row.recipe_per_column.get(column.name, {}), where)
+        prefix = "recipe."
+        swept = {k[len(prefix) :]: v for k, v in assignment.items() if k.startswith(prefix)}
+        recipe = override(recipe, swept, where)
+        return override(recipe, self.selection.recipe, "--set")
+
+    def _method(
+        self,
+        use: MethodUse,
+        row: Row,
+        column: Column,
+        assignment: Mapping[str, Any],
+        where: str,
+    ) -> MethodRef:
+        info = method_info(use.name, where)
+        options = {**use.options, **row.per_column.get(column.name, {}).get(use.name, {})}
+        for name, value in assignment.items():
+            method, _, option = name.partition(".")
+            if method == use.name:
+                options[option] = value
+        resolved = info.resolve(options, where)
+        return MethodRef(name=info.name, version=info.version, options=resolved)
+
+    def _teacher(self, dataset: DatasetRef, model: str, seed: int, where: str) -> TeacherRef:
+        run = self._teacher_run(dataset, model, seed, where)
+        if run.weights is not None:
+            return TeacherRef(model=model, source="registry", key=run.weights)
+        self.needed.add(run.key)
+        self.needed.update(self._ancestors(run))
+        return TeacherRef(model=model, source="train", key=run.key)
+
+    def _ancestors(self, run: Run) -> Iterator[str]:
+        while run.teacher is not None and run.teacher.source == "train":
+            yield run.teacher.key
+            run = self.teachers[run.teacher.key]
+
+    def _teacher_run(
+        self,
+        dataset: DatasetRef,
+        model: str,
+        seed: int,
+        where: str,
+        students: tuple[str, ...] = (),
+    ) -> Run:
+        """Return the run that gives a teacher: an evaluation where its checkpoint is there."""
+        if model in students:
+            chain = " -> ".join((*students[students.index(model) :], model))
+            raise UserError(f"{where}: teachers teach each other in a cycle ({chain})")
+        policy = self.table.teacher
+        seed = 0 if policy.seed == "fixed" else seed
+        recipe = override(self.recipe, policy.recipe, f"{self.where}, teacher.recipe")
+        recipe = override(recipe, self.selection.recipe, "--set")
+        known = registered(dataset.name, model) if policy.from_ == "registry" else None
+        weights = checkpoint_digest(known) if known else None
+        distilled = policy.distilled.get(model) if weights is None else None
+        teacher = None
+        methods: tuple[MethodRef, ...] = ()
+        if distilled is not None:
+            methods = _distilled_methods(distilled, where)
+            _check_composition(methods, recipe, f"{where}, teacher {model}")
+            above = self._teacher_run(dataset, distilled.teacher, seed, where, (*students, model))
+            teacher = TeacherRef(
+                model=distilled.teacher,
+                source="registry" if above.weights else "train",
+                key=above.weights or above.key,
+            )
+        run = self._make(
+            dataset, model, recipe, seed, where, weights=weights, teacher=teacher, methods=methods
+        )
+        return self.teachers.setdefault(run.key, run)
+
+    def _make(
+        self, dataset: DatasetRef, model: str, recipe: Recipe, seed: int, where: str, **rest: Any
+    ) -> Run:
+        teacher: TeacherRef | None = rest.get("teacher")
+        models = [model] + ([teacher.model] if teacher else [])
+        versions = {f"model:{name}": model_info(name, where).version for name in models}
+        versions["engine"] = ENGINE_VERSION
+        versions["augmentation"] = augmentation_info(recipe.augmentation, where).version
+        for name in recipe.per_model:
+            model_info(name, f"{where}, recipe.per_model")
+        own = {name: s for name, s in recipe.per_model.items() if name in models}
+        device = self.context.device if recipe.device == "auto" else recipe.device
+        recipe = recipe.model_copy(update={"per_model": own, "device": device})
+        return Run(
+            dataset=dataset, model=model, recipe=recipe, seed=seed, versions=versions, **rest
+        )
+
+    def _dataset(self, name: str) -> DatasetRef:
+        if name not in self._datasets:
+            dataset_info(name, self.where)
+            self._datasets[name] = DatasetRef(**dataset_identity(name, self.context.data_dir))
+        return self._datasets[name]
+
+
+def _selectable(row: Row, column: Column, teacher: str, student: str) -> dict[str, list[str]]:
+    methods = [use.name for use in row.methods]
+    return {
+        "row": [row.name],
+        "column": [column.name],
+        "teacher": [teacher],
+        "student": [student],
+        # method= means exactly that method; uses= any composition with it.
+        "method": methods if len(methods) == 1 else ["+".join(methods)] if methods else [],
+        "uses": methods,
+    }
+
+
+def _distilled_methods(distilled: DistilledTeacher, where: str) -> tuple[MethodRef, ...]:
+    infos = [(method_info(use.name, where), use) for use in distilled.methods]
+    return tuple(
+        MethodRef(name=i.name, version=i.version, options=i.resolve(u.options, where))
+        for i, u in infos
+    )
+
+
+def _check_composition(
+    methods: tuple[MethodRef, ...],
+    recipe: Recipe,
+    where: str,
+    ce_weight: float | None = None,
+    predict: str | None = None,
+) -> None:
+    """Refuse compositions whose parts contradict each other unless the row settles it."""
+    infos = {m.name: method_info(m.name) for m in methods}
+    if len(infos) < len(methods):
+        listed = ", ".join(m.name for m in methods)
+        raise UserError(f"{where}: a method stands in the row more than once ({listed})")
+    weights = {m.name: infos[m.name].ce_weight(m.options) for m in methods}
+    if len(set(weights.values())) > 1 and ce_weight is None:
+        listed = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+        raise UserError(
+            f"{where}: the methods disagree on the cross-entropy's weight ({listed});"
+            " set ce_weight in the row"
+        )
+    predicting = [name for name, info in infos.items() if info.overrides_predict]
+    if len(predicting) > 1 and predict is None:
+        raise UserError(
+            f"{where}: {' and '.join(predicting)} each bring their own prediction;"
+            " name one as predict in the row"
+        )
+    if predict is not None and predict not in predicting:
+        raise unknown("method with a prediction of its own", predict, predicting, where)
+    ruled = [m for m in methods if infos[m.name].has_gradient_rule(m.options)]
+    if len(ruled) > 1:
+        raise UserError(
+            f"{where}: {' and '.join(m.name for m in ruled)} each replace the optimiser step;"
+            " a row can have one of them"
+        )
+    if ruled and recipe.clip_norm and not infos[ruled[0].name].clips_gradients(ruled[0].options):
+        raise UserError(
+            f"{where}: {ruled[0].name} replaces the optimiser step, so the recipe's clip_norm"
+            f" {recipe.clip_norm:g} would not apply; set recipe.clip_norm to null"
+        )

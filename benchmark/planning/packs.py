@@ -1,0 +1,119 @@
+"""Packs: runs that one process trains side by side, since they share what is expensive.
+
+Runs share a pack when they see the same teacher and the same stream of images: one data pass
+and one teacher pass then serve all of them. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.run.identity import Run, digest
+
+DEFAULT_PACK = 12
+Sizer = Callable[[Sequence[Run]], int]  # how many runs of a group share a process at most
+# What decides the images a network sees, down to their place in memory, and the teacher's
+# answers to them.
+_STREAM = (
+    "batch_size",
+    "augmentation",
+    "drop_last",
+    "holdout",
+    "input_size",
+    "eval_batch",
+    "channels_last",
+)
+_PROCESS = ("device", "threads", "deterministic")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs for one process. ``depends`` names the packs that train their teacher."""
+
+    table: str
+    runs: tuple[Run, ...]
+    depends: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """A short name, the same whenever the same runs are packed."""
+        return digest([run.key for run in self.runs])
+
+    @property
+    def label(self) -> str:
+        """A readable name for queues and logs."""
+        first = self.runs[0]
+        if len(self.runs) == 1:
+            return f"{first.slug}-s{first.seed}"
+        teacher = first.teacher.model if first.teacher else "baselines"
+        students = sorted({run.model for run in self.runs})
+        named = students[0] if len(students) == 1 else f"{len(students)}models"
+        return f"{first.dataset.name}-{teacher}-{named}-x{len(self.runs)}-s{first.seed}"
+
+    def to_json(self, plugins: Iterable[Path] = ()) -> dict[str, Any]:
+        """Return what a job needs to train this pack."""
+        return {
+            "schema": 1,
+            "id": self.id,
+            "table": self.table,
+            "label": self.label,
+            "depends": list(self.depends),
+            "plugins": [str(path) for path in plugins],
+            "keys": [run.key for run in self.runs],
+            "cells": [run.cell_key for run in self.runs],
+            "runs": [run.to_json() for run in self.runs],
+        }
+
+
+def group_key(run: Run, teachers: frozenset[str]) -> tuple[Any, ...]:
+    """Return what runs must have in common to share a pack.
+
+    A run that others wait for, and an evaluation, stand alone: their results are wanted first.
+    """
+    recipe = run.recipe
+    alone = run.key if run.key in teachers or run.weights else None
+    teacher = (run.teacher.model, run.teacher.key) if run.teacher else None
+    settings = recipe.settings(run.teacher.model) if run.teacher else None
+    stream = tuple(getattr(recipe, name) for name in (*_STREAM, *_PROCESS))
+    return (run.dataset.name, run.dataset.digest, teacher, settings, run.seed, stream, alone)
+
+
+def make_packs(
+    table: str,
+    runs: Sequence[Run],
+    teachers: Iterable[str],
+    size: int | Sizer = DEFAULT_PACK,
+    elsewhere: Mapping[str, str] | None = None,
+) -> list[Pack]:
+    """Group runs into packs of at most ``size`` and of similar sizes, teachers first.
+
+    ``teachers``: keys of the runs that others wait for. ``elsewhere``: the pack ids, by key, of
+    teachers that an earlier submission trains. The order of ``runs`` is kept within a pack, so
+    that the same selection gives the same packs.
+    """
+    waited_for = frozenset(teachers)
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(group_key(run, waited_for), []).append(run)
+    packs: list[Pack] = []
+    trained_by = dict(elsewhere or {})
+    ordered = sorted(groups.values(), key=lambda group: group[0].key not in waited_for)
+    for group in ordered:
+        for chunk in chunks(group, size if isinstance(size, int) else size(group)):
+            teacher = chunk[0].teacher
+            depends = [trained_by[teacher.key]] if teacher and teacher.key in trained_by else []
+            pack = Pack(table, tuple(chunk), tuple(depends))
+            packs.append(pack)
+            trained_by.update({run.key: pack.id for run in chunk if run.key in waited_for})
+    return packs
+
+
+def chunks(runs: Sequence[Run], size: int) -> list[Sequence[Run]]:
+    """Cut runs into as few parts of at most ``size`` as possible, of similar lengths."""
+    count = -(-len(runs) // size)
+    ends = [len(runs) * number // count for number in range(count + 1)]
+    return [runs[start:end] for start, end in itertools.pairwise(ends)]

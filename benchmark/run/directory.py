@@ -1,0 +1,188 @@
+"""The directory of one run: every path in it, and what state it is in.
+
+Paths come from here alone. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.base.errors import UserError
+from benchmark.base.files import make_directory, read_json, write_json
+from benchmark.base.yamlfile import validate
+from benchmark.run.identity import SCHEMA, Run
+from benchmark.run.lease import is_held
+
+State = Literal["missing", "started", "running", "failed", "cancelled", "diverged", "done"]
+
+
+def runs_dir() -> Path:
+    """Return where runs lie: BENCH_RUNS or checkpoints/runs."""
+    return Path(os.environ.get("BENCH_RUNS", "checkpoints/runs"))
+
+
+def data_dir() -> Path:
+    """Return where datasets lie: BENCH_DATA or checkpoints/data."""
+    return Path(os.environ.get("BENCH_DATA", "checkpoints/data"))
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """All that one run leaves behind, below the runs directory."""
+
+    root: Path
+    key: str
+
+    @property
+    def path(self) -> Path:
+        """The run's own directory."""
+        return self.root / self.key
+
+    @property
+    def cell(self) -> Path:
+        """What the run is: the Run as JSON."""
+        return self.path / "cell.json"
+
+    @property
+    def provenance(self) -> Path:
+        """Where it ran: commit, versions, hardware, one entry a start."""
+        return self.path / "provenance.json"
+
+    @property
+    def records(self) -> Path:
+        """One JSON line an epoch."""
+        return self.path / "records.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "last.pt"
+
+    @property
+    def next_checkpoint(self) -> Path:
+        """Where a checkpoint is written until it is verified."""
+        return self.path / "next.pt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The one before it, kept until the new one is verified."""
+        return self.path / "previous.pt"
+
+    def drop_checkpoint(self, epoch: int) -> Path:
+        """The checkpoint kept at a drop of the learning rate, after ``epoch`` epochs."""
+        return self.path / f"epoch{epoch:04d}.pt"
+
+    def drop_checkpoints(self) -> list[Path]:
+        """The checkpoints kept at drops of the learning rate, as far as there are any."""
+        return sorted(self.path.glob("epoch[0-9][0-9][0-9][0-9].pt"))
+
+    @property
+    def weights(self) -> Path:
+        """The trained network."""
+        return self.path / "student.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """The result, written once, last."""
+        return self.path / "result.json"
+
+    @property
+    def failure(self) -> Path:
+        """Why the last attempt ended without a result."""
+        return self.path / "failure.json"
+
+    @property
+    def lease(self) -> Path:
+        """Who holds the run; renewed by heartbeat."""
+        return self.path / "lease.json"
+
+    @property
+    def cancelled(self) -> Path:
+        """Present while the run is cancelled: it neither starts nor requeues."""
+        return self.path / "cancelled"
+
+    # -- state ------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Return what can be told from the files alone."""
+        if self.result.exists():
+            return "diverged" if self.read_result().get("diverged") else "done"
+        if not self.path.exists():
+            return "missing"
+        if self.cancelled.exists():
+            return "cancelled"
+        if self.is_held():
+            return "running"
+        return "failed" if self.failure.exists() else "started"
+
+    def is_held(self) -> bool:
+        """Tell whether a living process holds the run, as far as can be told from here."""
+        return is_held(self.lease)
+
+    def heartbeat_age(self) -> float | None:
+        """Return the seconds since the last heartbeat, None where nobody holds the run."""
+        try:
+            return max(0.0, time.time() - self.lease.stat().st_mtime)
+        except OSError:
+            return None
+
+    def read_run(self) -> Run:
+        """Return the Run that this directory belongs to; UserError where it is unreadable."""
+        data = read_json(self.cell, SCHEMA)
+        run = validate(Run, data, str(self.cell))
+        if run.key != self.key:
+            raise UserError(
+                f"{self.cell} describes {run.key}, not {self.key}: the directory was renamed"
+                " or edited"
+            )
+        return run
+
+    def read_result(self) -> dict[str, Any]:
+        """Return result.json; UserError where it is unreadable."""
+        return read_json(self.result, SCHEMA)
+
+    def read_records(self) -> list[dict[str, Any]]:
+        """Return the epochs recorded so far; a half-written last line is left out."""
+        try:
+            lines = self.records.read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines[:-1] if line]
+
+    def create(self, run: Run) -> None:
+        """Make the directory for ``run``, or check that it is that run's.
+
+        Raises UserError where it cannot be written, or belongs to other numbers.
+        """
+        make_directory(self.path)
+        if not self.cell.exists():
+            try:
+                write_json(self.cell, run.to_json())
+            except OSError as error:
+                raise UserError(f"cannot write {self.cell}: {error.strerror}") from error
+        else:
+            self.check(run)
+
+    def check(self, run: Run) -> None:
+        """Raise UserError where the directory is there and not that run's."""
+        if self.cell.exists() and self.read_run().identity != run.identity:
+            raise UserError(f"{self.path} belongs to another run than the one asked for")
+
+
+def all_rundirs(root: Path) -> Iterator[RunDir]:
+    """Yield every run directory below ``root``; foreign files and folders are passed over."""
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=True):
+            rundir = RunDir(root, entry.name)
+            if rundir.cell.exists():
+                yield rundir

@@ -1,0 +1,146 @@
+"""A run: one network, how it is trained, and one seed. Its key hashes all that moves its numbers.
+
+Everything in a :class:`Run` is known before any data or teacher exists. Pack, executor,
+cluster and paths are not in it, so they cannot change a key. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from benchmark.table.recipe import Count, Number, Recipe, Strict
+
+SCHEMA = 1
+# Raised whenever a change of the training loop moves numbers (CHANGELOG.md says which).
+ENGINE_VERSION = 2
+
+
+class DatasetRef(Strict):
+    """A dataset by name and the digest of its decoded content in index order."""
+
+    name: str
+    digest: str
+
+
+class MethodRef(Strict):
+    """A method with all its options resolved, and the version of its numbers."""
+
+    name: str
+    version: int | str
+    options: dict[str, Any]
+
+
+class TeacherRef(Strict):
+    """A teacher: a public checkpoint (``key`` is its sha256) or a run of ours (its key)."""
+
+    model: str
+    source: Literal["registry", "train"]
+    key: str
+
+
+class Run(Strict):
+    """A cell with a seed.
+
+    ``model`` is the network that is trained; with ``weights`` (the sha256 of a public
+    checkpoint) it is only evaluated. ``predict`` names the method whose prediction is used
+    where several bring one. ``versions`` holds the engine's, the augmentation's and the
+    networks' own.
+    """
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    dataset: DatasetRef
+    model: str
+    weights: str | None = None
+    teacher: TeacherRef | None = None
+    methods: tuple[MethodRef, ...] = ()
+    ce_weight: Number | None = None
+    predict: str | None = None
+    recipe: Recipe
+    seed: Count
+    versions: dict[str, int]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the key hashes, as plain JSON values."""
+        data = self.model_dump(mode="json", by_alias=True)
+        # Neither how this is written to a file nor keeping a copy of a checkpoint moves a number.
+        del data["schema"], data["recipe"]["keep_drops"]
+        return data
+
+    @property
+    def cell_identity(self) -> dict[str, Any]:
+        """The identity without what differs between seeds."""
+        data = self.identity
+        del data["seed"]
+        if self.teacher is not None and self.teacher.source == "train":
+            del data["teacher"]["key"]
+        return data
+
+    @property
+    def slug(self) -> str:
+        """A readable name: dataset, teacher, network and methods."""
+        parts = [self.dataset.name]
+        parts += [self.teacher.model] if self.teacher else []
+        parts += [self.model]
+        parts += ["+".join(m.name for m in self.methods)] if self.methods else []
+        parts += ["eval"] if self.weights else []
+        return re.sub(r"[^A-Za-z0-9_+.-]", "_", "-".join(parts))[:120]
+
+    @cached_property
+    def key(self) -> str:
+        """The run's name on disk: the slug, the seed, and a hash of the identity."""
+        return f"{self.slug}-s{self.seed}-{digest(self.identity)}"
+
+    @cached_property
+    def cell_key(self) -> str:
+        """The cell's name: the same for every seed."""
+        return f"{self.slug}-{digest(self.cell_identity)}"
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Run:
+        """Return a changed copy, without the cached keys of this one."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("key", "cell_key"):
+            copied.__dict__.pop(name, None)
+        return copied
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as it is written to cell.json and to packs."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def digest(data: Any) -> str:
+    """Return a short hash of JSON values, independent of the order of keys."""
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def differences(ours: Any, theirs: Any, prefix: str = "") -> dict[str, Any]:
+    """Return where ``theirs`` differs from ``ours``: dotted path to its value.
+
+    Used to name overrides: a run that differs from a table's own only in its recipe is the
+    same slot with overrides.
+    """
+    if isinstance(ours, list) and isinstance(theirs, list) and _named(ours) == _named(theirs):
+        if not _named(ours):
+            return {} if ours == theirs else {prefix: theirs}
+        # The methods of a run: compared one by one, under their names.
+        pairs = zip(ours, theirs, strict=True)
+        return {k: v for a, b in pairs for k, v in differences(a, b, a["name"]).items()}
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        found: dict[str, Any] = {}
+        for name in sorted({*ours, *theirs}):
+            path = f"{prefix}.{name}" if prefix else name
+            found.update(differences(ours.get(name), theirs.get(name), path))
+        return found
+    return {} if ours == theirs else {prefix: theirs}
+
+
+def _named(items: list[Any]) -> list[str]:
+    return [item["name"] for item in items if isinstance(item, dict) and "name" in item]

@@ -1,0 +1,246 @@
+"""Who holds a run: one process at a time, on file systems whose locks cannot be trusted.
+
+A lease is a file that its holder creates exclusively and touches regularly. Ages are judged
+by the file system's own times (a probe file is written beside the lease), never by a node's
+clock. A lease may be taken over when it is stale, when its process is known to be dead, or
+when it belongs to an earlier start of the same Slurm job.
+
+Taking over what the token H holds needs the file ``.claim.H``, which one process alone can
+create; a claim whose owner died in between is itself taken over by the same rule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.base.errors import UserError
+from benchmark.base.files import write_json
+
+if TYPE_CHECKING:
+    from benchmark.run.directory import RunDir
+
+# A lease that was not renewed for this long is taken to be abandoned.
+STALE_SECONDS = 180.0
+_UNREADABLE = "unreadable"  # the token of a lease that a crash of its disk left empty
+_LONGEST_CHAIN = 8  # of claims whose owners all died
+
+
+class RunHeldError(UserError):
+    """Another process holds the run."""
+
+
+class LeaseLostError(RuntimeError):
+    """The lease was taken over while we held it: stop without writing anything more."""
+
+
+class Lease:
+    """A held lease; use :meth:`acquire`, then :meth:`renew` regularly, then :meth:`release`."""
+
+    def __init__(self, rundir: RunDir, identity: dict[str, Any]) -> None:
+        self._path = rundir.lease
+        self._identity = identity
+
+    @classmethod
+    def acquire(cls, rundir: RunDir) -> Lease:
+        """Take the run, or raise RunHeldError saying who holds it."""
+        identity = _identity()
+        path = rundir.lease
+        for _ in range(3):
+            if _create(path, identity):
+                return cls(rundir, identity)
+            holder, age = _look(path)
+            if holder is None or age is None:
+                continue  # released in between
+            if not _abandoned(holder, identity, age):
+                raise RunHeldError(
+                    f"{rundir.key} is held by process {holder.get('pid')} on"
+                    f" {holder.get('host')}"
+                    + (f" (job {holder['job']})" if holder.get("job") else "")
+                    + f", last heartbeat {age:.0f} s ago; leaving it alone"
+                )
+            if _take_over(path, holder["token"], identity):
+                return cls(rundir, identity)
+        raise RunHeldError(f"{rundir.key} was taken by another process at the same moment")
+
+    def renew(self) -> None:
+        """Show a sign of life; LeaseLostError where another process took the run.
+
+        A file system that does not answer costs a heartbeat, not the run.
+        """
+        self.check()
+        with contextlib.suppress(OSError):
+            os.utime(self._path)
+
+    def check(self) -> None:
+        """Raise LeaseLostError unless the lease is still ours."""
+        try:
+            holder = _read(self._path)
+        except OSError:
+            return
+        if holder is None or holder["token"] != self._identity["token"]:
+            raise LeaseLostError(f"{self._path} is gone or was taken over by another process")
+
+    def release(self) -> None:
+        """Give the run back."""
+        with contextlib.suppress(OSError):
+            holder = _read(self._path)
+            if holder is not None and holder["token"] == self._identity["token"]:
+                self._path.unlink()
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a living process holds the lease at ``path``, without writing anything.
+
+    For display and planning: its age is judged by this machine's clock.
+    """
+    try:
+        holder = _read(path)  # first: see _look
+        age = max(0.0, time.time() - path.stat().st_mtime)
+    except OSError:
+        return False
+    return holder is not None and not _abandoned(holder, _identity(), age)
+
+
+def silence(path: Path) -> float | None:
+    """Return the seconds since the holder's last heartbeat, None where nobody holds the lease.
+
+    A holder that is known to be dead holds nothing; one that merely says nothing is not known
+    to be. For display: judged by this machine's clock.
+    """
+    try:
+        holder = _read(path)  # first: see _look
+        age = max(0.0, time.time() - path.stat().st_mtime)
+    except OSError:
+        return None
+    return None if holder is None or _abandoned(holder, _identity(), 0.0) else age
+
+
+def _identity() -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "token": uuid.uuid4().hex,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_start": _process_start(os.getpid()),
+        "boot": _boot_id(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "array_job": os.environ.get("SLURM_ARRAY_JOB_ID"),
+        "array_task": os.environ.get("SLURM_ARRAY_TASK_ID"),
+        "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+    }
+
+
+def _create(path: Path, identity: dict[str, Any]) -> bool:
+    # Written whole under another name first, then linked: the lease is never seen half-written,
+    # and link() is exclusive also on NFS. There the answer may be lost and the repeated call
+    # then finds our own link, which the number of links tells.
+    draft = path.with_name(f".draft.{identity['token']}")
+    try:
+        with draft.open("w") as file:
+            json.dump(identity, file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return draft.stat().st_nlink == 2
+        return True
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _take_over(path: Path, token: str, identity: dict[str, Any]) -> bool:
+    """Replace the lease that ``token`` abandoned; of several that try, one succeeds."""
+    claims = [path.with_name(f".claim.{token}")]
+    while not _create(claims[-1], identity):
+        other, age = _look(claims[-1])
+        if age is None or other is None or not _abandoned(other, identity, age):
+            return False
+        claims.append(path.with_name(f".claim.{other['token']}"))
+        if len(claims) > _LONGEST_CHAIN:
+            return False
+    try:
+        # Whoever held this claim before us may have used it, or the holder may have come back.
+        current = _read(path)
+        if current is None or current["token"] != token:
+            return False
+        write_json(path, identity)
+        return True
+    finally:
+        for claim in claims:
+            claim.unlink(missing_ok=True)
+
+
+def _abandoned(holder: dict[str, Any], ours: dict[str, Any], age: float) -> bool:
+    if age >= STALE_SECONDS:
+        return True
+    job = ("job", "array_job", "array_task")
+    same_job = ours["job"] and all(holder.get(k) == ours[k] for k in job)
+    if same_job and int(holder.get("restart", 0)) < int(ours["restart"]):
+        return True  # an earlier start of the same job: Slurm has ended it before starting us
+    if holder.get("host") != ours["host"]:
+        return False
+    if holder.get("boot") != ours["boot"]:
+        return True
+    return _process_start(int(holder.get("pid", -1))) != holder.get("pid_start")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return who holds a lease or claim, None where there is none; OSError if it cannot be read.
+
+    A file that is no lease has a token and nothing else: it is abandoned once it is stale.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        data = None
+    if not isinstance(data, dict) or not isinstance(data.get("token"), str):
+        return {"token": _UNREADABLE}
+    return data
+
+
+def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:
+    """Return who holds a lease or claim, and its age; each None where it is gone.
+
+    In this order: were it replaced in between, the age would be the new holder's, which is too
+    young to take it from the old one. The other way round a new holder would look abandoned.
+    """
+    holder = _read(path)
+    return holder, _age(path)
+
+
+def _age(path: Path) -> float | None:
+    """Seconds since the file was touched, by the file system's clock; None where it is gone."""
+    probe = path.with_name(f".probe.{uuid.uuid4().hex}")
+    try:
+        probe.touch()
+        return max(0.0, probe.stat().st_mtime - path.stat().st_mtime)
+    except FileNotFoundError:
+        return None
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _process_start(pid: int) -> str | None:
+    """The start time of a process, which tells a reused pid apart; None where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

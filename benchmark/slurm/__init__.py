@@ -1,0 +1,1 @@
+"""Speaks Slurm's language: profiles, commands, scripts, queues. Knows nothing of submissions."""

@@ -1,0 +1,271 @@
+"""Hold a profile against the live cluster before anything is queued. Imports no torch.
+
+``sbatch --test-only`` alone is not enough: it accepts a time over the partition's limit, and a
+queued job would then wait for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.base.errors import UserError, unknown
+from benchmark.base.files import make_directory, read_json, write_json
+from benchmark.slurm import commands
+from benchmark.slurm.notation import gpu_count, gpu_type, megabytes, minutes
+from benchmark.slurm.profile import Profile, Resources
+from benchmark.slurm.script import test_options
+
+_NO_SUCH_NODE = "Requested node configuration is not available"
+_TRIES, _RETRY_SECONDS = 4, 2.0
+_PROBE_SECONDS = 10
+_PROBE_VALID_SECONDS = 24 * 3600.0
+
+
+class NodeKind(NamedTuple):
+    """Nodes of one kind in a partition, as sinfo lists them."""
+
+    partition: str
+    default: bool
+    minutes: float  # the partition's time limit
+    gpus: dict[str, int]  # by type on one node; "" for the sum
+    cpus: int
+    mem: float  # megabytes
+
+
+def read_nodes() -> list[NodeKind]:
+    """Ask sinfo once for the partitions and their nodes."""
+    listed = commands.ask(["sinfo", "--noheader", "--exact", "--format=%P|%l|%G|%c|%m"])
+    return [parse_node(line) for line in listed.splitlines() if line.count("|") == 4]
+
+
+def parse_node(line: str) -> NodeKind:
+    """Read one line of sinfo's ``%P|%l|%G|%c|%m``."""
+    name, limit, gres, cpus, mem = line.split("|")
+    return NodeKind(
+        partition=name.rstrip("*"),
+        default=name.endswith("*"),
+        minutes=minutes(limit),
+        gpus=_parse_gres(gres),
+        cpus=int(cpus),
+        mem=float(mem),
+    )
+
+
+def _parse_gres(text: str) -> dict[str, int]:
+    """Read ``gpu:a100:4(S:0-1),gpu:2,shard:8``."""
+    found = {"": 0}
+    for item in text.split(","):
+        parts = item.partition("(")[0].split(":")
+        if parts[0] == "gpu" and parts[-1].isdigit():
+            kind = parts[1] if len(parts) == 3 else ""
+            found[""] += int(parts[-1])
+            if kind:
+                found[kind] = found.get(kind, 0) + int(parts[-1])
+    return found
+
+
+def check_profile(profile: Profile, resources: Resources, nodes: Sequence[NodeKind]) -> None:
+    """Refuse what this cluster would refuse, or would let wait for ever.
+
+    Asks ``sbatch --test-only``. Raises UserError that names the profile, what was asked for,
+    and what there is.
+    """
+    check_nodes(profile, resources, nodes)
+    options = [*test_options(profile, resources), f"--signal=USR2@{profile.signal_seconds}"]
+    command = ["sbatch", "--test-only", *options, "--wrap=true"]
+    reply = _patiently(command)
+    if reply.code == 0:
+        return
+    failure = commands.error(command, reply)
+    if isinstance(failure, commands.SlurmUnreachableError):
+        raise failure
+    reason = commands.refusal(reply.err)
+    hints = {"account": profile.account, "qos": profile.qos, "feature": profile.constraint}
+    for word, value in hints.items():
+        if word in reason.lower():
+            option = {"feature": "constraint"}.get(word, word)
+            raise UserError(
+                f"profile {profile.name}: Slurm refuses {option} '{value or '(your default)'}'"
+                f" ({reason}){_yours(word)}"
+            )
+    raise UserError(f"profile {profile.name}: Slurm refuses such a job ({reason})")
+
+
+def _patiently(command: Sequence[str]) -> commands.Reply:
+    """Ask again for some seconds: a slurmctld that has just started knows no node yet."""
+    for _ in range(_TRIES - 1):
+        reply = commands.call(command)
+        if reply.code == 0 or _NO_SUCH_NODE not in reply.err:
+            return reply
+        time.sleep(_RETRY_SECONDS)
+    return commands.call(command)
+
+
+def check_nodes(profile: Profile, resources: Resources, nodes: Sequence[NodeKind]) -> None:
+    """Refuse a partition, time or size that no node offers. Pure; raises UserError."""
+    where = f"profile {profile.name}"
+    partitions = profile.partition.split(",") if profile.partition else _default(nodes)
+    known = {node.partition for node in nodes}
+    for name in partitions:
+        if name not in known:
+            raise unknown("partition", name, known, where)
+    offered = [node for node in nodes if node.partition in partitions]
+    named = ", ".join(partitions)
+    longest = max(node.minutes for node in offered)
+    if minutes(profile.time) > longest:
+        raise UserError(
+            f"{where}: time {profile.time} is over the limit of partition {named}"
+            f" ({clock(longest)}); runs cross any number of time limits, so a shorter one is fine"
+        )
+    wanted, kind = gpu_count(resources.gpus), gpu_type(resources.gpus) or ""
+    if wanted and kind and not any(kind in node.gpus for node in offered):
+        types = sorted({name for node in offered for name in node.gpus if name})
+        raise UserError(
+            f"{where}: gpus {resources.gpus}: partition {named} has no GPU of type {kind} (types:"
+            f" {', '.join(types) or 'none are named, so ask for a number'})"
+        )
+    if wanted > max(node.gpus.get(kind, 0) for node in offered):
+        raise UserError(
+            f"{where}: gpus {resources.gpus} is more than any node of partition {named} has"
+            f" ({_most_gpus(offered)})"
+        )
+    if resources.cpus > max(node.cpus for node in offered):
+        raise UserError(
+            f"{where}: cpus-per-task {resources.cpus} is more than any node of partition"
+            f" {named} has ({max(node.cpus for node in offered)})"
+        )
+    mem = megabytes(resources.mem)
+    most = max(node.mem for node in offered)
+    if mem != math.inf and mem > most:
+        raise UserError(
+            f"{where}: mem {resources.mem} is more than any node of partition {named} has"
+            f" ({most:.0f}M)"
+        )
+
+
+def _default(nodes: Sequence[NodeKind]) -> list[str]:
+    names = sorted({node.partition for node in nodes if node.default})
+    if not names:
+        listed = ", ".join(sorted({node.partition for node in nodes})) or "none"
+        raise UserError(
+            f"this cluster has no default partition: set partition in the profile (there is"
+            f" {listed})"
+        )
+    return names
+
+
+def _most_gpus(nodes: Sequence[NodeKind]) -> str:
+    kinds = sorted({name for node in nodes for name in node.gpus if name})
+    most = {name: max(node.gpus.get(name, 0) for node in nodes) for name in kinds or [""]}
+    return ", ".join(f"{name}:{count}" if name else str(count) for name, count in most.items())
+
+
+def clock(limit: float) -> str:
+    """Return minutes as sbatch spells a time limit."""
+    hours, mins = divmod(round(limit), 60)
+    days, hours = divmod(hours, 24)
+    return (f"{days}-" if days else "") + f"{hours:02}:{mins:02}:00"
+
+
+def _yours(word: str) -> str:
+    """The accounts or QOS that this user has, as a hint; nothing without slurmdbd."""
+    if word == "feature":
+        return ""
+    try:
+        names = associations(word)
+    except commands.SlurmError:
+        return ""
+    return f"; yours: {', '.join(names)}" if names else ""
+
+
+def associations(word: str) -> list[str]:
+    """Return the user's accounts or QOS from slurmdbd. Raises SlurmError."""
+    command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc"]
+    text = commands.ask([*command, f"user={commands.user()}", f"format={word}"], patience=0)
+    return sorted({name for line in text.splitlines() for name in line.split(",") if name})
+
+
+# -- the directories, as compute nodes see them --------------------------------------------------
+
+# Prints what is wrong, a line each, with the place last.
+_LOOK = """
+test -w "$1" || echo "$(hostname) cannot write $1"
+shift
+for place; do test -r "$place" || echo "$(hostname) cannot read $place"; done
+"""
+
+
+def check_visible(runs: Path, profile: Profile, reads: Sequence[Path] = ()) -> str | None:
+    """Check that compute nodes may write the runs directory (by a probe file) and read the rest.
+
+    ``reads``: files and folders that tasks read. Runs one task of a second; a success is
+    remembered for a day. Returns a line to show where no node was free to ask. Makes the runs
+    directory; raises UserError where a node does not see one of them.
+    """
+    make_directory(runs)
+    asked = [str(path.resolve()) for path in (runs, *reads)]
+    note = _probe_note(runs, profile)
+    known = _seen_lately(note)
+    if known.issuperset(asked):
+        return None
+    probe = runs.resolve() / f".probe-{secrets.token_hex(6)}"
+    small = Resources(cpus=1, gpus="0", mem="100M")
+    options = test_options(profile, small)
+    command = ["srun", f"--immediate={_PROBE_SECONDS}", *options, "--time=1", "--chdir=/"]
+    probe.write_text("", encoding="utf-8")
+    try:
+        reply = commands.call([*command, "sh", "-c", _LOOK, "sh", str(probe), *asked[1:]])
+    finally:
+        probe.unlink(missing_ok=True)
+    if " cannot " in reply.out:
+        raise UserError(_unseen(reply.out, runs, probe))
+    if reply.code == 0:
+        if note is not None:
+            with contextlib.suppress(OSError):
+                write_json(note, {"schema": 2, "seen": sorted(known | set(asked))})
+        return None
+    return (
+        f"no node was free to check that {runs} is visible there"
+        f" ({commands.refusal(reply.err) if reply.code is not None else 'no answer'});"
+        " each task checks it when it starts"
+    )
+
+
+def _unseen(said: str, runs: Path, probe: Path) -> str:
+    """Return the error for the first line of what the probe said."""
+    node, _, place = said.strip().splitlines()[0].partition(" cannot ")
+    place = place.partition(" ")[2]
+    if place == str(probe):
+        return (
+            f"{runs.resolve()} cannot be seen or written by compute nodes ({node}); set runs in"
+            " the profile, or --runs, to a directory that all nodes share"
+        )
+    return (
+        f"{place} cannot be read by compute nodes ({node}); put it where all nodes see it and name"
+        " that by data in the profile, --data, or BENCH_TEACHERS for teachers"
+    )
+
+
+def _seen_lately(note: Path | None) -> set[str]:
+    if note is None:
+        return set()
+    try:
+        fresh = time.time() - note.stat().st_mtime < _PROBE_VALID_SECONDS
+        return set(read_json(note, 2)["seen"]) if fresh else set()
+    except (OSError, UserError, KeyError):
+        return set()
+
+
+def _probe_note(runs: Path, profile: Profile) -> Path | None:
+    """Return where a success is remembered; None where nothing can be."""
+    stat = runs.stat()
+    name = f"probe-{stat.st_dev}-{stat.st_ino}-{profile.partition or 'default'}.json"
+    with contextlib.suppress(OSError):
+        return commands.state_dir() / name
+    return None

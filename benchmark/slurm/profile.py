@@ -1,0 +1,236 @@
+"""What a cluster is asked for: one small YAML file a cluster, within the site's caps.
+
+Keys are spelt as sbatch spells its options. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+
+from benchmark.base.errors import UserError, unknown
+from benchmark.base.yamlfile import load_yaml, validate
+from benchmark.slurm.notation import gpu_count, megabytes, minutes
+from benchmark.table.recipe import Count, Positive, Strict
+
+PACKAGED = Path(__file__).resolve().parents[2] / "slurm" / "profiles"
+SITE_FILE = Path("/etc/bench/site.yaml")
+_MEM = "2G"
+
+
+def _spelling(check: Callable[[str], object], example: str) -> BeforeValidator:
+    def validator(value: Any) -> Any:
+        # YAML 1.1 reads 24:00:00 as the number 86400, so times and amounts must be quoted.
+        if value is None or isinstance(value, str):
+            if value is not None:
+                check(value)
+            return value
+        raise ValueError(f"write it in quotes, such as '{example}'")
+
+    return BeforeValidator(validator)
+
+
+def _gpus(value: Any) -> Any:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        gpu_count(text)
+    return text
+
+
+def _lines(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("write a list of lines, each after '- '")
+    return value
+
+
+Time = Annotated[str, _spelling(minutes, "24:00:00")]
+Memory = Annotated[str, _spelling(megabytes, "4G")]
+Gpus = Annotated[str, BeforeValidator(_gpus)]
+
+
+class Resources(NamedTuple):
+    """What one task asks for; ``gpus`` as sbatch spells it, "0" for none."""
+
+    cpus: int
+    gpus: str
+    mem: str
+
+
+def check_signal(seconds: int, time: str) -> None:
+    """Raise ValueError where a task would be told to end as soon as it starts."""
+    if seconds >= 60 * minutes(time):
+        raise ValueError(f"signal-seconds {seconds} is not less than time {time}")
+
+
+class Profile(Strict):
+    """How this project's jobs are submitted on one cluster.
+
+    What is not set is left to the cluster's defaults, except: ``cpus-per-task`` is then the
+    recipe's number of threads, ``mem`` 2G, and ``gpus`` 1 where the recipe trains on cuda.
+    ``signal-seconds``: how long before the time limit a task is told to checkpoint and requeue.
+    ``data`` and ``runs`` are directories that login and compute nodes share.
+    """
+
+    _name: str = PrivateAttr("default")
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    time: Time = "24:00:00"
+    gpus: Gpus | None = None
+    cpus_per_task: Positive | None = Field(None, alias="cpus-per-task")
+    mem: Memory | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    wckey: str | None = None
+    setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
+    array_parallelism: Positive | None = Field(None, alias="array-parallelism")
+    max_array_size: Positive | None = Field(None, alias="max-array-size")
+    max_jobs: Positive | None = Field(None, alias="max-jobs")
+    signal_seconds: Positive = Field(90, alias="signal-seconds")
+    data: Path | None = None
+    runs: Path | None = None
+
+    @model_validator(mode="after")
+    def _leaves_time(self) -> Profile:
+        check_signal(self.signal_seconds, self.time)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return self._name
+
+    def resources(self, threads: int, cuda: bool) -> Resources:
+        """Return what a task asks for whose recipe uses ``threads`` and perhaps a GPU."""
+        return Resources(
+            cpus=self.cpus_per_task or threads,
+            gpus=self.gpus if self.gpus is not None else ("1" if cuda else "0"),
+            mem=self.mem or _MEM,
+        )
+
+
+class Caps(Strict):
+    """The most that a user may ask for at this site; what is not set is not capped."""
+
+    partitions: tuple[str, ...] | None = None
+    time: Time | None = None
+    gpus: Count | None = None
+    cpus_per_task: Positive | None = Field(None, alias="cpus-per-task")
+    mem: Memory | None = None
+    array_parallelism: Positive | None = Field(None, alias="array-parallelism")
+    max_array_size: Positive | None = Field(None, alias="max-array-size")
+    max_jobs: Positive | None = Field(None, alias="max-jobs")
+
+
+class Site(Strict):
+    """The operators' file: caps, and how often a user may ask Slurm for its queue."""
+
+    caps: Caps = Caps()
+    refresh_seconds: Positive = Field(30, alias="refresh-seconds")
+
+
+def load_site() -> Site:
+    """Read /etc/bench/site.yaml; only where there is none may BENCH_SITE name another file."""
+    chosen = os.environ.get("BENCH_SITE")
+    path = SITE_FILE if SITE_FILE.exists() or not chosen else Path(chosen)
+    return validate(Site, load_yaml(path), str(path)) if path.exists() else Site()
+
+
+def profile_dirs() -> list[Path]:
+    """Return where profiles are looked for: ./slurm/profiles, then this project's own."""
+    places = [Path("slurm") / "profiles", PACKAGED]
+    return [place for place in places if place.is_dir()]
+
+
+def profile_files() -> dict[str, Path]:
+    """Return the known profiles by name; an earlier place wins."""
+    found: dict[str, Path] = {}
+    for place in profile_dirs():
+        for path in sorted(place.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_profile(name: str = "default", site: Site | None = None) -> Profile:
+    """Return a profile by name or path, held to the site's caps.
+
+    Raises UserError for an unknown profile, key or value (with the nearest guess), and where
+    it asks for more than the site allows.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"profile {path} does not exist")
+    else:
+        files = profile_files()
+        if name not in files:
+            raise unknown("profile", name, files)
+        path = files[name]
+    profile = validate(Profile, load_yaml(path) or {}, str(path))
+    profile._name = path.stem
+    return apply_caps(profile, site or load_site())
+
+
+def profile_as_sent(name: str, options: Any, site: Site) -> Profile:
+    """Return the profile that a submission recorded, held to today's caps."""
+    profile = validate(Profile, options, f"profile {name} as it was sent")
+    profile._name = name
+    return apply_caps(profile, site)
+
+
+def apply_caps(profile: Profile, site: Site) -> Profile:
+    """Return the profile with the site's limits where it sets none of its own.
+
+    Raises UserError where it asks for more than a cap.
+    """
+    caps = site.caps
+    profile = profile.model_copy(update=_followed(profile, caps))
+    try:
+        check_signal(profile.signal_seconds, profile.time)
+    except ValueError as error:
+        raise UserError(f"profile {profile.name}: {error}, the most that is allowed") from error
+    _refuse_above(profile, "time", profile.time, caps.time, minutes)
+    for key in ("array_parallelism", "max_array_size", "max_jobs"):
+        _refuse_above(profile, key, getattr(profile, key), getattr(caps, key), int)
+    for name in (profile.partition or "(default)").split(","):
+        if caps.partitions is not None and name not in caps.partitions:
+            raise UserError(
+                f"profile {profile.name}: partition {name} is not one of those that this site"
+                f" allows ({', '.join(caps.partitions)})"
+            )
+    return profile
+
+
+def _followed(profile: Profile, caps: Caps) -> dict[str, Any]:
+    """Return the site's limits for what a profile leaves open."""
+    limits = ("array_parallelism", "max_array_size", "max_jobs")
+    found = {name: getattr(profile, name) or getattr(caps, name) for name in limits}
+    if caps.time and "time" not in profile.model_fields_set:
+        found["time"] = min(profile.time, caps.time, key=minutes)
+    if caps.mem and profile.mem is None:
+        found["mem"] = min(_MEM, caps.mem, key=megabytes)
+    return found
+
+
+def cap_resources(profile: Profile, resources: Resources, site: Site) -> Resources:
+    """Return the resources; UserError where a task would ask for more than the site allows."""
+    caps = site.caps
+    gpus = None if caps.gpus is None else str(caps.gpus)
+    _refuse_above(profile, "gpus", resources.gpus, gpus, gpu_count)
+    _refuse_above(profile, "cpus_per_task", resources.cpus, caps.cpus_per_task, int)
+    _refuse_above(profile, "mem", resources.mem, caps.mem, megabytes)
+    return resources
+
+
+def _refuse_above(
+    profile: Profile, key: str, wanted: Any, cap: Any, measure: Callable[[Any], float]
+) -> None:
+    if wanted is not None and cap is not None and measure(wanted) > measure(cap):
+        raise UserError(
+            f"profile {profile.name}: {key.replace('_', '-')} {wanted} is more than this site"
+            f" allows ({cap})"
+        )

@@ -1,0 +1,350 @@
+"""What Slurm knows of our jobs: one squeue and one sacct call, however many jobs there are.
+
+squeue is asked first and sacct second, so that a job which ends in between is seen at least
+once. What squeue knows always wins: sacct lags by seconds, is empty right after a submission,
+and shows NODE_FAIL as an end while the same job waits to run again. No row in either means
+unknown, never gone. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from benchmark.base.errors import UserError
+from benchmark.slurm import commands
+from benchmark.slurm.indices import IndexSet
+from benchmark.slurm.tag import Tag, parse_tag
+
+# A field that is followed by its own separator is printed at full length.
+_SEPARATOR = "\x1f"
+_SQUEUE = (
+    "ArrayJobID",
+    "ArrayTaskID",
+    "JobID",
+    "State",
+    "Reason",
+    "RestartCnt",
+    "StartTime",
+    "SubmitTime",
+    "tres-alloc",
+    "Partition",
+    "NodeList",
+    "UserName",
+    "Name",
+    "Comment",
+)
+_SACCT = (
+    "JobID",
+    "State",
+    "ExitCode",
+    "ElapsedRaw",
+    "AllocTRES",
+    "Submit",
+    "End",
+    "NodeList",
+    "User",
+    "JobName",
+    "Comment",
+)
+_NO_ACCOUNTING = "accounting storage is disabled"
+_WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"})
+# What sacct shows for a job that has not ended, or that it does not know to have ended.
+_OPEN = frozenset({"PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "RESIZING", "COMPLETING"})
+
+
+class Queued(NamedTuple):
+    """One record of squeue: a task that runs, or all tasks of an array that wait together."""
+
+    job: int  # the array's id
+    tasks: IndexSet
+    state: str
+    reason: str
+    restarts: int
+    start: float | None  # seconds since 1970, None where it has not started
+    submitted: float
+    gpus: int  # a task
+    partition: str
+    nodes: str
+    user: str
+    tag: Tag
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the tasks have yet to start (again)."""
+        return self.state in _WAITING
+
+    @property
+    def task_state(self) -> TaskState:
+        """The state of each of its tasks."""
+        if not self.waiting:
+            return TaskState("running", self.nodes)
+        return TaskState("requeued" if self.restarts else "waiting", self.reason)
+
+
+class Ended(NamedTuple):
+    """What sacct knows of a task: its latest state, and what its past starts used."""
+
+    job: int
+    task: int
+    state: str
+    exit_code: str  # "code:signal"
+    elapsed: float  # seconds, over all starts that have ended
+    gpu_seconds: float
+    ended: float | None
+    nodes: str
+    user: str
+    tag: Tag
+
+
+class TaskState(NamedTuple):
+    """One task: ``name`` is waiting, requeued, running, ended or unknown.
+
+    ``detail``: why it waits, or the state in which Slurm ended it.
+    """
+
+    name: str
+    detail: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits to be released: ``JobHeldUser``, ``job requeued in held state``."""
+        return "held" in self.detail.lower()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The queue at one moment.
+
+    ``accounting`` is False where sacct could not be asked; ``disabled``: since this cluster
+    keeps no accounts, so that squeue is all there is to know.
+    """
+
+    queued: tuple[Queued, ...]
+    ended: dict[tuple[int, int], Ended] = field(default_factory=dict)
+    taken: float = 0.0
+    accounting: bool = True
+    disabled: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is accounting, but no answer from it."""
+        return not self.accounting and not self.disabled
+
+    @cached_property
+    def by_job(self) -> dict[int, tuple[Queued, ...]]:
+        """The records of each array."""
+        found: dict[int, list[Queued]] = {}
+        for record in self.queued:
+            found.setdefault(record.job, []).append(record)
+        return {job: tuple(records) for job, records in found.items()}
+
+    @cached_property
+    def jobs_by_nonce(self) -> dict[str, int]:
+        """The array id of each nonce that squeue or sacct shows."""
+        seen = [(r.tag.nonce, r.job) for r in self.ended.values()]
+        seen += [(r.tag.nonce, r.job) for r in self.queued]
+        return {nonce: job for nonce, job in seen if nonce}
+
+    def task(self, job: int, number: int) -> TaskState:
+        """Return what is known of one task."""
+        for record in self.by_job.get(job, ()):
+            if number in record.tasks:
+                return record.task_state
+        ended = self.ended.get((job, number))
+        if ended is None or ended.state in _OPEN:
+            return TaskState("unknown")
+        return TaskState("ended", ended.state)
+
+
+class RawQueue(NamedTuple):
+    """The texts of squeue and sacct, as a cache keeps them.
+
+    ``sacct``: None where it was not asked, or gave no answer; ``disabled``: since this cluster
+    has no accounting.
+    """
+
+    squeue: str
+    sacct: str | None
+    taken: float
+    disabled: bool = False
+
+
+def read_raw(
+    since: float,
+    names: Iterable[str] = (),
+    all_users: bool = False,
+    accounting: bool = True,
+    timeout: float = commands.TIMEOUT_SECONDS,
+) -> RawQueue:
+    """Ask squeue, then sacct, once each.
+
+    ``since``: seconds since 1970; what ended before is left out. ``names``: the job names that
+    sacct is asked for, all where empty. Raises SlurmError; a slurmdbd that does not answer
+    only leaves sacct's part out.
+    """
+    fields = ",".join(name + ":" + _SEPARATOR for name in _SQUEUE)
+    whose = "--all" if all_users else "--me"
+    waiting = commands.ask(["squeue", "--noheader", whose, f"--Format={fields}"], timeout)
+    past, disabled = None, False
+    if accounting:
+        past, disabled = _ask_sacct(since, names, all_users, timeout)
+    return RawQueue(waiting, past, time.time(), disabled)
+
+
+def _ask_sacct(
+    since: float, names: Iterable[str], all_users: bool, timeout: float
+) -> tuple[str | None, bool]:
+    """Return sacct's answer, None where it gave none, and whether accounting is disabled."""
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates"]
+    command += [f"--delimiter={_SEPARATOR}", f"--starttime={start}", f"--format={','.join(_SACCT)}"]
+    if all_users:
+        command.append("--allusers")
+    if names:
+        command.append(f"--name={','.join(sorted(set(names)))}")
+    reply = commands.call(command, timeout)
+    if reply.code == 0:
+        return reply.out, False
+    # A cluster without slurmdbd says so without asking anybody.
+    if _NO_ACCOUNTING in reply.err:
+        return None, True
+    failure = commands.error(command, reply)
+    if isinstance(failure, commands.SlurmUnreachableError):
+        return None, False
+    raise failure
+
+
+def parse(raw: RawQueue) -> Snapshot:
+    """Read both texts; jobs that are not ours are passed over."""
+    return Snapshot(
+        queued=tuple(_parse_squeue(raw.squeue)),
+        ended=_parse_sacct(raw.sacct or ""),
+        taken=raw.taken,
+        accounting=raw.sacct is not None,
+        disabled=raw.disabled,
+    )
+
+
+def read(since: float, names: Iterable[str] = (), *, accounting: bool = True) -> Snapshot:
+    """Return the user's own queue now; see :func:`read_raw`."""
+    return parse(read_raw(since, names, accounting=accounting))
+
+
+def _parse_squeue(text: str) -> Iterator[Queued]:
+    for line in text.splitlines():
+        values = line.split(_SEPARATOR)
+        # Another program's comment may hold a line break or our separator.
+        if len(values) != len(_SQUEUE) + 1:
+            continue
+        row = dict(zip(_SQUEUE, values, strict=False))
+        tag = parse_tag(row["Name"], row["Comment"])
+        if tag is None:
+            continue
+        tasks = row["ArrayTaskID"]
+        yield Queued(
+            job=int(row["ArrayJobID"] if tasks != "N/A" else row["JobID"]),
+            tasks=IndexSet.parse(tasks) if tasks != "N/A" else IndexSet.of([0]),
+            state=row["State"],
+            reason=row["Reason"],
+            restarts=int(row["RestartCnt"] or 0),
+            # squeue guesses when a waiting job will start.
+            start=None if row["State"] in _WAITING else _seconds(row["StartTime"]),
+            submitted=_seconds(row["SubmitTime"]) or 0.0,
+            gpus=_gpus(row["tres-alloc"]),
+            partition=row["Partition"],
+            nodes=row["NodeList"],
+            user=row["UserName"],
+            tag=tag,
+        )
+
+
+def _parse_sacct(text: str) -> dict[tuple[int, int], Ended]:
+    found: dict[tuple[int, int], Ended] = {}
+    for line in text.splitlines():
+        values = line.split(_SEPARATOR)
+        if len(values) != len(_SACCT):
+            continue
+        row = dict(zip(_SACCT, values, strict=True))
+        tag = parse_tag(row["JobName"], row["Comment"])
+        job, _, task = row["JobID"].partition("_")
+        # A row such as 12_[3-9] stands for tasks that have not started: squeue has them.
+        if tag is None or not job.isdigit() or (task and not task.isdigit()):
+            continue
+        key = (int(job), int(task or 0))
+        state = row["State"].partition(" ")[0]  # "CANCELLED by 1000"
+        # What runs now is counted from squeue.
+        elapsed = 0.0 if state == "RUNNING" else float(row["ElapsedRaw"] or 0)
+        gpu_seconds = elapsed * _gpus(row["AllocTRES"])
+        earlier = found.get(key)
+        if earlier is not None:
+            elapsed += earlier.elapsed
+            gpu_seconds += earlier.gpu_seconds
+        found[key] = Ended(
+            job=key[0],
+            task=key[1],
+            state=state,
+            exit_code=row["ExitCode"],
+            elapsed=elapsed,
+            gpu_seconds=gpu_seconds,
+            ended=_seconds(row["End"]),
+            nodes=row["NodeList"],
+            user=row["User"],
+            tag=tag if tag.nonce or earlier is None else earlier.tag,
+        )
+    return found
+
+
+def _gpus(tres: str) -> int:
+    """The number of GPUs in ``cpu=1,mem=100M,gres/gpu=2``."""
+    for item in tres.split(","):
+        name, _, amount = item.partition("=")
+        if name == "gres/gpu" and amount.isdigit():
+            return int(amount)
+    return 0
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isdigit() else None
+
+
+# -- finding an array again ---------------------------------------------------------------------
+
+
+def find_array(tag: Tag, accounting: bool = True) -> int | None:
+    """Return the id of the array with this nonce, None where Slurm shows none (yet).
+
+    Asks squeue, then sacct, where a nonce is found in the comment or, since sacct has that only
+    after the job, in the command line that submitted it. Raises SlurmError.
+    """
+    fields = ",".join(name + ":" + _SEPARATOR for name in ("ArrayJobID", "JobID", "Comment"))
+    listed = commands.ask(["squeue", "--noheader", "--me", "--states=all", f"--Format={fields}"])
+    for line in listed.splitlines():
+        array, job, comment, *_ = line.split(_SEPARATOR) + [""] * 3
+        if f"nonce={tag.nonce}" in comment.split():
+            return int(array if array.isdigit() else job)
+    if not accounting:
+        return None
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--name={tag.job_name}"]
+    for line in commands.ask([*command, "--format=JobID,Comment,SubmitLine"]).splitlines():
+        if tag.nonce in line:
+            number = line.partition("|")[0].partition("_")[0]
+            if number.isdigit():
+                return int(number)
+    return None
+
+
+def tasks_of_everybody() -> int:
+    """Return how many tasks slurmctld holds now, as far as this user may see them."""
+    listed = commands.ask(["squeue", "--noheader", "--all", f"--Format=ArrayTaskID:{_SEPARATOR}"])
+    total = 0
+    for line in listed.splitlines():
+        text = line.strip().strip(_SEPARATOR)
+        try:
+            total += 1 if text == "N/A" else len(IndexSet.parse(text))
+        except UserError:
+            total += 1
+    return total

@@ -1,0 +1,112 @@
+"""The sbatch script of one job array, written by submitit. Imports no torch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from submitit import SlurmExecutor
+
+from benchmark.slurm.profile import Profile, Resources
+from benchmark.slurm.tag import Tag
+
+
+class ArrayExecutor(SlurmExecutor):
+    """submitit's executor with a command of our own in place of its pickles.
+
+    A task is told the file of its array and finds its pack there by its number. Nothing is
+    pickled, so there is nothing that another user could have written and we would load; an
+    array of 10,000 tasks is three files rather than 10,000.
+    """
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Scripts can be written where there is no Slurm; submitting looks for it itself."""
+        return 2
+
+    def text(self, command: str, tasks: int) -> str:
+        """Return the script of an array of ``tasks`` tasks that each run ``command``."""
+        self.parameters["map_count"] = tasks
+        return str(self._make_submission_file_text(command, uid=""))
+
+
+def script_text(
+    *,
+    folder: Path,
+    tag: Tag,
+    tasks: int,
+    command: list[str],
+    profile: Profile,
+    resources: Resources,
+    environment: Mapping[str, str],
+    code: Path,
+    after: tuple[str, ...] = (),
+) -> str:
+    """Return the sbatch script of one array.
+
+    ``folder`` is the private submission folder: the tasks' working directory and where their
+    logs go. ``code``: the folder that stands first on PYTHONPATH. ``after``: the tasks
+    (``1234_5``) that must have ended first, however they ended.
+    """
+    executor = ArrayExecutor(folder)
+    executor.update_parameters(
+        **_sbatch_options(profile, resources, after),
+        job_name=tag.job_name,
+        comment=tag.comment,
+        array_parallelism=profile.array_parallelism or tasks,
+        signal_delay_s=profile.signal_seconds,
+        stderr_to_stdout=True,
+        wckey=profile.wckey,
+        # A step does not inherit the task's CPUs (since Slurm 22.05).
+        srun_args=[f"--cpus-per-task={resources.cpus}"],
+        setup=_setup(folder, code, profile, environment),
+        additional_parameters={"chdir": folder, "requeue": True},
+    )
+    # A signal that comes before Python handles it would kill the task, and Slurm would take a
+    # preempted job for a failed one. Ignored, it leaves the end to Slurm, which requeues.
+    start = ["sh", "-c", 'trap "" TERM USR2; exec "$@"', "sh", sys.executable, "-u", *command]
+    return executor.text(shlex.join(start), tasks)
+
+
+def _sbatch_options(
+    profile: Profile, resources: Resources, after: tuple[str, ...]
+) -> dict[str, Any]:
+    options = {
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "time": profile.time,
+        "nodes": 1,
+        "gpus_per_node": resources.gpus if resources.gpus != "0" else None,
+        "cpus_per_task": resources.cpus,
+        "mem": resources.mem,
+        "constraint": profile.constraint,
+        "exclude": profile.exclude,
+        "dependency": "afterany:" + ":".join(after) if after else None,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _setup(folder: Path, code: Path, profile: Profile, environment: Mapping[str, str]) -> list[str]:
+    variables = {"BENCH_SUBMISSION": str(folder), "BENCH_CODE": str(code), **environment}
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    # The script itself is kept by slurmctld; what it reads must be there and still be ours.
+    guard = (
+        'for d in "$BENCH_SUBMISSION" "$BENCH_CODE"; do [ -O "$d" ] || { echo "$(hostname): $d is'
+        ' not visible here, or not owned by $(id -un)" >&2; exit 1; }; done'
+    )
+    # After the profile's lines, which may set PYTHONPATH themselves (module load does).
+    path = 'export PYTHONPATH="$BENCH_CODE${PYTHONPATH:+:$PYTHONPATH}"'
+    return [*exports, guard, *profile.setup, path]
+
+
+def test_options(profile: Profile, resources: Resources) -> list[str]:
+    """Return sbatch's options for a question about one task, without any script."""
+    # Not named as our jobs are, since it is none of a table's.
+    options = {**_sbatch_options(profile, resources, ()), "job_name": "benchprobe"}
+    if profile.wckey is not None:
+        options["wckey"] = profile.wckey
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]

@@ -1,0 +1,86 @@
+"""Wait until runs have left Slurm's queue, asking Slurm rarely. Imports no torch.
+
+Results are files, which cost slurmctld nothing, so they are looked at often; the queue, which
+alone tells of runs that ended without a result, only every refresh.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmark.base.words import count
+from benchmark.run.directory import RunDir
+from benchmark.slurm import queue_cache
+from benchmark.slurm.commands import SlurmUnreachableError
+from benchmark.slurm.queue import TaskState
+from benchmark.submission.folders import runs_in_queue
+
+_LOOK_SECONDS = 2.0
+_QUESTION = queue_cache.Question(since=0.0, accounting=False)
+
+
+def wait_for(keys: Iterable[str], runs_dir: Path, refresh_seconds: float) -> int:
+    """Return when none of these runs is queued: 0 if each has its result, else 1.
+
+    Also where all that is left is held, since nothing would happen any more.
+    """
+    left = set(keys)
+    total = len(left)
+    began = time.time()
+    ask_at = began + queue_cache.pause(refresh_seconds)
+    said = ""
+    while True:
+        left = _without_result(left, runs_dir)
+        if not left:
+            _say(f"{total} of {total} runs have their result")
+            return 0
+        if time.time() >= ask_at:
+            ask_at = time.time() + queue_cache.pause(refresh_seconds)
+            states = _look(left, runs_dir, refresh_seconds, began)
+            if states is not None:
+                left = _without_result(left, runs_dir)
+                said = _tell(total - len(left), total, states, said)
+                if all(state.held for state in states.values()):
+                    if left:
+                        _say(f"ended without a result, or held: {count(len(left), 'run')}")
+                    return int(bool(left))
+        # A look at 10,000 files of a network file system may take seconds itself.
+        time.sleep(_LOOK_SECONDS + len(left) / 1000)
+
+
+def _look(
+    left: set[str], runs_dir: Path, refresh_seconds: float, began: float
+) -> dict[str, TaskState] | None:
+    """Return the tasks of the runs that are left; None where Slurm says nothing new."""
+    try:
+        answer = queue_cache.read(_QUESTION, refresh_seconds)
+    except SlurmUnreachableError as error:
+        _say(str(error))
+        return None
+    if answer.warning is not None:
+        _say(answer.warning)
+    if answer.warning is not None or answer.snapshot.taken < began:
+        return None
+    queued = runs_in_queue(runs_dir, answer.snapshot)
+    return {key: state for key, (_, state) in queued.items() if key in left}
+
+
+def _without_result(keys: set[str], runs_dir: Path) -> set[str]:
+    return {key for key in keys if not RunDir(runs_dir, key).result.exists()}
+
+
+def _tell(done: int, total: int, states: dict[str, TaskState], said: str) -> str:
+    counts = Counter(state.name for state in states.values())
+    parts = [f"{number} {name}" for name, number in sorted(counts.items())]
+    text = ", ".join([f"{done} of {total} runs have their result", *parts])
+    if text != said:
+        _say(text)
+    return text
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""What is asked for: recipes, table files, published values, selection, teachers."""

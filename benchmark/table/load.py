@@ -1,0 +1,152 @@
+"""Find and read table files; a table may extend another one (``base``)."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmark.base.errors import UserError, unknown
+from benchmark.base.yamlfile import load_yaml, validate
+from benchmark.table.spec import Table
+
+PartT = TypeVar("PartT", list[Any], dict[Any, Any])
+_KINDS: dict[type, str] = {list: "list", dict: "mapping"}
+PACKAGED = Path(__file__).resolve().parents[2] / "tables"
+
+
+def tables_dirs() -> list[Path]:
+    """Return where tables are looked for: BENCH_TABLES, ./tables, then this project's own."""
+    extra = os.environ.get("BENCH_TABLES")
+    places = ([Path(extra)] if extra else []) + [Path("tables"), PACKAGED]
+    unique: list[Path] = []
+    for place in places:
+        if place.is_dir() and place.resolve() not in [p.resolve() for p in unique]:
+            unique.append(place)
+    return unique
+
+
+def table_files() -> dict[str, Path]:
+    """Return the known tables by name; an earlier place wins."""
+    found: dict[str, Path] = {}
+    for place in tables_dirs():
+        for path in sorted(place.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_table(name: str, near: Path | None = None) -> Path:
+    """Return the file of a table given by name or path; UserError with the nearest guess.
+
+    ``near`` is the folder of a table that names this one as its base.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = near / name if near is not None and (near / name).is_file() else Path(name)
+        if not path.is_file():
+            raise UserError(f"table file {path} does not exist")
+        return path
+    if near is not None and (near / f"{name}.yaml").is_file():
+        return near / f"{name}.yaml"
+    files = table_files()
+    if name not in files:
+        guess = difflib.get_close_matches(name, files, n=1, cutoff=0.4)
+        hint = f"; did you mean '{guess[0]}'?" if guess else ""
+        places = ", ".join(str(p) for p in tables_dirs()) or "no folder named tables"
+        raise UserError(
+            f"unknown table '{name}'{hint} (known: {', '.join(sorted(files)) or 'none'};"
+            f" searched {places})"
+        )
+    return files[name]
+
+
+def load_table(name: str) -> Table:
+    """Return a table by name or path, its bases merged in.
+
+    The further tables that its claims speak of are read too: the rows must be there.
+    """
+    table = _read(name)
+    expected = [expect for claim in table.claims for expect in claim.expect]
+    for further in table.claimed_tables:
+        try:
+            other = _read(further)
+            for expect in (expect for expect in expected if further in expect.tables):
+                if expect.metric not in other.metrics:
+                    raise unknown("metric", expect.metric, other.metrics, f"table {further}")
+                for row in expect.rows:
+                    other.row(row)
+        except UserError as error:
+            raise UserError(f"claims of table {table.name}: {error}") from error
+    return table
+
+
+def _read(name: str) -> Table:
+    path = find_table(name)
+    return validate(Table, _merged(path, ()), str(path))
+
+
+def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in seen:
+        chain = " -> ".join(p.name for p in (*seen, resolved))
+        raise UserError(f"{path}: tables extend each other in a cycle ({chain})")
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected a mapping, got {type(data).__name__}")
+    if data.get("base") is None:
+        return data
+    base = _merged(find_table(str(data["base"]), path.parent), (*seen, resolved))
+    return _extend(base, data, path)
+
+
+def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Add rows, columns and values that the base marks unknown; nothing else may change."""
+    allowed = {"schema", "name", "base", "rows", "columns", "published", "title", "note", "names"}
+    for key in data:
+        if key not in allowed:
+            raise UserError(
+                f"{path}: '{key}' cannot be set in a table with a base: it may only add"
+                f" {', '.join(sorted(allowed - {'schema', 'base'}))}"
+            )
+    published = {row: dict(cells) for row, cells in _cells(base, path).items()}
+    for row, cells in _cells(data, path).items():
+        for column, cell in cells.items():
+            known = published.get(row, {}).get(column)
+            if known is not None and not _is_unknown(known):
+                raise UserError(
+                    f"{path}: published.{row}.{column} is known in the base table and cannot"
+                    " be replaced"
+                )
+            published.setdefault(row, {})[column] = cell
+    return {
+        **base,
+        **{k: data[k] for k in ("schema", "name", "base", "title", "note") if k in data},
+        "rows": [*_part(base, "rows", list, path), *_part(data, "rows", list, path)],
+        "columns": [*_part(base, "columns", list, path), *_part(data, "columns", list, path)],
+        "names": {**_part(base, "names", dict, path), **_part(data, "names", dict, path)},
+        "published": published,
+    }
+
+
+def _part(data: dict[str, Any], key: str, kind: type[PartT], path: Path) -> PartT:
+    """Return a list or mapping of a table file, empty where it is left out."""
+    value = data.get(key)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise UserError(f"{path}: {key}: expected a {_KINDS[kind]}, got {type(value).__name__}")
+    return value
+
+
+def _cells(data: dict[str, Any], path: Path) -> dict[Any, dict[Any, Any]]:
+    rows = _part(data, "published", dict, path)
+    return {
+        row: _part({f"published.{row}": cells}, f"published.{row}", dict, path)
+        for row, cells in rows.items()
+    }
+
+
+def _is_unknown(cell: Any) -> bool:
+    if isinstance(cell, dict) and "value" in cell:
+        return cell["value"] is None
+    return isinstance(cell, dict) and all(_is_unknown(c) for c in cell.values())

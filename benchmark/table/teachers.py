@@ -1,0 +1,135 @@
+"""Public teacher checkpoints: which there are, and which lie on this machine.
+
+checkpoints/registry.yaml lists them; the files themselves are never committed. Imports no
+torch: measuring a teacher's accuracy is train/verify.py's affair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+
+from benchmark.base.errors import UserError, unknown
+from benchmark.base.files import write_text
+from benchmark.base.yamlfile import load_yaml, validate
+from benchmark.table.recipe import Number, Strict
+
+REGISTRY = Path(__file__).resolve().parents[2] / "checkpoints" / "registry.yaml"
+
+
+class RegisteredTeacher(Strict):
+    """One public checkpoint: ``file`` is its path below the teachers directory.
+
+    ``accuracy``: its published top-1 in percent; ``sha256``: known once somebody has verified
+    the file.
+    """
+
+    dataset: str
+    model: str
+    file: str
+    url: str | None = None
+    archive: str | None = None
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    accuracy: Number
+    license: str
+    source: str
+
+
+class Registry(Strict):
+    """The file checkpoints/registry.yaml."""
+
+    schema_: int = Field(alias="schema")
+    teachers: tuple[RegisteredTeacher, ...]
+
+
+def teachers_dir() -> Path:
+    """Return where checkpoints lie: BENCH_TEACHERS or checkpoints/teachers."""
+    return Path(os.environ.get("BENCH_TEACHERS", "checkpoints/teachers"))
+
+
+@cache
+def registry(path: Path = REGISTRY) -> Registry:
+    """Return the registry, validated."""
+    return validate(Registry, load_yaml(path), str(path))
+
+
+def registered(dataset: str, model: str) -> RegisteredTeacher | None:
+    """Return the public checkpoint of a network on a dataset, if one is known."""
+    for teacher in registry().teachers:
+        if (teacher.dataset, teacher.model) == (dataset, model):
+            return teacher
+    return None
+
+
+def checkpoint_file(teacher: RegisteredTeacher) -> Path | None:
+    """Return the checkpoint's path where the file lies on this machine."""
+    path = teachers_dir() / teacher.file
+    return path if path.is_file() else None
+
+
+def checkpoint_digest(teacher: RegisteredTeacher) -> str | None:
+    """Return the sha256 of the file on this machine, None where there is none.
+
+    Raises UserError where the registry knows another digest: that file is not this teacher.
+    """
+    path = checkpoint_file(teacher)
+    if path is None:
+        return None
+    found = _sha256(path)
+    if teacher.sha256 is not None and found != teacher.sha256:
+        raise UserError(
+            f"{path} is not the registered {teacher.model}: its sha256 is {found[:12]}...,"
+            f" the registry has {teacher.sha256[:12]}...; delete it or correct the registry"
+        )
+    return found
+
+
+def _sha256(path: Path) -> str:
+    """Hash a file once: the digest is kept beside it, for its size and time."""
+    stat = path.stat()
+    note = path.with_name(path.name + ".sha256")
+    stamp = [stat.st_size, stat.st_mtime_ns]
+    try:
+        kept = json.loads(note.read_text())
+        if kept["stamp"] == stamp:
+            return str(kept["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no usable note: hash the file
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if os.access(path.parent, os.W_OK):
+        write_text(note, json.dumps({"stamp": stamp, "sha256": found}))
+    return found
+
+
+def chosen(dataset: str, model: str | None) -> list[RegisteredTeacher]:
+    """Return the registered teachers of a dataset, or the one of that name.
+
+    Raises UserError with the nearest guess where there is none.
+    """
+    found = [t for t in registry().teachers if t.dataset == dataset]
+    if not found:
+        raise unknown("dataset", dataset, {t.dataset for t in registry().teachers}, "the registry")
+    if model is None:
+        return found
+    named = [t for t in found if t.model == model]
+    if not named:
+        raise unknown("registered teacher", model, [t.model for t in found])
+    return named
+
+
+def describe_teachers() -> str:
+    """Return the registry for people: a line a checkpoint, with what lies on this machine."""
+    lines = [f"in {teachers_dir()}:"]
+    for teacher in registry().teachers:
+        there = "there" if checkpoint_file(teacher) else "missing"
+        lines.append(
+            f"{teacher.dataset:10} {teacher.model:12} {teacher.accuracy:6.2f} %  {there:8}"
+            f" {teacher.file}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.base.errors import UserError
+from benchmark.slurm import profile as module
+from benchmark.slurm.profile import (
+    Caps,
+    Profile,
+    Resources,
+    Site,
+    apply_caps,
+    cap_resources,
+    load_profile,
+    load_site,
+    profile_files,
+)
+
+
+def _write(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_shipped_profiles_are_valid_and_documented() -> None:
+    names = set(profile_files())
+    assert {"default", "gpu-account", "preemptible", "cpu"} <= names
+    for name in names:
+        assert load_profile(name, Site()).name == name
+    documented = Path(module.PACKAGED / "default.yaml").read_text(encoding="utf-8")
+    for name, field in Profile.model_fields.items():
+        assert f"{field.alias or name}:" in documented
+
+
+def test_what_is_not_set_follows_the_recipe() -> None:
+    assert Profile().resources(4, cuda=False) == Resources(4, "0", "2G")
+    assert Profile().resources(4, cuda=True) == Resources(4, "1", "2G")
+    mine = Profile(gpus="a100:2", mem="8G", **{"cpus-per-task": 16})
+    assert mine.resources(4, cuda=False) == Resources(16, "a100:2", "8G")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("partitoin: gpu", "unknown key 'partitoin'.*did you mean 'partition'"),
+        ("time: 24:00:00", "time: write it in quotes"),  # YAML reads the number 86400
+        ("time: '1 day'", "not a time limit"),
+        ("mem: 4Q", "not an amount of memory"),
+        ("gpus: -1", "not a number of GPUs"),
+        ("setup: module load x", "setup: write a list of lines, each after '- '"),
+        ("array-parallelism: 0", "greater than or equal to 1"),
+        ("{time: '2', signal-seconds: 120}", "signal-seconds 120 is not less than time 2"),
+        ("- partition", "expected a mapping"),
+        ("partition: a\npartition: b", "stands twice"),
+    ],
+)
+def test_a_wrong_profile_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        load_profile(_write(tmp_path, text))
+    assert "mine.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_profile_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown profile 'preemptable'; did you mean 'preempt"):
+        load_profile("preemptable")
+
+
+def test_caps_cannot_be_exceeded_and_are_limits_where_none_is_set() -> None:
+    caps = Caps(time="12:00:00", partitions=("gpu",), **{"array-parallelism": 8, "max-jobs": 100})
+    site = Site(caps=caps)
+    fine = apply_caps(Profile(partition="gpu", time="10:00:00"), site)
+    assert (fine.array_parallelism, fine.max_jobs) == (8, 100)
+    assert (
+        apply_caps(
+            Profile(partition="gpu", time="600", **{"array-parallelism": 2}), site
+        ).array_parallelism
+        == 2
+    )
+    for wrong in (
+        Profile(partition="gpu", time="13:00:00"),
+        Profile(partition="gpu", time="UNLIMITED"),
+        Profile(partition="gpu", time="60", **{"array-parallelism": 9}),
+    ):
+        with pytest.raises(UserError, match="more than this site allows"):
+            apply_caps(wrong, site)
+    with pytest.raises(UserError, match="partition long is not one of"):
+        apply_caps(Profile(partition="gpu,long", time="60"), site)
+    with pytest.raises(UserError, match=r"partition \(default\) is not one of"):
+        apply_caps(Profile(time="60"), site)
+    several = Site(caps=Caps(partitions=("main", "low")))
+    assert apply_caps(Profile(partition="main,low"), several).partition == "main,low"
+
+
+@pytest.mark.parametrize(
+    ("time", "mem", "expected"),
+    [("12:00:00", "1G", ("12:00:00", "1G")), ("2-0", "64G", ("24:00:00", "2G"))],
+)
+def test_time_and_memory_that_are_not_set_follow_the_caps(
+    time: str, mem: str, expected: tuple[str, str]
+) -> None:
+    site = Site(caps=Caps(time=time, mem=mem))
+    followed = apply_caps(Profile(), site)
+    assert (followed.time, cap_resources(followed, followed.resources(1, False), site).mem) == (
+        expected
+    )
+    assert load_profile("default", site).time == expected[0]
+    with pytest.raises(UserError, match="signal-seconds 90 is not less than time 1, the most"):
+        apply_caps(Profile(), Site(caps=Caps(time="1")))
+    with pytest.raises(UserError, match="time 3-0 is more than this site allows"):
+        apply_caps(Profile(time="3-0"), site)
+
+
+def test_caps_hold_for_what_the_recipe_asks_too() -> None:
+    site = Site(caps=Caps(gpus=0, mem="4G", **{"cpus-per-task": 4}))
+    assert cap_resources(Profile(), Resources(4, "0", "4G"), site).cpus == 4
+    for wanted in (Resources(5, "0", "1G"), Resources(1, "1", "1G"), Resources(1, "0", "0")):
+        with pytest.raises(UserError, match="more than this site allows"):
+            cap_resources(Profile(), wanted, site)
+
+
+def test_the_sites_own_file_wins_over_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, site = tmp_path / "chosen.yaml", tmp_path / "site.yaml"
+    chosen.write_text("caps: {max-jobs: 10}", encoding="utf-8")
+    monkeypatch.setenv("BENCH_SITE", str(chosen))
+    monkeypatch.setattr(module, "SITE_FILE", site)
+    assert load_site().caps.max_jobs == 10
+    site.write_text("caps: {max-jobs: 5}", encoding="utf-8")
+    assert load_site().caps.max_jobs == 5
+    site.write_text("cap: {}", encoding="utf-8")
+    with pytest.raises(UserError, match="did you mean 'caps'"):
+        load_site()

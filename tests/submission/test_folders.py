@@ -1,0 +1,87 @@
+"""Submissions are read back from their folders, whatever else lies there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmark.slurm.indices import IndexSet
+from benchmark.slurm.queue import Queued, Snapshot, TaskState
+from benchmark.slurm.tag import Tag
+from benchmark.submission.folders import SentPack, runs_in_queue, sent_arrays, write_index
+
+
+def _submission(runs: Path, name: str, *jobs: int | None) -> Path:
+    folder = runs / ".submissions" / name
+    folder.mkdir(parents=True)
+    for number in range(len(jobs)):
+        packs = [
+            {"id": f"{name}{number}{i}", "label": "p", "keys": [f"{name}-{number}-{i}"]}
+            for i in range(3)
+        ]
+        write_index(folder, number, packs)
+    arrays = [{"nonce": f"{name}-{number}", "job": job} for number, job in enumerate(jobs)]
+    record = {"schema": 1, "table": "digits", "arrays": arrays}
+    (folder / "submission.json").write_text(json.dumps(record))
+    return folder
+
+
+def _queued(job: int, tasks: str, state: str, nonce: str, restarts: int = 0) -> Queued:
+    return Queued(
+        job=job,
+        tasks=IndexSet.parse(tasks),
+        state=state,
+        reason="Priority",
+        restarts=restarts,
+        start=None,
+        submitted=0.0,
+        gpus=0,
+        partition="main",
+        nodes="n1",
+        user="me",
+        tag=Tag("digits", "x3", nonce),
+    )
+
+
+def _sent_packs(runs: Path) -> list[SentPack]:
+    return [pack for array in sent_arrays(runs) for pack in array.packs()]
+
+
+def test_packs_with_their_tasks(tmp_path: Path) -> None:
+    folder = _submission(tmp_path, "a", 7, None)
+    packs = _sent_packs(tmp_path)
+    assert [pack.task for pack in packs] == ["7_0", "7_1", "7_2", None, None, None]
+    assert packs[1].folder == folder
+    assert packs[1].run_keys == ("a-0-1",)
+    assert _sent_packs(tmp_path / "elsewhere") == []
+
+
+def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    _submission(tmp_path, "a", 7)
+    (tmp_path / ".submissions" / "local-executor" / "packs").mkdir(parents=True)
+    broken = _submission(tmp_path, "b", 8)
+    (broken / "submission.json").write_text('{"schema": 1')
+    lost = _submission(tmp_path, "c", 9)
+    (lost / "array-0.index.json").unlink()
+    assert {pack.task for pack in _sent_packs(tmp_path)} == {"7_0", "7_1", "7_2"}
+
+
+def test_runs_whose_task_waits_or_runs(tmp_path: Path) -> None:
+    _submission(tmp_path, "a", 7)
+    _submission(tmp_path, "b", None)
+    _submission(tmp_path, "c", 9)
+    snapshot = Snapshot(
+        (
+            _queued(7, "1-2", "PENDING", "a-0"),
+            _queued(7, "0", "PENDING", "a-0", restarts=1),
+            _queued(8, "2", "RUNNING", "b-0"),  # its answer was lost: found by its nonce
+        )
+    )
+    found = runs_in_queue(tmp_path, snapshot)
+    assert all(key in pack.run_keys for key, (pack, _) in found.items())
+    assert {key: state for key, (_, state) in found.items()} == {
+        "a-0-0": TaskState("requeued", "Priority"),
+        "a-0-1": TaskState("waiting", "Priority"),
+        "a-0-2": TaskState("waiting", "Priority"),
+        "b-0-2": TaskState("running", "n1"),
+    }

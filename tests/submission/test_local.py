@@ -1,0 +1,236 @@
+"""Training on this machine: its resources, and whole submissions in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.base.machine import visible_gpus
+from benchmark.planning.pack_size import parse_pack_size
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from benchmark.run.lease import Lease
+from benchmark.submission.hand_over import executor_for, submit_plan
+from benchmark.submission.local import Need, Resources, need_of, read_submission
+from benchmark.submission.submission import new_submission, plan_packs
+from benchmark.table.recipe import override
+from tests.cli.command import bench
+from tests.helpers import SHORT, digits_plan
+
+KD = ("column=wrn_16_2-resnet8", "row=KD")
+SETS = [argument for field in SHORT for argument in ("--set", field)]
+
+
+@pytest.fixture
+def run(digits: Path) -> Run:
+    return digits_plan(digits, KD).runs[-1]
+
+
+# -- resources ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "gpus"),
+    [
+        ("", []),
+        ("0", ["0"]),
+        ("2, 3", ["2", "3"]),
+        ("GPU-8932f937,MIG-c6d4f1ef", ["GPU-8932f937", "MIG-c6d4f1ef"]),
+        ("-1", []),
+        ("0,-1,1", ["0"]),  # as CUDA reads it
+        ("NoDevFiles", []),
+    ],
+)
+def test_gpus_are_those_that_cuda_would_show(
+    monkeypatch: pytest.MonkeyPatch, variable: str, gpus: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible_gpus() == gpus
+
+
+def test_packs_take_what_they_need_and_give_it_back() -> None:
+    free = Resources(cpus=4, gpus=["2", "GPU-a"])
+    first = free.take(Need(1, gpu=True))
+    second = free.take(Need(1, gpu=True))
+    assert (first, second) == (["2"], ["GPU-a"])
+    assert free.take(Need(1, gpu=True)) is None
+    assert free.take(Need(3, gpu=False)) is None
+    assert free.take(Need(2, gpu=False)) == []
+    assert free.cpus == 0
+    free.give(Need(1, gpu=True), ["2"])
+    assert free.take(Need(1, gpu=True)) == ["2"]
+
+
+def test_a_pack_never_waits_for_more_cpus_than_there_are(run: Run) -> None:
+    wide = run.model_copy(update={"recipe": override(run.recipe, {"threads": 64})})
+    assert need_of(wide, 2) == Need(2, gpu=False)
+    assert need_of(run, 2) == Need(1, gpu=False)
+    gpu = run.model_copy(update={"recipe": override(run.recipe, {"device": "cuda"})})
+    assert need_of(gpu, 2).gpu
+
+
+def test_a_gpu_that_is_not_there_is_missed_before_anything_starts(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    where = ("--data", digits, "--runs", tmp_path / "runs")
+    arguments = ("submit", "--table", "digits", "--cluster", "local", "--wait", *where)
+    ended = bench(*arguments, "--set", "recipe.device=cuda")
+    assert ended.code == 2
+    assert "this machine shows none; add --set recipe.device=cpu" in ended.err
+    assert not list(tmp_path.glob("runs/digits*"))
+
+
+# -- submissions ----------------------------------------------------------------------------------
+
+
+def test_a_submission_is_read_as_it_was_written(digits: Path, tmp_path: Path) -> None:
+    plan = digits_plan(digits, ["column=wrn_16_2-resnet8"], seeds="0-2")
+    packs = plan_packs(plan, list(plan.runs), 3)
+    plugin = tmp_path / "mine.py"
+    written = new_submission("digits", packs, tmp_path / "runs", digits, [plugin], "resident")
+    written.write()
+    read = read_submission(written.folder)
+    assert {pack.id: pack for pack in read.packs} == {pack.id: pack for pack in packs}
+    assert read.plugins == (plugin,)
+    assert (read.table, read.nonce, read.reader) == ("digits", written.nonce, "resident")
+    assert (read.runs_dir, read.data_dir) == (tmp_path / "runs", digits)
+    seen: set[str] = set()
+    for pack in read.packs:
+        assert set(pack.depends) <= seen
+        seen.add(pack.id)
+    modes = {p.stat().st_mode & 0o777 for p in [written.folder, *written.folder.glob("*/")]}
+    assert modes == {0o700}
+
+
+def submit(digits: Path, runs_dir: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Submit the digits' KD of one seed, as a user does."""
+    only = [argument for item in KD for argument in ("--only", item)]
+    where = ["--data", str(digits), "--runs", str(runs_dir), "--cluster", "local"]
+    command = ["submit", "--table", "digits", "--seeds", "0", *only, *SETS, *where, *more]
+    return subprocess.run(
+        [sys.executable, "-c", "from benchmark.cli import main; main()", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_from_a_command_to_results(digits: Path, tmp_path: Path) -> None:
+    teacher, student = digits_plan(digits, KD).runs
+    runs_dir = tmp_path / "runs"
+    runs_dir.mkdir()
+    in_the_way = runs_dir / student.key
+    in_the_way.write_text("in the way")
+    done = submit(digits, runs_dir, "--wait")
+    assert done.returncode == 1
+    assert f"{student.key}: failed: cannot create {in_the_way}" in done.stderr
+    assert "1/2 runs done" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert RunDir(runs_dir, teacher.key).state() == "done"
+
+    in_the_way.unlink()
+    done = submit(digits, runs_dir)
+    assert done.returncode == 0
+    assert "1 of 2 runs done, 1 to train" in done.stderr
+    assert "apart from this terminal: it survives logout" in done.stderr
+    again = submit(digits, runs_dir)
+    assert again.returncode == 0
+    assert "left to another process" in again.stderr or "2 of 2 runs done" in again.stderr
+    result = RunDir(runs_dir, student.key).result
+    deadline = time.monotonic() + 120
+    while not result.exists():
+        assert time.monotonic() < deadline, list(runs_dir.glob(".submissions/*/logs/*"))
+        time.sleep(0.1)
+    assert RunDir(runs_dir, student.key).read_result()["metrics"]["top1"]["last"] > 0
+
+    before = result.stat().st_mtime_ns
+    done = submit(digits, runs_dir, "--wait")
+    assert done.returncode == 0
+    assert "2 of 2 runs done, 0 to train" in done.stderr
+    assert result.stat().st_mtime_ns == before
+
+
+def test_students_of_a_teacher_that_is_being_trained_wait(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = digits_plan(digits, KD)
+    teacher, student = plan.runs
+    rundir = RunDir(tmp_path, teacher.key)
+    rundir.create(teacher)
+    lease = Lease.acquire(rundir)
+    executor, _ = executor_for("inline", None)
+    code = submit_plan(
+        plan,
+        executor,
+        runs_dir=tmp_path,
+        data_dir=digits,
+        pack_size=parse_pack_size("auto"),
+        wait=True,
+    )
+    assert code == 1  # with --wait: there are runs without a result
+    said = capsys.readouterr().err
+    assert "left to another process, which trains now or next: 1 run" in said
+    assert "left until another process has trained their teacher: 1 run;" in said
+    assert not RunDir(tmp_path, student.key).path.exists()
+    lease.check()
+
+
+def test_ctrl_c_saves_the_state_and_leaves(digits: Path, tmp_path: Path) -> None:
+    (run,) = digits_plan(digits, ["row=Student", "student=resnet8"], sets=LONG).runs
+    rundir = RunDir(tmp_path, run.key)
+
+    def press() -> None:
+        while not rundir.records.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    only = ("--only", "row=Student", "--only", "student=resnet8", "--seeds", "0")
+    sets = [argument for field in LONG for argument in ("--set", field)]
+    where = ("--cluster", "inline", "--data", digits, "--runs", tmp_path)
+    ended = bench("submit", "--table", "digits", *only, *sets, *where)
+    thread.join()
+    assert ended.code == 1
+    assert "stopped: SIGINT; the state is saved" in ended.err
+    assert "submit again to continue" in ended.err
+    assert rundir.checkpoint.exists()
+    assert rundir.state() == "started"
+
+
+LONG = ("recipe.epochs=5000", "recipe.schedule.milestones=[4000]", "recipe.eval_every=1000")
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_a_queue_reaches_its_packs(digits: Path, tmp_path: Path) -> None:
+    (run,) = digits_plan(digits, ["row=Student", "student=resnet8"], sets=LONG).runs
+    rundir = RunDir(tmp_path, run.key)
+    sets = [argument for field in LONG for argument in ("--set", field)]
+    only = ["--only", "row=Student", "--only", "student=resnet8", "--seeds", "0"]
+    where = ["--cluster", "local", "--data", str(digits), "--runs", str(tmp_path), "--wait"]
+    command = ["submit", "--table", "digits", *only, *sets, *where]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from benchmark.cli import main; main()", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a terminal's group: the signal reaches all of it
+    )
+    while not rundir.records.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "stopping: 1 pack to save; submit again to continue" in said
+    assert f"{run.key}: interrupted: SIGTERM" in said
+    assert "Traceback" not in said
+    assert rundir.checkpoint.exists()
+    assert rundir.state() == "started"

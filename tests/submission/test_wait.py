@@ -1,0 +1,63 @@
+"""When `bench submit --wait` returns, and with which exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from benchmark.slurm import queue
+from benchmark.slurm.queue import RawQueue
+from benchmark.submission import wait
+from tests.submitted import HELD, RECORDED
+
+pytestmark = pytest.mark.usefixtures("called")
+
+
+@pytest.fixture
+def finishing(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that sets what squeue says, and which runs end meanwhile, one a look."""
+
+    def set_up(raw: dict[str, object], *runs: Run) -> None:
+        left = list(runs)
+
+        def sleep(_seconds: float) -> None:
+            rundir = RunDir(runs_dir, left.pop(0).key)
+            rundir.path.mkdir()
+            rundir.result.write_text("{}")
+
+        monkeypatch.setattr(wait.time, "sleep", sleep)
+        # What was said before the waiting began tells nothing of it.
+        monkeypatch.setattr(queue, "read_raw", lambda *_: RawQueue(**{**raw, "taken": 4e9}))
+
+    return set_up
+
+
+def test_it_returns_when_each_run_has_its_result(
+    runs_dir: Path, students: list[Run], finishing: Callable[..., None]
+) -> None:
+    finishing(RECORDED, *students[4:6])
+    assert wait.wait_for([run.key for run in students[4:6]], runs_dir, 0.0) == 0
+
+
+def test_what_left_the_queue_without_a_result_is_a_failure(
+    runs_dir: Path,
+    students: list[Run],
+    finishing: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finishing(RECORDED, students[4])
+    assert wait.wait_for([students[0].key, students[4].key], runs_dir, 0.0) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "0 of 2 runs have their result, 1 running"
+    assert said[-1] == "ended without a result, or held: 1 run"
+
+
+def test_what_is_held_is_not_waited_for(
+    runs_dir: Path, students: list[Run], finishing: Callable[..., None]
+) -> None:
+    finishing(HELD)
+    assert wait.wait_for([students[2].key], runs_dir, 0.0) == 1
