@@ -12,7 +12,9 @@ Three kinds, since timm's networks share no features of the form that distillati
 
 from __future__ import annotations
 
+import copy
 from collections.abc import MutableMapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,23 +23,37 @@ from torch import Tensor, nn
 from benchmark.base.errors import UserError
 from benchmark.models.features import Features, Model
 from benchmark.models.layers import batch_norms
+from benchmark.models.timm_check import check_logits
 from benchmark.models.torchvision_shim import make_torchvision_importable
 
 # Families whose head is the mean over the last map and a linear layer, nothing between.
 _MEAN_HEADS = ("RegNet", "EfficientNet")
+# Whose logits were found to be timm's in this process.
+_checked: set[str] = set()
 
 
 def build(name: str, num_classes: int) -> Model:
     """Build timm's network ``name`` without downloaded weights.
 
-    Raises UserError where it has no linear head or lists no intermediate maps.
+    Raises UserError where it has no linear head or lists no intermediate maps, or where the
+    logits from them are not timm's own (tried once a process, on a copy).
     """
     make_torchvision_importable()
     import timm
+
+    network = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    copied = None if name in _checked else copy.deepcopy(network)
+    model = _wrapped(name, network)
+    if copied is not None:
+        check_logits(name, copied, partial(_wrapped, name))
+        _checked.add(name)
+    return model
+
+
+def _wrapped(name: str, network: nn.Module) -> Model:
     from timm.models.resnet import BasicBlock, Bottleneck, ResNet
     from timm.models.vision_transformer import VisionTransformer
 
-    network = timm.create_model(name, pretrained=False, num_classes=num_classes)
     if isinstance(network, ResNet):
         last = list(network.get_submodule("layer4"))[-1]  # type: ignore[call-overload]
         # Some have blocks of their own, which end otherwise.

@@ -41,6 +41,32 @@ def test_logits_and_keys_are_those_of_timm(name: str) -> None:
         torch.testing.assert_close(features.last_map.mean((2, 3)), features.pooled)
 
 
+@pytest.mark.parametrize(
+    "name", ["resnet18", "regnety_002", "convnext_atto", "efficientnet_lite0", "test_vit"]
+)
+def test_the_check_of_the_logits_moves_no_weight_and_no_random_number(name: str) -> None:
+    torch.manual_seed(0)
+    ours = build_model(f"timm:{name}", 10).state_dict()
+    drawn = torch.rand(1)
+    import timm
+
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, num_classes=10).state_dict()
+    assert torch.equal(torch.rand(1), drawn)
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+@pytest.mark.slow
+def test_the_smallest_swin_has_timms_logits() -> None:
+    build_model("timm:swin_tiny_patch4_window7_224", 10)
+
+
+@pytest.mark.parametrize("name", ["efficientvit_m0", "shvit_s1", "volo_d1_224"])
+def test_heads_of_more_than_a_linear_layer_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"'timm:{name}' does more to its logits than one linear"):
+        build_model(f"timm:{name}", 10)
+
+
 def test_resnets_give_both_sides_of_the_last_relu() -> None:
     network = build_model("timm:resnet10t", 10).eval()
     fill_state(network)
