@@ -31,7 +31,7 @@ from benchmark.planning.simulate import START_SECONDS
 @app.command()
 def tables() -> None:
     """List the tables."""
-    from benchmark.submission.hand_over import tables_overview
+    from benchmark.planning.text import tables_overview
 
     print(tables_overview())
 
@@ -45,7 +45,7 @@ def check(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Check table files: names, options, recipes, published values."""
-    from benchmark.submission.hand_over import check_tables
+    from benchmark.planning.text import check_tables
 
     add_plugins(plugin)
     for line in check_tables(table, context(data)):
@@ -84,12 +84,11 @@ def plan(
     """Show what a table expands to: cells, runs, packs, and what is there already."""
     from benchmark.base.errors import UserError
     from benchmark.planning.pack_size import parse_pack_size
+    from benchmark.planning.text import describe_plan, plan_to_json
     from benchmark.submission.hand_over import (
-        describe_plan,
         describe_simulation,
         directories,
         executor_for,
-        plan_to_json,
     )
 
     if simulate is not None and (as_json or stale):

@@ -18,6 +18,7 @@ from benchmark.data.sidecar import sidecar_path
 from benchmark.planning.device_estimate import estimate
 from benchmark.planning.pack_size import Limits
 from benchmark.planning.packs import Pack
+from benchmark.planning.remaining import Queued
 from benchmark.run.directory import runs_dir as usual_runs_dir
 from benchmark.run.identity import Run
 from benchmark.slurm import commands, queue
@@ -30,7 +31,7 @@ from benchmark.submission.folders import runs_in_queue
 from benchmark.submission.sending import leaving_nothing, sending, sent_folders, sent_since
 from benchmark.submission.simulation import task_limits
 from benchmark.submission.snapshot import code_store, take_snapshot
-from benchmark.submission.submission import Queued, Submission
+from benchmark.submission.submission import Submission
 from benchmark.submission.task import checkpoint_seconds
 from benchmark.submission.wait import wait_for
 from benchmark.table.teachers import teachers_dir

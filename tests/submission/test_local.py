@@ -14,12 +14,13 @@ import pytest
 
 from benchmark.base.machine import visible_gpus
 from benchmark.planning.pack_size import parse_pack_size
+from benchmark.planning.remaining import plan_packs
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.lease import Lease
 from benchmark.submission.hand_over import executor_for, submit_plan
 from benchmark.submission.local import Need, Resources, need_of, read_submission
-from benchmark.submission.submission import new_submission, plan_packs
+from benchmark.submission.submission import new_submission
 from benchmark.table.recipe import override
 from tests.cli.command import bench
 from tests.helpers import SHORT, digits_plan

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.planning.remaining import Queued, plan_packs, remaining
 from benchmark.slurm import commands, queue
 from benchmark.slurm.commands import Limits
 from benchmark.slurm.profile import Profile, Site
 from benchmark.submission import slurm as slurm_executor_module
 from benchmark.submission.hand_over import directories
 from benchmark.submission.slurm import SlurmExecutor, slurm_executor
-from benchmark.submission.submission import Queued, new_submission, plan_packs, remaining
+from benchmark.submission.submission import new_submission
 from tests.helpers import digits_plan
 
 

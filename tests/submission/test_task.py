@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.planning.remaining import plan_packs
 from benchmark.run.directory import RunDir
 from benchmark.slurm.survive import Interruption
-from benchmark.submission.submission import new_submission, plan_packs
+from benchmark.submission.submission import new_submission
 from benchmark.submission.task import Report, report_of, train
 from benchmark.train.watcher import Outcome
 from tests.helpers import digits_plan, numbers

@@ -1,0 +1,81 @@
+"""What of a plan is left to train, and what is not and why. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.planning.matrix import Plan
+from benchmark.planning.packs import DEFAULT_PACK, Pack, Sizer, make_packs
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+
+
+class Queued(NamedTuple):
+    """A run that an earlier submission has in a queue: its pack's id, its task, how it stands."""
+
+    pack: str
+    task: str
+    state: str
+
+
+@dataclass
+class Remaining:
+    """What of a plan is left to train, and what is not and why.
+
+    ``held``: another process trains it, or will; ``waiting``: so it does with its teacher.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    done: list[Run] = field(default_factory=list)
+    held: list[Run] = field(default_factory=list)
+    waiting: list[Run] = field(default_factory=list)
+    cancelled: list[Run] = field(default_factory=list)
+    queued: list[Run] = field(default_factory=list)
+
+
+def remaining(
+    plan: Plan,
+    runs_dir: Path,
+    queued: Container[str] = (),
+    busy: Container[str] = (),
+) -> Remaining:
+    """Sort a plan's runs by what is there.
+
+    ``queued``: keys that a queue has already; ``busy``: keys that a living process means to
+    train, as long as they have not failed there.
+    """
+    found = Remaining()
+    unfinished: set[str] = set()
+    for run in plan.runs:  # teachers first
+        rundir = RunDir(runs_dir, run.key)
+        state = rundir.state()
+        if state in ("done", "diverged"):
+            found.done.append(run)
+        elif run.key in queued:
+            found.queued.append(run)
+        elif state == "running" or (run.key in busy and state in ("missing", "started")):
+            found.held.append(run)
+            unfinished.add(run.key)
+        elif state == "cancelled":
+            found.cancelled.append(run)
+        elif run.teacher and run.teacher.key in unfinished:
+            found.waiting.append(run)
+            unfinished.add(run.key)
+        else:
+            found.runs.append(run)
+    return found
+
+
+def plan_packs(
+    plan: Plan,
+    runs: list[Run],
+    size: int | Sizer = DEFAULT_PACK,
+    queued: Mapping[str, Queued] | None = None,
+) -> list[Pack]:
+    """Pack the runs of a plan that are left; they wait for teachers that are queued already."""
+    teachers = [run.key for run in plan.teachers]
+    elsewhere = {key: (queued or {})[key].pack for key in teachers if key in (queued or {})}
+    return make_packs(plan.table.name, runs, teachers, size, elsewhere)
