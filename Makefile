@@ -21,6 +21,7 @@ lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 # A real Slurm on this machine (see slurm/README.md).
 slurm:

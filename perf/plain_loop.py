@@ -26,8 +26,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.models import build_model
-from benchmark.models.torchvision_shim import make_torchvision_importable
 
 make_torchvision_importable()
 from torchvision import transforms  # noqa: E402

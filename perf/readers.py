@@ -26,12 +26,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.data.datasets import dataset_info
 from benchmark.data.formats import read_layout, read_pixels
 from benchmark.data.open import open_batches
 from benchmark.data.sidecar import split_path
 from benchmark.data.write import write_dataset
-from benchmark.models.torchvision_shim import make_torchvision_importable
 
 make_torchvision_importable()
 from torchvision import transforms  # noqa: E402

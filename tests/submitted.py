@@ -12,10 +12,9 @@ from benchmark.monitor.look import look
 from benchmark.planning.packs import Pack
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
-from benchmark.slurm.arrays import write_array
+from benchmark.slurm.arrays import write_array, write_index
 from benchmark.slurm.commands import SlurmUnreachableError
 from benchmark.slurm.queue import RawQueue
-from benchmark.submission.folders import write_index
 from benchmark.submission.submission import new_submission
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_queue.json").read_text())

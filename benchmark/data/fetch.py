@@ -35,7 +35,7 @@ def fetch(name: str, data_dir: Path) -> Path:
             "folders": "its images must be obtained from its publisher",
         }[info.kind]
         raise UserError(f"{name} is not downloaded ({why}); make it with: {info.write_command}")
-    from benchmark.models.torchvision_shim import make_torchvision_importable
+    from benchmark.base.torchvision_shim import make_torchvision_importable
 
     make_torchvision_importable()
     from torchvision.datasets.utils import download_and_extract_archive

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.models import model
 from benchmark.models.features import Features, Model
 from benchmark.models.layers import batch_norms, global_average
-from benchmark.models.torchvision_shim import make_torchvision_importable
 
 
 class TorchvisionResNet(Model):

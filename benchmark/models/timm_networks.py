@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
+from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.models.features import Features, Model
 from benchmark.models.layers import batch_norms
 from benchmark.models.timm_check import check_logits
-from benchmark.models.torchvision_shim import make_torchvision_importable
 
 # Families whose head is the mean over the last map and a linear layer, nothing between.
 _MEAN_HEADS = ("RegNet", "EfficientNet")

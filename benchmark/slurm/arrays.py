@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import write_text
 
 PackData = Mapping[str, Any]  # Pack.to_json(): id, label and depends are read here
 _OFFSET = struct.Struct("<Q")
@@ -69,6 +70,20 @@ def write_array(path: Path, packs: Sequence[PackData]) -> None:
             file.write(json.dumps(pack, allow_nan=False, separators=(",", ":")).encode() + b"\n")
             offsets.append(file.tell())
     _offsets_file(path).write_bytes(b"".join(_OFFSET.pack(offset) for offset in offsets))
+
+
+def write_index(folder: Path, number: int, packs: Sequence[PackData]) -> None:
+    """Write the index of array ``number``; packs are Pack.to_json()."""
+    rows = [
+        [pack["id"], pack["label"], *(list(pack.get(name, ())) for name in ("keys", "cells"))]
+        for pack in packs
+    ]
+    write_text(index_file(folder, number), json.dumps(rows, separators=(",", ":")))
+
+
+def index_file(folder: Path, number: int) -> Path:
+    """Return where the index of array ``number`` lies."""
+    return folder / f"array-{number}.index.json"
 
 
 def read_pack(path: Path, number: int) -> dict[str, Any]:

@@ -16,12 +16,11 @@ from typing import Any
 from benchmark.base.errors import UserError
 from benchmark.base.files import make_directory, write_json, write_text
 from benchmark.slurm import commands, queue
-from benchmark.slurm.arrays import ArrayPlan, PackData, plan_arrays, write_array
+from benchmark.slurm.arrays import ArrayPlan, PackData, plan_arrays, write_array, write_index
 from benchmark.slurm.commands import Limits, SlurmUnreachableError
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.slurm.script import script_text
 from benchmark.slurm.tag import Tag, word
-from benchmark.submission.folders import write_index
 
 SCHEMA = 1
 TASK_MODULE = "benchmark.submission.task"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import read_json, write_json, write_text
+from benchmark.base.files import read_json, write_json
 from benchmark.slurm import commands
+from benchmark.slurm.arrays import index_file
 from benchmark.slurm.queue import Snapshot, TaskState
 
 SCHEMA = 1
@@ -56,22 +57,13 @@ class SentArray(NamedTuple):
     def packs(self) -> Iterator[SentPack]:
         """Yield the packs in the order of their tasks; none where the index is unreadable."""
         try:
-            rows = json.loads(_index(self.folder, self.number).read_text(encoding="utf-8"))
+            rows = json.loads(index_file(self.folder, self.number).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
         for number, (pack_id, label, keys, cells) in enumerate(rows):
             task = None if self.job is None else f"{self.job}_{number}"
             names = (self.folder, self.table, pack_id, label)
             yield SentPack(*names, tuple(keys), task, tuple(cells))
-
-
-def write_index(folder: Path, number: int, packs: Sequence[Any]) -> None:
-    """Write the index of array ``number``; packs are Pack.to_json()."""
-    rows = [
-        [pack["id"], pack["label"], *(list(pack.get(name, ())) for name in ("keys", "cells"))]
-        for pack in packs
-    ]
-    write_text(_index(folder, number), json.dumps(rows, separators=(",", ":")))
 
 
 def sent_arrays(runs_dir: Path) -> list[SentArray]:
@@ -166,7 +158,3 @@ def _arrays(folder: Path) -> list[SentArray]:
             for number, array in enumerate(data["arrays"])
         ]
     return []
-
-
-def _index(folder: Path, number: int) -> Path:
-    return folder / f"array-{number}.index.json"

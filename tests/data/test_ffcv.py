@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from benchmark.base.errors import UserError
+from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.data.augment import Normalise
 from benchmark.data.batches import Batch, Batches
 from benchmark.data.datasets import dataset_info
@@ -25,7 +26,6 @@ from benchmark.data.open import open_batches
 from benchmark.data.resized_crop import random_rows
 from benchmark.data.sidecar import split_path
 from benchmark.data.write import write_dataset
-from benchmark.models.torchvision_shim import make_torchvision_importable
 
 if not os.environ.get("CI"):
     with kept_threads():

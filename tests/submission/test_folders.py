@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from benchmark.slurm.arrays import write_index
 from benchmark.slurm.indices import IndexSet
 from benchmark.slurm.queue import Queued, Snapshot, TaskState
 from benchmark.slurm.tag import Tag
-from benchmark.submission.folders import SentPack, runs_in_queue, sent_arrays, write_index
+from benchmark.submission.folders import SentPack, runs_in_queue, sent_arrays
 
 
 def _submission(runs: Path, name: str, *jobs: int | None) -> Path:

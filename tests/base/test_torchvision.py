@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.base import torchvision_shim as shim
 from benchmark.models import build_model
-from benchmark.models import torchvision_shim as shim
 from tests.fill import fill_state
 from tests.models.reference import images
 
