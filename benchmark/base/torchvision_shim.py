@@ -15,8 +15,10 @@ import importlib.util
 import sys
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -35,6 +37,8 @@ def make_torchvision_importable() -> bool:
         return False
     if _extension_loads(Path(spec.origin).parent):
         return False
+    import torch
+
     library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in _OPERATORS:
         library.define(name + _SCHEMA)  # type: ignore[no-untyped-call]
@@ -43,6 +47,8 @@ def make_torchvision_importable() -> bool:
 
 
 def _extension_loads(folder: Path) -> bool:
+    import torch
+
     for path in sorted([*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]):
         try:
             torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
