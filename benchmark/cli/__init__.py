@@ -22,12 +22,14 @@ def main() -> None:
     from typer import Abort, BadParameter
 
     from benchmark.base.errors import UserError
+    from benchmark.base.log import reporting
     from benchmark.cli.app import app
 
     # typer has a copy of click of its own, whose place differs between its releases.
     usage_error: type[Exception] = BadParameter.__mro__[1]
     try:
-        raise SystemExit(app(standalone_mode=False) or 0)
+        with reporting():
+            raise SystemExit(app(standalone_mode=False) or 0)
     except usage_error as error:
         _say_usage(error)
         raise SystemExit(2) from None

@@ -19,7 +19,12 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _version(
     version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say what is done, with times."),
 ) -> None:
+    if verbose:
+        from benchmark.base.log import be_verbose
+
+        be_verbose()
     if version:
         from benchmark import __version__
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json
+from benchmark.base.shipped import shipped
 from benchmark.conformance.costs import measure_costs
 from benchmark.conformance.pairs import Pair, table_pairs
 from benchmark.conformance.parameters import Geometry, extra_parameters
@@ -20,7 +21,7 @@ from benchmark.table.recipe import named_recipe, override
 
 SCHEMA = 1
 # The output of `bench methods --json --measure`, committed.
-COSTS_FILE = Path(__file__).resolve().parents[2] / "perf" / "method_costs.json"
+COSTS_FILE = shipped("perf/method_costs.json")
 _COST_KEYS = ("relative_step_cost", "quartiles", "first_stage_step_cost")
 
 

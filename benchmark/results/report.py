@@ -13,6 +13,7 @@ from benchmark import __version__
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.files import make_directory, write_text
 from benchmark.base.git import git
+from benchmark.base.shipped import code_root
 from benchmark.results.collect import Collected
 from benchmark.results.explain import explain
 from benchmark.results.grid import Grid
@@ -151,8 +152,9 @@ def _made_by(table: str, chosen: Selection, protocol: str | None, also: str | No
 
 def _commit() -> str:
     """Return the commit of this code where it lies in its repository."""
-    root = Path(__file__).resolve().parents[2]
-    found = git(root, "describe", "--always", "--dirty=+changes", "--exclude=*", "--abbrev=12")
+    found = git(
+        code_root(), "describe", "--always", "--dirty=+changes", "--exclude=*", "--abbrev=12"
+    )
     return f", commit {found}" if found else ""
 
 

@@ -13,11 +13,14 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from benchmark.base.errors import UserError, unknown
+from benchmark.base.log import say
+from benchmark.base.shipped import shipped, user_folder
+from benchmark.base.trust import changed_by_others
 from benchmark.base.yamlfile import load_yaml, validate
 from benchmark.slurm.notation import gpu_count, megabytes, minutes
 from benchmark.table.recipe import Count, Positive, Strict
 
-PACKAGED = Path(__file__).resolve().parents[2] / "slurm" / "profiles"
+PACKAGED = shipped("slurm/profiles")
 SITE_FILE = Path("/etc/bench/site.yaml")
 _MEM = "2G"
 
@@ -141,8 +144,12 @@ def load_site() -> Site:
 
 
 def profile_dirs() -> list[Path]:
-    """Return where profiles are looked for: ./slurm/profiles, then this project's own."""
-    places = [Path("slurm") / "profiles", PACKAGED]
+    """Return where profiles are looked for, the first place first.
+
+    ./slurm/profiles, ``profiles`` in the user's own folder, then this project's own.
+    """
+    own = user_folder()
+    places = [Path("slurm") / "profiles", *([own / "profiles"] if own else []), PACKAGED]
     return [place for place in places if place.is_dir()]
 
 
@@ -158,21 +165,39 @@ def profile_files() -> dict[str, Path]:
 def load_profile(name: str = "default", site: Site | None = None) -> Profile:
     """Return a profile by name or path, held to the site's caps.
 
-    Raises UserError for an unknown profile, key or value (with the nearest guess), and where
-    it asks for more than the site allows.
+    Its setup lines run in every job. One that another user could have changed is therefore
+    refused if it was found by name, and its owner is said if it was named by path. Raises
+    UserError for that, for an unknown profile, key or value (with the nearest guess), and if it
+    asks for more than the site allows.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)
         if not path.is_file():
             raise UserError(f"profile {path} does not exist")
+        why = _strange(path)
+        if why is not None:
+            say(f"profile {path}: its setup lines run in your jobs, and {why}")
     else:
         files = profile_files()
         if name not in files:
             raise unknown("profile", name, files)
         path = files[name]
+        why = _strange(path)
+        if why is not None:
+            raise UserError(
+                f"profile {name} is {path}, which another user could have changed ({why}); if you"
+                f" trust it, name it by path: --profile {path}"
+            )
     profile = validate(Profile, load_yaml(path) or {}, str(path))
     profile._name = path.stem
     return apply_caps(profile, site or load_site())
+
+
+def _strange(path: Path) -> str | None:
+    """Return how another user could have changed a profile; the installation's own are trusted."""
+    if path.resolve().parent == PACKAGED.resolve():
+        return None
+    return changed_by_others(path)
 
 
 def profile_as_sent(name: str, options: Any, site: Site) -> Profile:

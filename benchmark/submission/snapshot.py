@@ -19,11 +19,15 @@ from pathlib import Path
 from benchmark.base.errors import UserError
 from benchmark.base.files import write_json
 from benchmark.base.git import git
+from benchmark.base.shipped import code_root, is_installed
 from benchmark.slurm import commands
 
-ROOT = Path(__file__).resolve().parents[2]
-# What a running job reads; everything else in the tree is left out.
-_SHIPPED = ("benchmark", "tables", "checkpoints/registry.yaml")
+ROOT = code_root()
+# What a running job reads; everything else in the tree is left out. An installed package holds
+# its tables, and what lies beside it (a folder named tables, say) is not ours.
+_SHIPPED = (
+    ("benchmark",) if is_installed() else ("benchmark", "tables", "checkpoints/registry.yaml")
+)
 _SKIPPED_FOLDERS = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache"})
 _LARGEST_FILE = 2_000_000
 _LARGEST_TREE = 20_000_000

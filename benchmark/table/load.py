@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.base.errors import UserError, unknown
+from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.yamlfile import load_yaml, validate
 from benchmark.table.spec import Table
 
 PartT = TypeVar("PartT", list[Any], dict[Any, Any])
 _KINDS: dict[type, str] = {list: "list", dict: "mapping"}
-PACKAGED = Path(__file__).resolve().parents[2] / "tables"
+PACKAGED = shipped("tables")
 
 
 def tables_dirs() -> list[Path]:
-    """Return where tables are looked for: BENCH_TABLES, ./tables, then this project's own."""
-    extra = os.environ.get("BENCH_TABLES")
-    places = ([Path(extra)] if extra else []) + [Path("tables"), PACKAGED]
+    """Return where tables are looked for, the first place first.
+
+    BENCH_TABLES, ./tables, ``tables`` in the user's own folder, then this project's own.
+    """
+    extra, own = os.environ.get("BENCH_TABLES"), user_folder()
+    places = [Path(extra)] if extra else []
+    places += [Path("tables"), *([own / "tables"] if own else []), PACKAGED]
     unique: list[Path] = []
     for place in places:
         if place.is_dir() and place.resolve() not in [p.resolve() for p in unique]:

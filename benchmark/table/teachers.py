@@ -1,7 +1,7 @@
 """Public teacher checkpoints: which there are, and which lie on this machine.
 
-checkpoints/registry.yaml lists them; the files themselves are never committed. Imports no
-torch: measuring a teacher's accuracy is train/verify.py's affair.
+checkpoints/registry.yaml and the user's own registry list them; the files themselves are never
+committed. Imports no torch: train/verify.py measures a teacher's accuracy.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pydantic import Field
 
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.files import write_text
+from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.yamlfile import load_yaml, validate
 from benchmark.table.recipe import Number, Strict
 
-REGISTRY = Path(__file__).resolve().parents[2] / "checkpoints" / "registry.yaml"
+REGISTRY = shipped("checkpoints/registry.yaml")
 
 
 class RegisteredTeacher(Strict):
@@ -41,7 +42,7 @@ class RegisteredTeacher(Strict):
 
 
 class Registry(Strict):
-    """The file checkpoints/registry.yaml."""
+    """A registry file, such as checkpoints/registry.yaml."""
 
     schema_: int = Field(alias="schema")
     teachers: tuple[RegisteredTeacher, ...]
@@ -52,10 +53,30 @@ def teachers_dir() -> Path:
     return Path(os.environ.get("BENCH_TEACHERS", "checkpoints/teachers"))
 
 
+def registry_files() -> tuple[Path, ...]:
+    """Return the registries that are read: the user's own, if there is one, and the shipped one.
+
+    The user's own is the file BENCH_REGISTRY, else ``registry.yaml`` in the user's own folder.
+    """
+    named, folder = os.environ.get("BENCH_REGISTRY"), user_folder()
+    if named:
+        return Path(named), REGISTRY
+    own = folder / "registry.yaml" if folder else None
+    return (own, REGISTRY) if own is not None and own.is_file() else (REGISTRY,)
+
+
+def registry() -> Registry:
+    """Return the known teachers; the user's own entry for a network replaces the shipped one."""
+    return _merged(registry_files())
+
+
 @cache
-def registry(path: Path = REGISTRY) -> Registry:
-    """Return the registry, validated."""
-    return validate(Registry, load_yaml(path), str(path))
+def _merged(files: tuple[Path, ...]) -> Registry:
+    found: dict[tuple[str, str], RegisteredTeacher] = {}
+    read = [validate(Registry, load_yaml(path), str(path)) for path in files]
+    for teacher in (teacher for one in reversed(read) for teacher in one.teachers):
+        found[teacher.dataset, teacher.model] = teacher
+    return read[-1].model_copy(update={"teachers": tuple(found.values())})
 
 
 def registered(dataset: str, model: str) -> RegisteredTeacher | None:

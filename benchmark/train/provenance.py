@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmark.base.git import git
+from benchmark.base.origin import code_version
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv", "kd-benchmark")
 
@@ -34,24 +33,6 @@ def provenance() -> dict[str, Any]:
         "slurm_array_task": os.environ.get("SLURM_ARRAY_TASK_ID"),
         "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
     }
-
-
-@cache
-def code_version() -> dict[str, Any]:
-    """Return the commit and a digest of what differs from it; None outside a repository.
-
-    A snapshot made at submission says its commit through BENCH_COMMIT and BENCH_DIRTY.
-    """
-    if "BENCH_COMMIT" in os.environ:
-        return {
-            "commit": os.environ["BENCH_COMMIT"] or None,
-            "dirty": os.environ.get("BENCH_DIRTY") or None,
-        }
-    root = Path(__file__).resolve().parents[2]
-    commit = git(root, "rev-parse", "HEAD")
-    changes = git(root, "diff", "HEAD") if commit else None
-    dirty = hashlib.sha256(changes.encode()).hexdigest()[:12] if changes else None
-    return {"commit": commit, "dirty": dirty}
 
 
 @cache

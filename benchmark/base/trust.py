@@ -1,0 +1,68 @@
+"""Who could have changed a file: what is found by name in a folder must not be a stranger's."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+
+def user_name(uid: int) -> str:
+    """Return a user's name, or ``user 1234`` if the system has no entry for it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def changed_by_others(path: Path) -> str | None:
+    """Return how another user could have changed ``path``, or None if nobody but root could.
+
+    The file counts, and every folder on the way to it, links followed or not: whoever may write
+    a folder may put another file in its place, unless the folder has the sticky bit.
+    """
+    spelt = Path(os.path.abspath(path))
+    real = Path(os.path.realpath(path))
+    for place in dict.fromkeys((real, *real.parents, spelt, *spelt.parents)):
+        why = _open_to_others(place)
+        if why is not None:
+            return why
+    return None
+
+
+def _open_to_others(place: Path) -> str | None:
+    try:
+        found = os.lstat(place)
+    except OSError as error:
+        return f"{place} cannot be looked at: {error.strerror}"
+    if found.st_uid not in (0, os.geteuid()):
+        return f"{place} belongs to {user_name(found.st_uid)}"
+    if stat.S_ISLNK(found.st_mode):
+        return None  # who may replace it is a question of its folder
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
+        return None
+    if found.st_mode & stat.S_IWOTH:
+        return f"everybody may write {place}"
+    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
+        return f"the group {_group_name(found.st_gid)} may write {place}"
+    return None
+
+
+def _is_own_group(gid: int) -> bool:
+    """Say whether a group is the user's private one, which many systems make for each user."""
+    if gid == 0:
+        return True
+    with contextlib.suppress(KeyError):
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+        return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+    return False
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
