@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.recorded"]
 
@@ -15,6 +16,10 @@ GOLDEN = Path(__file__).parent / "golden"
 # Small machines spend their time on thread synchronisation otherwise, and bit-exact tests need
 # a fixed count.
 torch.set_num_threads(1)
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def fixtures_root() -> Path | None:
