@@ -154,7 +154,11 @@ def _place(cell: dict[str, Any]) -> Kind:
 
 
 def _teacher_of(cell: dict[str, Any]) -> str:
-    return cell["teacher"]["model"] if cell["teacher"] else ""
+    teacher = cell["teacher"]
+    if not teacher:
+        return ""
+    size = teacher.get("input_size")
+    return teacher["model"] if size is None else f"{teacher['model']}, {size}"
 
 
 def _median(seen: Sequence[_Seen], field: str, guess: float) -> float:

@@ -166,7 +166,8 @@ class _Builder:
         _check_composition(methods, recipe, where, row.ce_weight, row.predict)
         teacher = None
         if any(method_info(m.name).needs_teacher for m in methods):
-            teacher = self._teacher(dataset, row.teacher or column.teacher, seed, where)
+            model = row.teacher or column.teacher
+            teacher = self._teacher(dataset, model, seed, where, recipe)
         return self._make(
             dataset,
             student,
@@ -207,13 +208,14 @@ class _Builder:
         resolved = info.resolve(options, where)
         return MethodRef(name=info.name, version=info.version, options=resolved)
 
-    def _teacher(self, dataset: DatasetRef, model: str, seed: int, where: str) -> TeacherRef:
+    def _teacher(
+        self, dataset: DatasetRef, model: str, seed: int, where: str, recipe: Recipe
+    ) -> TeacherRef:
         run = self._teacher_run(dataset, model, seed, where)
-        if run.weights is not None:
-            return TeacherRef(model=model, source="registry", key=run.weights)
-        self.needed.add(run.key)
-        self.needed.update(self._ancestors(run))
-        return TeacherRef(model=model, source="train", key=run.key)
+        if run.weights is None:
+            self.needed.add(run.key)
+            self.needed.update(self._ancestors(run))
+        return _reference(run, recipe)
 
     def _ancestors(self, run: Run) -> Iterator[str]:
         while run.teacher is not None and run.teacher.source == "train":
@@ -236,20 +238,19 @@ class _Builder:
         seed = 0 if policy.seed == "fixed" else seed
         recipe = override(self.recipe, policy.recipe, f"{self.where}, teacher.recipe")
         recipe = override(recipe, self.selection.recipe, "--set")
-        known = registered(dataset.name, model) if policy.from_ == "registry" else None
+        distilled = policy.distilled.get(model)  # what a table spells out wins over any file
+        public = policy.from_ == "registry" and distilled is None
+        known = registered(dataset.name, model) if public else None
         weights = checkpoint_digest(known) if known else None
-        distilled = policy.distilled.get(model) if weights is None else None
+        if weights is not None:  # its accuracy was measured on the images as they are
+            recipe = recipe.model_copy(update={"input_size": None})
         teacher = None
         methods: tuple[MethodRef, ...] = ()
         if distilled is not None:
-            methods = _distilled_methods(distilled, where)
+            methods = _distilled_methods(distilled, model, where)
             _check_composition(methods, recipe, f"{where}, teacher {model}")
             above = self._teacher_run(dataset, distilled.teacher, seed, where, (*students, model))
-            teacher = TeacherRef(
-                model=distilled.teacher,
-                source="registry" if above.weights else "train",
-                key=above.weights or above.key,
-            )
+            teacher = _reference(above, recipe)
         run = self._make(
             dataset, model, recipe, seed, where, weights=weights, teacher=teacher, methods=methods
         )
@@ -292,8 +293,28 @@ def _selectable(row: Row, column: Column, teacher: str, student: str) -> dict[st
     }
 
 
-def _distilled_methods(distilled: DistilledTeacher, where: str) -> tuple[MethodRef, ...]:
+def _reference(teacher: Run, recipe: Recipe) -> TeacherRef:
+    """Return how a student's run names its teacher, which reads images at its own size."""
+    own = teacher.recipe.input_size
+    return TeacherRef(
+        model=teacher.model,
+        source="registry" if teacher.weights else "train",
+        key=teacher.weights or teacher.key,
+        input_size=None if own == recipe.input_size else own or "data",
+    )
+
+
+def _distilled_methods(
+    distilled: DistilledTeacher, model: str, where: str
+) -> tuple[MethodRef, ...]:
     infos = [(method_info(use.name, where), use) for use in distilled.methods]
+    predicting = [info.name for info, _ in infos if info.overrides_predict]
+    if predicting:
+        raise UserError(
+            f"{where}: {model} cannot teach what {predicting[0]} makes of it: what is evaluated"
+            f" there is {predicting[0]}'s own prediction, and students are taught by the"
+            " network's classifier; distil this teacher by another method"
+        )
     return tuple(
         MethodRef(name=i.name, version=i.version, options=i.resolve(u.options, where))
         for i, u in infos

@@ -76,7 +76,8 @@ def group_key(run: Run, teachers: frozenset[str]) -> tuple[Any, ...]:
     """
     recipe = run.recipe
     alone = run.key if run.key in teachers or run.weights else None
-    teacher = (run.teacher.model, run.teacher.key) if run.teacher else None
+    ref = run.teacher
+    teacher = (ref.model, ref.key, ref.input_size) if ref else None
     settings = recipe.settings(run.teacher.model) if run.teacher else None
     stream = tuple(getattr(recipe, name) for name in (*_STREAM, *_PROCESS))
     return (run.dataset.name, run.dataset.digest, teacher, settings, run.seed, stream, alone)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from benchmark.table.recipe import Count, Number, Recipe, Strict
+from benchmark.table.recipe import Count, Number, Positive, Recipe, Strict
 
 SCHEMA = 1
 # Raised whenever a change of the training loop moves numbers (CHANGELOG.md says which).
@@ -38,11 +38,16 @@ class MethodRef(Strict):
 
 
 class TeacherRef(Strict):
-    """A teacher: a public checkpoint (``key`` is its sha256) or a run of ours (its key)."""
+    """A teacher: a public checkpoint (``key`` is its sha256) or a run of ours (its key).
+
+    ``input_size`` is there if it reads images of another size than its students: the side, or
+    ``data`` for images as the data set has them.
+    """
 
     model: str
     source: Literal["registry", "train"]
     key: str
+    input_size: Positive | Literal["data"] | None = None
 
 
 class Run(Strict):
@@ -72,6 +77,8 @@ class Run(Strict):
         data = self.model_dump(mode="json", by_alias=True)
         # Neither how this is written to a file nor keeping a copy of a checkpoint moves a number.
         del data["schema"], data["recipe"]["keep_drops"]
+        if self.teacher is not None and self.teacher.input_size is None:
+            del data["teacher"]["input_size"]  # the recipe's, which is hashed
         return data
 
     @property
@@ -82,6 +89,14 @@ class Run(Strict):
         if self.teacher is not None and self.teacher.source == "train":
             del data["teacher"]["key"]
         return data
+
+    @property
+    def teacher_input_size(self) -> int | None:
+        """The side of the images that the teacher reads, None for images as the data has them."""
+        own = None if self.teacher is None else self.teacher.input_size
+        if own == "data":
+            return None
+        return own or self.recipe.input_size
 
     @property
     def slug(self) -> str:

@@ -108,11 +108,6 @@ class Recipe(Strict):
         channels_last = self.channels_last if own.channels_last is None else own.channels_last
         return precision, channels_last
 
-    def image_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return (C, H, W) as networks see images of ``shape``."""
-        size = self.input_size
-        return shape if size is None else (shape[0], size, size)
-
 
 RECIPES: dict[str, Recipe] = {
     # CRD's CIFAR-100 protocol, which most CIFAR-100 tables share.

@@ -261,6 +261,10 @@ class Table(Strict):
             for name in expectation.columns or ():
                 _known("column", name, columns, "claims")
             _known("metric", expectation.metric, self.metrics, "claims")
+        taught = self.teacher.distilled
+        teaching = {c.teacher for c in self.columns} | {r.teacher for r in self.rows if r.teacher}
+        for name in taught:
+            _known("teacher", name, teaching | {t.teacher for t in taught.values()}, "distilled")
         self._rows_name_what_exists(columns)
 
     def _rows_name_what_exists(self, columns: list[str]) -> None:

@@ -15,14 +15,12 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from benchmark.data.batches import Batch, Batches
 from benchmark.models.features import Features
 from benchmark.train.evaluate import Accuracy, evaluate
 from benchmark.train.memory import peak_memory_mb
-from benchmark.train.network import Network
+from benchmark.train.network import Network, resized
 from benchmark.train.trainee import Trainee
 
 
@@ -119,7 +117,6 @@ class Engine:
             number += 1
 
     def _step(self, trainees: list[Trainee], batch: Batch, timing: Timing) -> None:
-        batch = batch._replace(images=_resized(batch.images, trainees[0].recipe.input_size))
         features: Features | None = None
         if self.teacher is not None and any(t.needs_teacher for t in trainees):
             began = time.perf_counter()
@@ -134,6 +131,8 @@ class Engine:
             seen[student.form] = (own, None if features is None else student.reads(features))
         for trainee in trainees:
             own, taught = seen[trainee.student.form]
+            if trainee.private_teacher is not None:
+                own = batch  # each of its networks reads the images at its own size
             step = partial(Trainee.train_step, batch=own, teacher=taught)
             began = time.perf_counter()
             self._guarded(trainee, step)
@@ -179,10 +178,10 @@ class Engine:
         )
 
     def _accuracies(self, trainees: list[Trainee], batches: Iterator[Batch]) -> dict[int, Accuracy]:
-        input_size = trainees[0].recipe.input_size
-        resized = (b._replace(images=_resized(b.images, input_size)) for b in batches)
+        size = trainees[0].recipe.input_size  # once for all students, which share it
+        seen = (b._replace(images=resized(b.images, size)) for b in batches)
         predictors = [trainee.predict for trainee in trainees]
-        found = evaluate(predictors, resized, self._tick)
+        found = evaluate(predictors, seen, self._tick)
         return {id(t): a for t, a in zip(trainees, found, strict=False)}
 
     def _leave(self, trainee: Trainee, record: dict[str, Any] | None) -> None:
@@ -202,9 +201,3 @@ class Engine:
         except Exception as error:
             self.active = [t for t in self.active if t is not trainee]
             self.listener.failed(trainee, error)
-
-
-def _resized(images: Tensor, size: int | None) -> Tensor:
-    if size is None or images.shape[-1] == size:
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)

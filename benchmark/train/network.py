@@ -6,6 +6,7 @@ import contextlib
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmark.models.features import Features, Model
 from benchmark.table.recipe import Recipe
@@ -13,14 +14,20 @@ from benchmark.train.fold import folded
 
 
 class Network:
-    """Runs a model as its recipe says: device, autocast, memory format."""
+    """Runs a model as its recipe says: device, autocast, memory format.
 
-    def __init__(self, name: str, model: Model, recipe: Recipe) -> None:
+    ``input_size`` is the side of the images that it reads; None takes them as they come.
+    """
+
+    def __init__(
+        self, name: str, model: Model, recipe: Recipe, input_size: int | None = None
+    ) -> None:
         self.name = name
+        self.input_size = input_size
         precision, self.channels_last = recipe.settings(name)
         self._autocast = precision == "bf16"
         # Networks of one form see images and a teacher's features in the same way.
-        self.form = (self.channels_last, self._autocast)
+        self.form = (input_size, self.channels_last, self._autocast)
         self._device = recipe.device
         self._probes: dict[tuple[int, int, int], Features] = {}
         self.model = model.to(self._device)
@@ -50,7 +57,11 @@ class Network:
         return torch.autocast(self._device, dtype=torch.bfloat16)
 
     def layout(self, images: Tensor) -> Tensor:
-        """Return the images in this network's memory format (the same tensor where it is)."""
+        """Return the images as this network reads them: at its size, in its memory format.
+
+        The same tensor if they are so already.
+        """
+        images = resized(images, self.input_size)
         wanted = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=wanted)
 
@@ -71,6 +82,8 @@ class Network:
     def probe(self, shape: tuple[int, int, int]) -> Features:
         """Return the features of two blank images [2, *shape] in eval mode, for their shapes.
 
+        ``shape`` is that of the data's images, before the network reads them at its own size.
+
         Computed once, since every run of a pack asks the same teacher; the model stays as it was.
         """
         if shape not in self._probes:
@@ -80,3 +93,10 @@ class Network:
                 self._probes[shape] = self.features(torch.zeros(2, *shape, device=self._device))
             self.model.train(training)
         return self._probes[shape]
+
+
+def resized(images: Tensor, size: int | None) -> Tensor:
+    """Return images [B, C, H, W] at a side of ``size`` pixels, by bilinear interpolation."""
+    if size is None or images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)

@@ -143,7 +143,7 @@ def _train(
             extra["teacher_digest"] = teacher.digest
         trainees = _trainees(runs, batches, network, sessions, watcher)
         if network is not None and any(trainee.needs_teacher for trainee in trainees):
-            network.fold(first.recipe.image_shape(batches.image_shape))
+            network.fold(batches.image_shape)
         if trainees:
             reporter.started(label, trainees)
         for trainee in trainees:

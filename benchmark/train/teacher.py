@@ -12,9 +12,9 @@ from torch import Tensor
 from benchmark.base.errors import UserError
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
+from benchmark.models.features import Model
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run, TeacherRef
-from benchmark.table.recipe import Recipe
 from benchmark.table.teachers import checkpoint_digest, checkpoint_file, registered
 from benchmark.train.network import Network
 from benchmark.train.rng import seeded
@@ -39,27 +39,25 @@ def load_teacher(run: Run, num_classes: int, root: Path) -> LoadedTeacher:
         state, digest, source = _public(run.dataset.name, run.teacher.model, run.teacher.key)
     else:
         state, digest, source = _trained(run.teacher, root)
-    return LoadedTeacher(
-        _network(run.teacher.model, num_classes, state, source, run.recipe), digest
-    )
+    model = _model(run.teacher.model, num_classes, state, source)
+    network = Network(run.teacher.model, model, run.recipe, run.teacher_input_size)
+    return LoadedTeacher(network, digest)
 
 
 def load_public(run: Run, num_classes: int) -> LoadedTeacher:
     """Load the public checkpoint that an evaluation run is about."""
     assert run.weights is not None
     state, digest, source = _public(run.dataset.name, run.model, run.weights)
-    return LoadedTeacher(_network(run.model, num_classes, state, source, run.recipe), digest)
+    model = _model(run.model, num_classes, state, source)
+    return LoadedTeacher(Network(run.model, model, run.recipe, run.recipe.input_size), digest)
 
 
-def _network(
-    name: str, num_classes: int, state: dict[str, Tensor], source: str, recipe: Recipe
-) -> Network:
+def _model(name: str, num_classes: int, state: dict[str, Tensor], source: str) -> Model:
     with seeded(0, "teacher"):  # its initial weights are overwritten
         model = build_model(name, num_classes)
     load_into(model, state, source)
     model.requires_grad_(False)
-    model.eval()
-    return Network(name, model, recipe)
+    return model.eval()
 
 
 def _public(dataset: str, model: str, digest: str) -> tuple[dict[str, Tensor], str, str]:

@@ -59,15 +59,14 @@ class Trainee:
         self.recipe = run.recipe
         self.device = run.recipe.device
         self._steps_per_epoch = world.steps_per_epoch
-        shape = run.recipe.image_shape(world.image_shape)
         with seeded(run.seed, f"init/{run.model}"):
             model = build_model(run.model, world.num_classes)
-        self.student = Network(run.model, model, run.recipe)
+        self.student = Network(run.model, model, run.recipe, run.recipe.input_size)
         self.teacher = teacher
-        student_probe = Probe(run.model, self.student.model, self.student.probe(shape))
+        student_probe = Probe(run.model, self.student.model, self.student.probe(world.image_shape))
         teacher_probe = None
         if teacher is not None:
-            teacher_features = teacher.probe(shape)
+            teacher_features = teacher.probe(world.image_shape)
             teacher_probe = Probe(teacher.name, teacher.model, teacher_features)
         setup = Setup(
             student=student_probe,
@@ -333,7 +332,7 @@ class Trainee:
         with torch.no_grad():
             model = copy.deepcopy(self.teacher.model)
         model.requires_grad_(False)
-        network = Network(self.teacher.name, model, self.run.recipe)
+        network = Network(self.teacher.name, model, self.run.recipe, self.teacher.input_size)
         network.model.train()
         return network
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.planning.matrix import Context, make_plan
 from benchmark.table import teachers
+from benchmark.table.load import load_table
+from benchmark.table.selection import parse_selection
 from tests.planning.test_matrix import CHAIN, COLUMN, TABLE, TRAIN_FIXED, TRAIN_SAME, plan, runs_of
 
 
@@ -103,4 +106,68 @@ def test_teachers_that_teach_each_other_are_refused(tmp_path: Path) -> None:
 def test_a_distilled_teacher_is_checked_like_a_row(tmp_path: Path) -> None:
     policy = "{from: train, distilled: {resnet56: {teacher: resnet110, methods: [kd, dkd]}}}"
     with pytest.raises(UserError, match="teacher resnet56: the methods disagree"):
+        plan(tmp_path, teacher=policy)
+
+
+UPSCALED = """\
+schema: 1
+name: upscaled
+source: {paper: none}
+dataset: cifar100
+recipe: crd_240
+recipe_overrides: RECIPE
+teacher: TEACHER
+seeds: [0]
+columns:
+  - {teacher: resnet56, student: resnet20, recipe: COLUMN}
+rows:
+  - {name: Teacher, of: teacher}
+  - {name: KD, methods: [kd]}
+  - {name: Own, methods: [kd], recipe: {input_size: 48}}
+"""
+
+
+def sizes(folder: Path, teacher: str, recipe: str = "{}", column: str = "{}") -> dict[str, object]:
+    """Return what the teacher was trained or measured on and what it reads, row by row."""
+    path = folder / "upscaled.yaml"
+    text = UPSCALED.replace("TEACHER", teacher).replace("RECIPE", recipe)
+    path.write_text(text.replace("COLUMN", column))
+    context = Context(folder / "data", "cpu")
+    found = make_plan(load_table(str(path)), parse_selection([], None, []), context)
+    (own,) = runs_of(found, "Teacher")
+    told: dict[str, object] = {"trained": own.recipe.input_size}
+    for row in ("KD", "Own"):
+        (run,) = runs_of(found, row)
+        assert run.teacher is not None
+        assert run.teacher.key in (own.key, own.weights)
+        told[row] = (run.recipe.input_size, run.teacher_input_size)
+    return told
+
+
+def test_a_teacher_reads_images_at_the_size_that_it_was_trained_on(tmp_path: Path) -> None:
+    found = sizes(tmp_path, TRAIN_FIXED, column="{input_size: 64}")
+    assert found == {"trained": None, "KD": (64, None), "Own": (48, None)}
+    found = sizes(tmp_path, TRAIN_FIXED, recipe="{input_size: 64}")
+    assert found == {"trained": 64, "KD": (64, 64), "Own": (48, 64)}
+    found = sizes(tmp_path, "{from: train, recipe: {input_size: 40}}")
+    assert found == {"trained": 40, "KD": (None, 40), "Own": (48, 40)}
+
+
+def test_a_public_teacher_reads_the_images_as_they_are(tmp_path: Path, checkpoint: Path) -> None:
+    found = sizes(tmp_path, "{from: registry}", recipe="{input_size: 64}")
+    assert found == {"trained": None, "KD": (64, None), "Own": (48, None)}
+
+
+def test_what_a_table_says_of_a_teacher_wins_over_its_file(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    policy = "{from: registry, distilled: {resnet56: {teacher: resnet110, methods: [kd]}}}"
+    (run, *_) = runs_of(plan(tmp_path, teacher=policy), "KD")
+    assert run.teacher is not None
+    assert run.teacher.source == "train"
+
+
+def test_a_teacher_with_a_prediction_of_its_own_is_refused(tmp_path: Path) -> None:
+    policy = "{from: train, distilled: {resnet56: {teacher: resnet110, methods: [simkd]}}}"
+    with pytest.raises(UserError, match="resnet56 cannot teach what simkd makes of it"):
         plan(tmp_path, teacher=policy)

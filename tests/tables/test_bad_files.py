@@ -54,6 +54,11 @@ def test_the_unchanged_file_is_good(tmp_path: Path) -> None:
         ("methods: [dkd]", "methds: [dkd]", r"unknown key 'methds'.*did you mean 'methods'"),
         ("methods: [dkd],", "methods: [dkdd],", r"unknown method 'dkd' in row 'DKD'"),
         ("- {name: KD, methods: [{kd:", "- {name: KD, methods: [{kdd:", r"did you mean 'kd'"),
+        (
+            "{from: train, seed: same}",
+            "{from: train, distilled: {wrn_16_3: {teacher: resnet14, methods: [kd]}}}",
+            r"unknown teacher 'wrn_16_3' in distilled.*did you mean 'wrn_16_2'",
+        ),
         ("{temperature: 2.0}", "{temprature: 2.0}", r"did you mean 'temperature'"),
         ("{temperature: 2.0}", "{temperature: -1}", r"kd\.temperature: .*greater than 0"),
         ("{temperature: 2.0}", "{temperature: warm}", r"kd\.temperature"),
