@@ -11,11 +11,11 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from benchmark.table.recipe import Count, Number, Positive, Recipe, Strict
+from benchmark.table.recipe import Count, Grown, Number, Positive, Recipe, Strict
 
 SCHEMA = 1
 # Raised whenever a change of the training loop moves numbers (CHANGELOG.md says which).
@@ -37,7 +37,7 @@ class MethodRef(Strict):
     options: dict[str, Any]
 
 
-class TeacherRef(Strict):
+class TeacherRef(Grown):
     """A teacher: a public checkpoint (``key`` is its sha256) or a run of ours (its key).
 
     ``input_size`` is there if it reads images of another size than its students: the side, or
@@ -48,6 +48,7 @@ class TeacherRef(Strict):
     source: Literal["registry", "train"]
     key: str
     input_size: Positive | Literal["data"] | None = None
+    later: ClassVar[frozenset[str]] = frozenset({"input_size"})
 
 
 class Run(Strict):
@@ -77,8 +78,6 @@ class Run(Strict):
         data = self.model_dump(mode="json", by_alias=True)
         # Neither how this is written to a file nor keeping a copy of a checkpoint moves a number.
         del data["schema"], data["recipe"]["keep_drops"]
-        if self.teacher is not None and self.teacher.input_size is None:
-            del data["teacher"]["input_size"]  # the recipe's, which is hashed
         return data
 
     @property

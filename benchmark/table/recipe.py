@@ -7,9 +7,15 @@ override single fields, and every override is shown with the results.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from benchmark.base.errors import unknown
 from benchmark.base.yamlfile import validate
@@ -25,6 +31,23 @@ class Strict(BaseModel):
     """The base of all specifications: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Grown(Strict):
+    """A specification that got fields after runs had been made: ``later`` names them.
+
+    They are neither written nor hashed while they have their default, so that those runs keep
+    their keys.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = serialise(self)
+        fields = type(self).model_fields
+        defaults = [name for name in self.later if getattr(self, name) == fields[name].default]
+        return {name: value for name, value in data.items() if name not in defaults}
 
 
 class Milestones(Strict):

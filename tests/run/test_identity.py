@@ -160,3 +160,13 @@ def test_differences_name_their_place() -> None:
     assert differences(ours, theirs) == {"recipe.epochs": 7, "recipe.schedule.gamma": 0.5}
     assert differences(ours, ours) == {}
     assert differences({"a": 1}, {"b": 2}) == {"a": None, "b": 2}
+
+
+def test_a_teacher_at_its_students_size_keeps_its_runs_keys() -> None:
+    assert RUN.teacher is not None
+    assert "input_size" not in RUN.to_json()["teacher"]
+    teachers = [RUN.teacher.model_copy(update={"input_size": size}) for size in (None, 64, "data")]
+    runs = [changed(teacher=teacher) for teacher in teachers]
+    assert runs[0].key == RUN.key
+    assert len({run.key for run in runs}) == 3
+    assert [Run.model_validate(run.to_json()) for run in runs] == runs
