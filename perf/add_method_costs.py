@@ -1,0 +1,42 @@
+"""Measure what methods cost that perf/method_costs.json lacks, or holds in another version.
+
+    python -m perf.add_method_costs
+
+The others keep their measurement; ``added`` in the file says which came later and what the plain
+student's step took then. `bench methods --json --measure` measures all of them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmark.base.files import read_json
+from benchmark.conformance.listing import COSTS_FILE, SCHEMA, listing
+from benchmark.methods.catalog import method_infos
+
+
+def main() -> None:
+    data = read_json(COSTS_FILE, SCHEMA)
+    known = {entry["name"]: entry for entry in data["methods"]}
+    infos = method_infos()
+    wanted = [
+        info
+        for name, info in infos.items()
+        if name not in known or known[name]["version"] != info.version
+    ]
+    if not wanted:
+        print("nothing to measure")
+        return
+    found = listing(wanted, data["table"], measure=True)
+    measured: dict[str, Any] = found["measured"]
+    keys = ("plain_step_seconds", "rounds", "cpu", "cpus", "versions")
+    note = {"methods": [info.name for info in wanted]} | {key: measured[key] for key in keys}
+    data.setdefault("added", []).append(note)
+    known |= {entry["name"]: entry for entry in found["methods"]}
+    data["methods"] = [known[name] for name in sorted(known) if name in infos]
+    COSTS_FILE.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
