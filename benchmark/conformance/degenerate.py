@@ -36,7 +36,8 @@ def _everywhere(seen: Networks, change: Callable[[Tensor], Tensor]) -> Networks:
 def _rows(*rows: int) -> Callable[[Networks], Networks]:
     def change(seen: Networks) -> Networks:
         chosen = torch.tensor(rows)
-        batch = type(seen.batch)(*(tensor[chosen] for tensor in seen.batch))
+        images, labels, indices, _ = seen.batch
+        batch = type(seen.batch)(images[chosen], labels[chosen], indices[chosen])
         return _everywhere(seen, lambda tensor: tensor[chosen])._replace(batch=batch)
 
     return change

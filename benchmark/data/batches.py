@@ -14,11 +14,15 @@ class Batch(NamedTuple):
     images [B, C, H, W] float32, normalised (channels_last memory where that was asked for);
     labels [B] int64; indices [B] int64, positions in the training set (in the test set for test
     batches). The tensors are the caller's: no reader writes to them again.
+
+    targets [B, K] float32 where images are mixed (data/mixing.py): the mixed, smoothed labels;
+    ``labels`` then are the classes of the larger shares.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    targets: Tensor | None = None
 
 
 class Batches(Protocol):

@@ -62,7 +62,7 @@ class Step(NamedTuple):
 
     images [B, C, H, W], labels [B], indices [B] (positions in the training set); ``epoch``
     counts from 1 (during a first stage: from 1 to ``prepare_epochs``); teacher outputs carry
-    no gradient.
+    no gradient. ``targets`` [B, K]: where images are mixed, their mixed and smoothed labels.
     """
 
     images: Tensor
@@ -73,6 +73,7 @@ class Step(NamedTuple):
     epoch: int
     student_head: nn.Linear
     teacher_head: nn.Linear | None
+    targets: Tensor | None = None
 
     def need_teacher(self) -> Features:
         """Return the teacher's features; a programmer's error where there are none."""

@@ -47,6 +47,7 @@ class ModelInfo:
     name: str
     module: str
     version: int
+    takes: frozenset[str] = frozenset()  # of drop_path, image_size
 
 
 def _marked(path: Path) -> list[ModelInfo]:
@@ -57,7 +58,9 @@ def _marked(path: Path) -> list[ModelInfo]:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "model":
                 keywords = {k.arg: ast.literal_eval(k.value) for k in decorator.keywords}
-                found.append(ModelInfo(node.name, path.stem, int(keywords.get("version", 1))))
+                takes = frozenset(argument.arg for argument in node.args.args[1:])
+                version = int(keywords.get("version", 1))
+                found.append(ModelInfo(node.name, path.stem, version, takes))
     return found
 
 
@@ -94,22 +97,36 @@ def model_info(name: str, where: str = "") -> ModelInfo:
             raise UserError(f"model '{name}' needs timm, which is not installed")
         if name.removeprefix("timm:") not in _timm_names():
             raise unknown("timm model", name.removeprefix("timm:"), _timm_names(), where)
-        return ModelInfo(name, "imagenet", 1)
+        return ModelInfo(name, "imagenet", 1, frozenset({"drop_path", "image_size"}))
     infos = model_infos()
     if name not in infos:
         raise unknown("model", name, infos, where)
     return infos[name]
 
 
-def build_model(name: str, num_classes: int) -> Model:
+def check_drop_path(name: str, drop_path: float, where: str = "") -> None:
+    """Raise UserError where a network is asked for stochastic depth that it does not have."""
+    if drop_path and "drop_path" not in model_info(name).takes:
+        at = f"{where}: " if where else ""
+        raise UserError(f"{at}model '{name}' has no stochastic depth; set recipe.drop_path to 0")
+
+
+def build_model(
+    name: str, num_classes: int, *, drop_path: float = 0.0, image_size: int | None = None
+) -> Model:
     """Build the network ``name`` with its published initialisation, from torch's current RNG.
 
-    Raises UserError for an unknown name.
+    ``drop_path``: the last block's rate of stochastic depth; ``image_size``: the side of its
+    images, which networks of a fixed size alone look at. Raises UserError for an unknown name,
+    and for settings that the network does not take.
     """
     info = model_info(name)
+    check_drop_path(name, drop_path)
+    settings = {"drop_path": drop_path, "image_size": image_size}
+    taken = {key: value for key, value in settings.items() if key in info.takes}
     module = importlib.import_module(f"{__name__}.{info.module}")
     if name.startswith("timm:"):
-        built: Model = module.timm_model(name.removeprefix("timm:"), num_classes)
+        built: Model = module.timm_model(name.removeprefix("timm:"), num_classes, **taken)
         return built
-    constructed: Model = getattr(module, name)(num_classes)
+    constructed: Model = getattr(module, name)(num_classes, **taken)
     return constructed

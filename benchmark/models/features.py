@@ -96,6 +96,10 @@ class Model(nn.Module):
         """The classifier: ``logits = head(pooled)``."""
         raise NotImplementedError
 
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return names (or patterns) of parameters that recipes may spare of weight decay."""
+        return frozenset()
+
     def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
         """Return the batch-norm layers whose outputs end in ``preacts[1:]``, aligned from the end.
 

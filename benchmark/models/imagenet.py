@@ -75,14 +75,16 @@ def _before_last_relu(block: nn.Module, x: Tensor) -> Tensor:
     return out + (parts["downsample"](x) if "downsample" in parts else x)
 
 
-def timm_model(name: str, num_classes: int) -> Model:
+def timm_model(
+    name: str, num_classes: int, drop_path: float = 0.0, image_size: int | None = None
+) -> Model:
     """Build the network ``name`` of timm with timm's own initialisation.
 
     Raises UserError for networks whose features or head cannot be told apart.
     """
     from benchmark.models.timm_networks import build
 
-    return build(name, num_classes)
+    return build(name, num_classes, drop_path, image_size)
 
 
 @model()

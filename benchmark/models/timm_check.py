@@ -69,7 +69,9 @@ def _answer(network: Any, generator: torch.Generator) -> tuple[Tensor, Any]:
     """Return a small image, or one of the network's own size, and what it says to it."""
     config = network.pretrained_cfg
     channels, height, width = config["input_size"]
-    sizes = [(height, width)]
+    # Transformers know for which size they were built.
+    own = getattr(getattr(network, "patch_embed", None), "img_size", None)
+    sizes = [own or (height, width)]
     if not config.get("fixed_input_size") and min(height, width) > _SMALL:
         sizes.insert(0, (_SMALL, _SMALL))
     for size in sizes:

@@ -32,22 +32,44 @@ _MEAN_HEADS = ("RegNet", "EfficientNet")
 _checked: set[str] = set()
 
 
-def build(name: str, num_classes: int) -> Model:
+def build(
+    name: str, num_classes: int, drop_path: float = 0.0, image_size: int | None = None
+) -> Model:
     """Build timm's network ``name`` without downloaded weights.
 
-    Raises UserError where it has no linear head or lists no intermediate maps, or where the
-    logits from them are not timm's own (tried once a process, on a copy).
+    ``image_size`` is for networks with one input size (vision transformers). Raises UserError
+    where it has no linear head or lists no intermediate maps, no stochastic depth where that is
+    asked for, or cannot see images of that size, or where the logits from the maps are not
+    timm's own (tried once a process, on a copy).
     """
     make_torchvision_importable()
-    import timm
-
-    network = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    network = _create(name, num_classes, drop_path, image_size)
     copied = None if name in _checked else copy.deepcopy(network)
     model = _wrapped(name, network)
     if copied is not None:
         check_logits(name, copied, partial(_wrapped, name))
         _checked.add(name)
     return model
+
+
+def _create(name: str, num_classes: int, drop_path: float, image_size: int | None) -> nn.Module:
+    import timm
+
+    settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    published = timm.get_pretrained_cfg(name)
+    own = published.input_size[-1] if published is not None and published.fixed_input_size else None
+    if own is not None and image_size not in (None, own):
+        settings["img_size"] = image_size
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=num_classes, **settings)
+    except (TypeError, AssertionError, ValueError) as error:
+        if not settings:
+            raise
+        asked = " and ".join(f"{key} {value}" for key, value in settings.items())
+        raise UserError(
+            f"model 'timm:{name}' cannot be built with {asked}"
+            f" ({' '.join(str(error).split())[:120]})"
+        ) from error
 
 
 def _wrapped(name: str, network: nn.Module) -> Model:
@@ -100,6 +122,11 @@ class TimmModel(Model):
         """The classifier."""
         linear: nn.Linear = self.network.get_classifier()
         return linear
+
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return what timm's network lists: tokens, position embeddings."""
+        listed: set[str] = getattr(self.network, "no_weight_decay", set)()
+        return frozenset(f"{_PREFIX}{name}" for name in listed)
 
     def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
         """Raise UserError: which of timm's layers end before a ReLU is known for ResNets only."""

@@ -16,7 +16,7 @@ from benchmark.base.errors import UserError, unknown
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import dataset_identity, dataset_info
 from benchmark.methods.catalog import method_info
-from benchmark.models import model_info
+from benchmark.models import check_drop_path, model_info
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
 from benchmark.table.recipe import Recipe, named_recipe, override
 from benchmark.table.selection import Selection, accepts, nothing_matches, unknown_values
@@ -264,6 +264,7 @@ class _Builder:
         versions = {f"model:{name}": model_info(name, where).version for name in models}
         versions["engine"] = ENGINE_VERSION
         versions["augmentation"] = augmentation_info(recipe.augmentation, where).version
+        check_drop_path(model, recipe.drop_path, where)
         for name in recipe.per_model:
             model_info(name, f"{where}, recipe.per_model")
         own = {name: s for name, s in recipe.per_model.items() if name in models}
@@ -353,6 +354,11 @@ def _check_composition(
         raise UserError(
             f"{where}: {' and '.join(m.name for m in ruled)} each replace the optimiser step;"
             " a row can have one of them"
+        )
+    if ruled and recipe.accumulate > 1:
+        raise UserError(
+            f"{where}: {ruled[0].name} replaces the optimiser step, so batches cannot be"
+            " accumulated; set recipe.accumulate to 1"
         )
     if ruled and recipe.clip_norm and not infos[ruled[0].name].clips_gradients(ruled[0].options):
         raise UserError(

@@ -26,6 +26,11 @@ _STREAM = (
     "input_size",
     "eval_batch",
     "channels_last",
+    "label_smoothing",
+    "mix",
+    "repeats",
+    "crop_size",
+    "test_interpolation",
 )
 _PROCESS = ("device", "threads", "deterministic")
 

@@ -9,79 +9,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import Field, model_validator
 
 from benchmark.base.errors import unknown
 from benchmark.base.yamlfile import validate
+from benchmark.table.schedule import (
+    Cosine,
+    Count,
+    Grown,
+    Milestones,
+    Number,
+    Plateau,
+    Positive,
+    Rate,
+    Strict,
+)
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Positive = Annotated[int, Field(strict=True, ge=1)]
-Rate = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+__all__ = [
+    "RECIPES",
+    "Averaging",
+    "Cosine",
+    "Count",
+    "Grown",
+    "Lamb",
+    "Milestones",
+    "Mixing",
+    "ModelSettings",
+    "Number",
+    "Plateau",
+    "Positive",
+    "Precision",
+    "Rate",
+    "Recipe",
+    "Strict",
+    "named_recipe",
+    "override",
+]
+
 Precision = Literal["fp32", "bf16"]
-
-
-class Strict(BaseModel):
-    """The base of all specifications: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Grown(Strict):
-    """A specification that got fields after runs had been made: ``later`` names them.
-
-    They are neither written nor hashed while they have their default, so that those runs keep
-    their keys.
-    """
-
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = serialise(self)
-        fields = type(self).model_fields
-        defaults = [name for name in self.later if getattr(self, name) == fields[name].default]
-        return {name: value for name, value in data.items() if name not in defaults}
-
-
-class Milestones(Strict):
-    """Multiply the rate by ``gamma`` after each milestone.
-
-    Epochs count from 1 and the new rate first applies in the epoch after a milestone: with
-    milestones 150, 180, 210 in epochs 151, 181 and 211.
-    """
-
-    kind: Literal["milestones"] = "milestones"
-    milestones: tuple[Positive, ...]
-    gamma: Rate = 0.1
-
-
-class Plateau(Strict):
-    """Multiply the rate by ``factor`` when the evaluated accuracy has not improved.
-
-    It has not improved for ``patience`` evaluations; after ``stop_patience`` evaluations
-    without a better one the run ends early.
-    """
-
-    kind: Literal["plateau"]
-    factor: Rate = 0.5
-    patience: Positive = 2
-    stop_patience: Positive | None = 3
-
-
-class Cosine(Strict):
-    """Linear warm-up over ``warmup_epochs``, then a cosine to ``min_lr``, set once an epoch."""
-
-    kind: Literal["cosine"]
-    warmup_epochs: Count = 0
-    warmup_lr: Number = 0.0
-    min_lr: Number = 0.0
+Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 
 class ModelSettings(Strict):
@@ -91,7 +57,52 @@ class ModelSettings(Strict):
     channels_last: bool | None = None
 
 
-class Recipe(Strict):
+class Lamb(Strict):
+    """What timm's LAMB does beside its steps, which has no agreed default.
+
+    ``max_grad_norm`` clips the global norm (timm: 1.0; null: never); ``trust_clip`` bounds the
+    trust ratio by 1; ``always_adapt`` gives undecayed parameters a trust ratio, too.
+    """
+
+    max_grad_norm: Rate | None
+    trust_clip: bool = False
+    always_adapt: bool = False
+
+
+class Averaging(Strict):
+    """An average of the weights, evaluated beside the trained ones and never in their place.
+
+    ``decay`` a step; with ``warmup`` it is at most 1 - step ** (-2/3), as timm's ModelEmaV3.
+    """
+
+    decay: Annotated[float, Field(strict=True, ge=0, lt=1)]
+    warmup: bool = False
+
+
+class Mixing(Strict):
+    """Mix every batch with itself, images and labels: mixup, CutMix, or either by chance.
+
+    With probability ``prob`` a batch is mixed; by CutMix (lambda ~ Beta(cutmix, cutmix)) with
+    probability ``switch_prob`` where both are set, else by mixup. ``partner``: the batch reversed
+    (timm), the previous sample (FunMatch), or a random permutation (mmpretrain). ``larger``: an
+    image keeps the larger share (FunMatch).
+    """
+
+    mixup: Annotated[float, Field(strict=True, ge=0)] = 0.0
+    cutmix: Annotated[float, Field(strict=True, ge=0)] = 0.0
+    prob: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0
+    switch_prob: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
+    partner: Literal["reversed", "previous", "random"] = "reversed"
+    larger: bool = False
+
+    @model_validator(mode="after")
+    def _something(self) -> Mixing:
+        if not self.mixup and not self.cutmix:
+            raise ValueError("neither mixup nor cutmix is set")
+        return self
+
+
+class Recipe(Grown):
     """One training protocol.
 
     ``device`` auto becomes cuda or cpu when runs are planned, from what the executor offers.
@@ -99,12 +110,20 @@ class Recipe(Strict):
     inside the network; ``eval_every`` epochs lie between evaluations (the last five epochs
     are always evaluated, so that every protocol can be reported); ``keep_drops`` keeps the
     checkpoint at each drop of the learning rate.
+
+    ``decay_on`` matrices: no decay on one-dimensional parameters, biases, and what the network
+    lists (tokens, position embeddings), but for names in ``also_decay``. ``accumulate`` batches
+    make one optimiser step. ``drop_path``: stochastic depth, of networks that take it.
+    ``average``: weights averaged beside the trained ones. ``mix``: mixup and CutMix, whose soft
+    targets carry ``label_smoothing``. ``repeats``: views of an image in an epoch that is no
+    longer for it (repeated augmentation). ``crop_size`` and ``test_interpolation`` replace the
+    augmentation's own.
     """
 
     epochs: Positive
     batch_size: Positive
     lr: Rate
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "lamb"] = "sgd"
     momentum: Number = 0.9
     nesterov: bool = False
     weight_decay: Number = 5e-4
@@ -123,6 +142,57 @@ class Recipe(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False
     per_model: dict[str, ModelSettings] = {}
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: Rate | None = None
+    lamb: Lamb | None = None
+    decay_on: Literal["all", "matrices"] = "all"
+    also_decay: tuple[str, ...] = ()
+    label_smoothing: Share = 0.0
+    accumulate: Positive = 1
+    drop_path: Share = 0.0
+    average: Averaging | None = None
+    mix: Mixing | None = None
+    repeats: Positive = 1
+    crop_size: Positive | None = None
+    test_interpolation: Literal["bilinear", "bicubic"] | None = None
+    later: ClassVar[frozenset[str]] = frozenset(
+        {
+            "betas",
+            "eps",
+            "lamb",
+            "decay_on",
+            "also_decay",
+            "label_smoothing",
+            "accumulate",
+            "drop_path",
+            "average",
+            "mix",
+            "repeats",
+            "crop_size",
+            "test_interpolation",
+        }
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.optimizer == "lamb" and self.lamb is None:
+            raise ValueError(
+                "optimizer lamb needs lamb.max_grad_norm (timm clips at 1.0 by default; null: no"
+                " clipping)"
+            )
+        if self.lamb is not None and self.lamb.max_grad_norm and self.clip_norm:
+            raise ValueError("clip_norm and lamb.max_grad_norm would both clip")
+        if self.mix is not None and self.batch_size % 2 and self.mix.partner == "reversed":
+            raise ValueError(
+                f"mix pairs a batch with itself reversed, so batch_size {self.batch_size} must be"
+                " even"
+            )
+        if self.mix is not None and self.mix.partner == "reversed" and not self.drop_last:
+            raise ValueError(
+                "mix pairs a batch with itself reversed: set drop_last, or the last batch may be"
+                " odd"
+            )
+        return self
 
     def settings(self, model: str) -> tuple[Precision, bool]:
         """Return the precision and the channels_last flag of one network."""
@@ -235,9 +305,14 @@ def override(recipe: Recipe, fields: Mapping[str, Any], where: str = "") -> Reci
     return validate(Recipe, data, where or "recipe")
 
 
+_OPTIONAL = ("average", "mix", "lamb")  # sections that may be opened by one of their fields
+
+
 def _replace(data: dict[str, Any], path: list[str], value: Any, where: str) -> None:
     head, *rest = path
     if rest:
+        if head in _OPTIONAL and data.get(head) is None:
+            data[head] = {}
         inner = data.get(head)
         if not isinstance(inner, dict):
             raise unknown("recipe field", ".".join(path), data, where)

@@ -142,7 +142,7 @@ class Engine:
 
     def _close(self, trainees: list[Trainee], timing: Timing, began: float) -> None:
         due = [t for t in trainees if t.evaluates()]
-        tests, validations = self._evaluate(due)
+        tests, validations, averages = self._evaluate(due)
         timing.seconds = time.perf_counter() - began
         extra = {
             "seconds": round(timing.seconds, 4),
@@ -155,7 +155,7 @@ class Engine:
         for trainee in trainees:
             test, validation = tests.get(id(trainee)), validations.get(id(trainee))
             if trainee in self.active:
-                record = trainee.end_epoch(test, validation)
+                record = trainee.end_epoch(test, validation, averages.get(id(trainee)))
                 own = {"student_seconds": round(timing.student(trainee, len(trainees)), 4)}
                 self.listener.epoch_done(trainee, record | extra | own)
                 if trainee.finished:
@@ -166,23 +166,33 @@ class Engine:
         if dropped:
             self.active = [t for t in self.active if id(t) not in dropped]
 
-    def _evaluate(self, trainees: list[Trainee]) -> tuple[dict[int, Accuracy], dict[int, Accuracy]]:
+    def _evaluate(
+        self, trainees: list[Trainee]
+    ) -> tuple[dict[int, Accuracy], dict[int, Accuracy], dict[int, Accuracy]]:
+        """Return accuracies by a run's id: on the test set, held out, and of averaged weights."""
         if not trainees:
-            return {}, {}
+            return {}, {}, {}
         for trainee in trainees:
             trainee.eval()
         size = trainees[0].recipe.eval_batch
-        return (
-            self._accuracies(trainees, self.batches.test(size)),
-            self._accuracies(trainees, self.batches.validation(size)),
-        )
+        averaged = [trainee for trainee in trainees if trainee.average is not None]
+        tests, averages = self._accuracies(trainees, averaged, self.batches.test(size))
+        validations, _ = self._accuracies(trainees, [], self.batches.validation(size))
+        return tests, validations, averages
 
-    def _accuracies(self, trainees: list[Trainee], batches: Iterator[Batch]) -> dict[int, Accuracy]:
+    def _accuracies(
+        self, trainees: list[Trainee], averaged: list[Trainee], batches: Iterator[Batch]
+    ) -> tuple[dict[int, Accuracy], dict[int, Accuracy]]:
         size = trainees[0].recipe.input_size  # once for all students, which share it
         seen = (b._replace(images=resized(b.images, size)) for b in batches)
         predictors = [trainee.predict for trainee in trainees]
+        predictors += [trainee.predict_average for trainee in averaged]
         found = evaluate(predictors, seen, self._tick)
-        return {id(t): a for t, a in zip(trainees, found, strict=False)}
+        plain, average = found[: len(trainees)], found[len(trainees) :]
+        return (
+            {id(t): a for t, a in zip(trainees, plain, strict=False)},
+            {id(t): a for t, a in zip(averaged, average, strict=False)},
+        )
 
     def _leave(self, trainee: Trainee, record: dict[str, Any] | None) -> None:
         """Take a run out of the pack: it is done, or it diverged in the middle of an epoch."""

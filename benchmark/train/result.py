@@ -42,6 +42,7 @@ def summarise(
         "epochs": history[-1].epoch if history else len(records),
         "metrics": {} if diverged_at is not None else _metrics(history),
         "val_top1": _validation(history),
+        **_averages(records),
         "seconds": round(seconds, 3),
         "own_seconds": round(student + shared, 3),
         "student_seconds": round(student, 3),
@@ -53,6 +54,14 @@ def summarise(
         "provenance": starts[-1] if starts else {},
         **extra,
     }
+
+
+def _averages(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the last accuracies of the averaged weights, nothing where there are none."""
+    measured = [record for record in records if "average_top1" in record]
+    if not measured:
+        return {}
+    return {"average": {metric: measured[-1][f"average_{metric}"] for metric in ("top1", "top5")}}
 
 
 def _metrics(history: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ from benchmark.train.result import summarise
 from benchmark.train.trainee import Trainee
 
 METHOD_PREFIX = "method."
+AVERAGE_PREFIX = "average."
 
 
 class Session:
@@ -117,6 +118,9 @@ class Session:
         tensors = dict(trainee.student.model.state_dict())
         for name, value in trainee.methods.state_dict().items():
             tensors[METHOD_PREFIX + name] = value
+        if trainee.average is not None:
+            model, _ = trainee.average.modules
+            tensors |= {AVERAGE_PREFIX + name: v for name, v in model.state_dict().items()}
         content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
         try:
             with replacing(self.rundir.weights) as file:

@@ -18,7 +18,7 @@ from benchmark.run.identity import Run, TeacherRef
 from benchmark.table.teachers import checkpoint_digest, checkpoint_file, registered
 from benchmark.train.network import Network
 from benchmark.train.rng import seeded
-from benchmark.train.session import METHOD_PREFIX
+from benchmark.train.session import AVERAGE_PREFIX, METHOD_PREFIX
 
 
 class TeacherMissingError(UserError):
@@ -95,5 +95,5 @@ def _trained(teacher: TeacherRef, root: Path) -> tuple[dict[str, Tensor], str, s
             f"{rundir.weights} cannot be read ({reason}); delete {rundir.path} and submit again"
             " to train this teacher anew"
         ) from error
-    own = {k: v for k, v in tensors.items() if not k.startswith(METHOD_PREFIX)}
+    own = {k: v for k, v in tensors.items() if not k.startswith((METHOD_PREFIX, AVERAGE_PREFIX))}
     return own, hashlib.sha256(content).hexdigest(), str(rundir.weights)

@@ -21,10 +21,17 @@ from benchmark.methods.base import Probe, Setup, Step
 from benchmark.models import build_model
 from benchmark.models.features import Features, MapName
 from benchmark.run.identity import SCHEMA, Run
+from benchmark.train.average import Average
 from benchmark.train.evaluate import Accuracy
-from benchmark.train.losses import Objective
+from benchmark.train.losses import Objective, Part
 from benchmark.train.network import Network
-from benchmark.train.optimiser import build_optimizer, drops_after, ends_early, learning_rate
+from benchmark.train.optimiser import (
+    build_optimizer,
+    drops_after,
+    ends_early,
+    learning_rate,
+    undecayed,
+)
 from benchmark.train.rng import RunRng, seeded
 
 # What stands in for the student's features where a first stage does not look at them.
@@ -60,7 +67,12 @@ class Trainee:
         self.device = run.recipe.device
         self._steps_per_epoch = world.steps_per_epoch
         with seeded(run.seed, f"init/{run.model}"):
-            model = build_model(run.model, world.num_classes)
+            model = build_model(
+                run.model,
+                world.num_classes,
+                drop_path=run.recipe.drop_path,
+                image_size=run.recipe.input_size or world.image_shape[1],
+            )
         self.student = Network(run.model, model, run.recipe, run.recipe.input_size)
         self.teacher = teacher
         student_probe = Probe(run.model, self.student.model, self.student.probe(world.image_shape))
@@ -90,15 +102,26 @@ class Trainee:
         self.methods.to(self.device)
         names = [ref.name for ref in run.methods]
         methods = list(self.methods)
-        self.objective = Objective(methods, names, run.ce_weight, run.predict)  # type: ignore[arg-type]
+        self.objective = Objective(
+            methods,  # type: ignore[arg-type]
+            names,
+            run.ce_weight,
+            run.predict,
+            run.recipe.label_smoothing,
+        )
         self.objective.check_clipping(run.recipe.clip_norm)
+        self.objective.check_accumulation(run.recipe.accumulate)
         self.private_teacher = self._private_teacher()
         self.parameters = [
             p
             for p in (*self.student.model.parameters(), *self.methods.parameters())
             if p.requires_grad
         ]
-        self.optimizer = build_optimizer(run.recipe, self.parameters)
+        spared = undecayed(run.recipe, self.student.model)
+        self.optimizer = build_optimizer(run.recipe, self.parameters, spared)
+        self.average: Average | None = None
+        if run.recipe.average is not None:
+            self.average = Average(run.recipe.average, self.student.model, self.methods)
         self._prepare_epochs = [int(m.prepare_epochs) for m in self.objective.methods]
         self._prepare_optimizers = self._first_stage_optimizers()
         self.rng = RunRng(run.seed, "train")
@@ -136,7 +159,19 @@ class Trainee:
     @property
     def lr(self) -> float:
         """The learning rate of the current epoch."""
-        return learning_rate(self.recipe, max(1, self.epoch), self._schedule_accuracies())
+        accumulate = self.recipe.accumulate
+        return learning_rate(
+            self.recipe,
+            max(1, self.epoch),
+            self._schedule_accuracies(),
+            self.step // accumulate,
+            -(-self._steps_per_epoch // accumulate),
+        )
+
+    @property
+    def _accumulating(self) -> bool:
+        """Whether gradients of earlier batches wait in the parameters for the next ones."""
+        return self.step % self.recipe.accumulate != 0
 
     def evaluates(self) -> bool:
         """Whether the epoch that just ended is evaluated."""
@@ -167,7 +202,10 @@ class Trainee:
         with self.student.autocast():
             step = self._make_step(batch, teacher, self.epoch)
             terms, logits = self.objective.terms(step, private)
-        self.objective.step(terms, self.parameters, self.optimizer, self.recipe.clip_norm)
+        part = Part.of(self.step, self._steps_per_epoch, self.recipe.accumulate)
+        self.objective.step(terms, self.parameters, self.optimizer, self.recipe.clip_norm, part)
+        if self.average is not None and part.last:
+            self.average.update(self.student.model, self.methods)
         for name, value in terms.items():
             self._add(name, value.detach().double() * len(batch.labels))
         self._add("/correct", (logits.detach().argmax(1) == batch.labels).sum().double())
@@ -208,6 +246,7 @@ class Trainee:
             epoch=epoch,
             student_head=self.student.model.head,
             teacher_head=self.teacher.model.head if self.teacher else None,
+            targets=batch.targets,
         )
 
     def _add(self, name: str, value: Tensor) -> None:
@@ -227,8 +266,16 @@ class Trainee:
 
     # -- the end of an epoch ----------------------------------------------------------------
 
-    def end_epoch(self, accuracy: Accuracy | None, validation: Accuracy | None) -> dict[str, Any]:
-        """Close the epoch and return its record; moves on to the next epoch."""
+    def end_epoch(
+        self,
+        accuracy: Accuracy | None,
+        validation: Accuracy | None,
+        average: Accuracy | None = None,
+    ) -> dict[str, Any]:
+        """Close the epoch and return its record; moves on to the next epoch.
+
+        ``average``: of the averaged weights, which are noted beside the trained ones' alone.
+        """
         self._look_for_divergence()
         sums = {name: value.item() for name, value in self._sums.items()}
         images = sums.pop("/images", 0.0)
@@ -251,6 +298,12 @@ class Trainee:
                 "test_top5": accuracy.top5,
                 "test_loss": _finite(accuracy.loss),
                 "val_top1": None if validation is None else validation.top1,
+            }
+        if average is not None:
+            record |= {
+                "average_top1": average.top1,
+                "average_top5": average.top5,
+                "average_loss": _finite(average.loss),
             }
         if self.diverged_at is not None:
             record["diverged"] = True
@@ -275,6 +328,14 @@ class Trainee:
             features = self.student.model.features(self.student.layout(images))
             return self.objective.predict(features)
 
+    def predict_average(self, images: Tensor) -> Tensor:
+        """Return the logits [B, K] of the averaged weights."""
+        assert self.average is not None
+        model, methods = self.average.modules
+        with self.student.autocast():
+            features = model.features(self.student.layout(images))  # type: ignore[operator]
+            return self.objective.predict(features, list(methods.children()))  # type: ignore[arg-type]
+
     def eval(self) -> None:
         """Put the student and its methods in eval mode."""
         self._set_training(False)
@@ -297,6 +358,8 @@ class Trainee:
             "prepare_optimizers": {i: o.state_dict() for i, o in self._prepare_optimizers.items()}
             if self.epoch < 1
             else {},
+            "average": self.average.state() if self.average else None,
+            "gradients": [p.grad for p in self.parameters] if self._accumulating else None,
             "rng": self.rng.state(),
             "sums": dict(self._sums),
             "history": [list(item) for item in self.history],
@@ -311,6 +374,11 @@ class Trainee:
         if self.private_teacher is not None:
             self.private_teacher.model.load_state_dict(state["private_teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load(state["average"])
+        if state.get("gradients") is not None:
+            for parameter, gradient in zip(self.parameters, state["gradients"], strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter.device)
         for index, saved in state["prepare_optimizers"].items():
             self._prepare_optimizers[index].load_state_dict(saved)
         self.rng.load(state["rng"])

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 
-from benchmark.table.recipe import Cosine, Milestones, Plateau, Recipe, named_recipe
+from benchmark.table.recipe import Cosine, Milestones, Plateau, Recipe, named_recipe, override
 from benchmark.train.optimiser import drops_after, ends_early, learning_rate
+from tests.golden_imagenet import archive, tensors
+
+GOLDEN_IMAGENET = (
+    "schedules:deit",
+    "schedules:timm",
+    "schedules:per_iteration",
+    "schedules:mmcls_deit",
+    "schedules:funmatch",
+    "schedules:step",
+)
 
 
 def with_schedule(schedule: Milestones | Plateau | Cosine, epochs: int = 20) -> Recipe:
@@ -93,3 +104,94 @@ def test_a_cosine_warms_up_and_ends_near_its_least() -> None:
     assert all(a > b for a, b in itertools.pairwise(rates[5:]))
     assert not any(drops_after(recipe, epoch, [], []) for epoch in range(1, 25))
     assert math.isclose(rates[10], 0.01 + 0.09 * (1 + math.cos(math.pi / 4)) / 2)
+
+
+def cosine(epochs: int, lr: float, **fields: object) -> Recipe:
+    schedule = {"kind": "cosine", **fields}
+    recipe = {"epochs": epochs, "lr": lr, "schedule": schedule, "optimizer": "adamw"}
+    return override(named_recipe("imagenet_100"), recipe)
+
+
+TIMM = {"warmup_epochs": 5, "warmup_lr": 1e-6, "min_lr": 1e-5}
+
+
+def test_cosines_per_epoch_are_timms_and_deits(fixtures: Path) -> None:
+    expected = archive(fixtures, "schedules")
+    within = cosine(300, 1e-3, **TIMM, warmup="within")
+    for t, rate in enumerate(expected["timm/value_at_t"]):
+        assert learning_rate(within, t + 1, []) == pytest.approx(rate, rel=1e-12)
+    for index, rate in enumerate(expected["timm/used"]):
+        assert learning_rate(within, index + 1, []) == pytest.approx(rate, rel=1e-12)
+    before = cosine(305, 1e-3, **TIMM)
+    for t, rate in enumerate(expected["timm/warmup_prefix_value_at_t"]):
+        assert learning_rate(before, t + 1, []) == pytest.approx(rate, rel=1e-12)
+    late = cosine(300, 1e-3, **TIMM, warmup="within", late=1)
+    for index, rate in enumerate(expected["deit/used"]):
+        assert learning_rate(late, index + 1, []) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize("run", ["projector_256", "projector_512", "civt_8x128"])
+def test_cosines_per_iteration_are_the_projectors_and_civts(run: str, fixtures: Path) -> None:
+    expected = tensors(fixtures, "schedules", f"per_iteration/{run}")
+    steps, lr, warmup_lr, min_lr, warmup, total = expected["constants"].tolist()
+    recipe = cosine(
+        int(total / steps),
+        lr,
+        warmup_epochs=int(warmup / steps),
+        warmup_lr=warmup_lr,
+        min_lr=min_lr,
+        per="iteration",
+        warmup="within",
+        late=1,
+    )
+    for iteration, rate in expected["used"].tolist():
+        epoch, step = divmod(int(iteration), int(steps))
+        found = learning_rate(recipe, epoch + 1, [], step, int(steps))
+        assert found == pytest.approx(rate, rel=1e-12)
+
+
+def test_the_cosine_of_mmpretrain_has_a_warmup_of_its_own(fixtures: Path) -> None:
+    expected = tensors(fixtures, "schedules", "mmcls_deit")
+    steps = int(expected["iterations_per_epoch"])
+    recipe = cosine(
+        300,
+        1e-3,
+        warmup_epochs=20,
+        warmup_lr=1e-6,
+        min_lr=1e-5,
+        warmup_per="iteration",
+        warmup_closed=True,
+    )
+    for index, rate in enumerate(expected["epoch_start"].tolist()):
+        assert learning_rate(recipe, index + 1, [], 0, steps) == pytest.approx(rate, rel=1e-9)
+    for iteration, rate in expected["iteration_rows"].tolist():
+        epoch, step = divmod(int(iteration), steps)
+        assert learning_rate(recipe, epoch + 1, [], step, steps) == pytest.approx(rate, rel=1e-9)
+
+
+@pytest.mark.parametrize("epochs", ["300", "1200", "9600"])
+def test_funmatchs_cosine_starts_after_5000_steps(epochs: str, fixtures: Path) -> None:
+    expected = tensors(fixtures, "schedules", f"funmatch/{epochs}")
+    steps = int(expected["total_steps"])
+    recipe = cosine(1, 0.03, warmup_steps=5000, per="iteration")
+    for step, multiplier in expected["multiplier"].tolist():
+        found = learning_rate(recipe, 1, [], int(step), steps) / 0.03
+        assert found == pytest.approx(multiplier, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("run", "lr", "milestones"),
+    [
+        ("mdistiller_512", 0.2, (30, 60, 90)),
+        ("torchvision_256", 0.1, (30, 60, 90)),
+        ("ofd_official", 0.1, (29, 59, 89)),  # one epoch earlier than all others
+    ],
+)
+def test_the_steps_of_imagenet(
+    run: str, lr: float, milestones: tuple[int, ...], fixtures: Path
+) -> None:
+    recipe = override(
+        named_recipe("imagenet_100"), {"lr": lr, "schedule": {"milestones": milestones}}
+    )
+    for index, rate in enumerate(archive(fixtures, "schedules")[f"step/{run}"]):
+        assert learning_rate(recipe, index + 1, []) == pytest.approx(rate, rel=1e-12)
