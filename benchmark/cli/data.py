@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +78,7 @@ def write(
         overwrite=overwrite,
         storage=None if storage is None else storage.value,
         progress=progress_line(name),
+        note=partial(print, file=sys.stderr),
         max_resolution=max_resolution,
         jpeg_quality=jpeg_quality,
         workers=workers,

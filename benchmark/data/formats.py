@@ -30,6 +30,7 @@ VERSION = 2
 FIELDS = (("image", 2), ("label", 1), ("index", 1))  # names and FFCV's type numbers
 JPEG, RAW = 0, 1
 MIN_PAGE, MAX_PAGE = 1 << 21, 1 << 31
+MAX_SIDE = (1 << 16) - 1  # sides are stored in 16 bits
 
 _HEADER = np.dtype(
     [

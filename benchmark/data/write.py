@@ -14,7 +14,7 @@ from benchmark.base.files import make_directory, replacing, write_json
 from benchmark.data.datasets import DatasetInfo, dataset_info
 from benchmark.data.digest import Tally, dataset_digest
 from benchmark.data.fetch import download_folder
-from benchmark.data.formats import MIN_PAGE, write_beton
+from benchmark.data.formats import MAX_PAGE, MIN_PAGE, write_beton
 from benchmark.data.sidecar import (
     Sidecar,
     Split,
@@ -48,6 +48,7 @@ def write_dataset(
     jpeg_quality: int = 90,
     workers: int = 1,
     progress: Progress = lambda split, done, total: None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Sidecar:
     """Write the dataset ``name`` from ``source`` into ``data_dir``/``name``; return its sidecar.
 
@@ -55,7 +56,8 @@ def write_dataset(
     CIFAR is stored raw, class folders as JPEG unless ``storage`` says otherwise;
     ``max_resolution`` bounds the longest side and ``jpeg_quality`` holds where an image must be
     encoded. Writing the same content again changes nothing. ``progress`` is called after every
-    image with the split's name, the images done and all of the split.
+    image with the split's name, the images done and all of the split, ``note`` with a line on what
+    was passed over.
 
     Raises UserError for unusable sources; for data that is not the official one unless
     ``allow_altered`` (it is then recorded, and becomes part of the keys of its runs); for other
@@ -69,6 +71,8 @@ def write_dataset(
             f"this is not the official {name}: {found.altered};"
             " to use it anyway, and have its results say so, add --allow-altered"
         )
+    for line in found.notes:
+        note(line)
     folder = sidecar_path(name, data_dir).parent
     make_directory(folder)
     _remove_abandoned(folder)
@@ -130,7 +134,7 @@ def _write(
     overwrite: bool,
     progress: Progress,
 ) -> Sidecar:
-    page_size = _JPEG_PAGE if write.storage == "jpeg" else MIN_PAGE
+    page_size = _page_size(source, write)
     target = sidecar_path(info.name, data_dir)
     tallies: dict[SplitName, tuple[Tally, int]] = {}
     with ExitStack() as files:
@@ -153,6 +157,13 @@ def _write(
         target.unlink(missing_ok=True)
     write_json(target, sidecar.model_dump(mode="json", by_alias=True))
     return sidecar
+
+
+def _page_size(source: Source, write: WriteSettings) -> int:
+    """Return a power of two that holds every image: one never crosses a page."""
+    smallest = _JPEG_PAGE if write.storage == "jpeg" else MIN_PAGE
+    largest = max(split.largest for split in source.splits.values())
+    return min(MAX_PAGE, max(smallest, 1 << (largest - 1).bit_length() if largest else 0))
 
 
 def _remove_abandoned(folder: Path) -> None:

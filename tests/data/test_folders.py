@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmark.base.errors import UserError
+from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.data.datasets import dataset_info
-from benchmark.data.formats import JPEG, RAW, read_layout
+from benchmark.data.formats import JPEG, MIN_PAGE, RAW, read_layout
 from benchmark.data.sidecar import WriteSettings, split_path
-from benchmark.data.sources.folders import encode, folder_source
+from benchmark.data.sources.encode import _stored_size, encode
+from benchmark.data.sources.folders import folder_source
+from benchmark.data.sources.listing import list_images
 from benchmark.data.verify import verify
 from benchmark.data.write import write_dataset
 
@@ -86,6 +92,144 @@ def test_classes_must_fit(imagenette: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="class 'b' is in one of train and val only"):
         folder_source(dataset_info("imagenette"), tmp_path, AS_IT_IS, 1)
     (tmp_path / "val/b").mkdir()
-    (tmp_path / "val/a/0.png").unlink()
-    with pytest.raises(UserError, match="val holds no images in class folders"):
+    with pytest.raises(
+        UserError, match=r"class folder .*val/b holds no images \(files that end in"
+    ):
         folder_source(dataset_info("imagenette"), tmp_path, AS_IT_IS, 1)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Ten classes of two small pictures each, as train and val."""
+    root = tmp_path / "photographs"
+    for split in ("train", "val"):
+        for number in range(10):
+            folder = root / split / f"class{number}"
+            folder.mkdir(parents=True)
+            for name in ("0.png", "1.JPG"):
+                photograph(folder / name, "RGB", (24, 16))
+    return root
+
+
+def write(source: Path, data: Path, **settings: Any) -> list[str]:
+    """Write the photographs; return what is said."""
+    notes: list[str] = []
+    write_dataset("imagenette", source, data, allow_altered=True, note=notes.append, **settings)
+    return notes
+
+
+def listed(root: Path) -> list[tuple[Path, int]]:
+    return list(list_images(root).images)
+
+
+def test_images_are_those_of_torchvision_in_its_order(photographs: Path, tmp_path: Path) -> None:
+    root = photographs / "train"
+    shutil.rmtree(root / "class0")
+    for name in ("class0/b-c", "class0/b/d", "class0/B"):
+        (root / name).mkdir(parents=True)
+    for name in ("b/d/1.tif", "b/2.ppm", "b-c/3.pgm", "B/4.tiff", "z.bmp", "Z.webp", "a.PNG"):
+        photograph(root / "class0" / name, "L" if name.endswith("pgm") else "RGB")
+    (root / "class0" / ".png").write_bytes((root / "class0" / "a.PNG").read_bytes())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    photograph(elsewhere / "5.jpg", "RGB")
+    (root / "class0" / "linked").symlink_to(elsewhere)
+    (root / "class0" / "c.jpg").symlink_to(elsewhere / "5.jpg")
+    (root / "class00").symlink_to(elsewhere)
+    make_torchvision_importable()
+    from torchvision.datasets import ImageFolder
+
+    assert listed(root) == [(Path(p), label) for p, label in ImageFolder(root).samples]
+    for path, label in listed(root):
+        encode(path, label, AS_IT_IS)
+
+
+def test_what_is_passed_over_is_counted_and_named(photographs: Path, tmp_path: Path) -> None:
+    assert write(photographs, tmp_path / "data") == []
+    for name in ("class3/notes.txt", "class3/image.gif"):
+        (photographs / "train" / name).write_bytes(b"-")
+    (note,) = write(photographs, tmp_path / "data")
+    assert note.endswith(
+        "train: passed over 2 files without the suffix of an image: class3/image.gif,"
+        " class3/notes.txt"
+    )
+
+
+def test_what_cannot_be_read_is_named(photographs: Path, tmp_path: Path) -> None:
+    folder = photographs / "train/class3"
+
+    def refused(what: str) -> None:
+        with pytest.raises(UserError, match=what) as error:
+            write(photographs, tmp_path / "data")
+        str(error.value).encode()  # it can be printed
+
+    def without(path: Path, what: str) -> None:
+        refused(what)
+        path.unlink()
+
+    (folder / "2.jpg").symlink_to("/nowhere/2.jpg")
+    without(folder / "2.jpg", r"class3/2\.jpg is a link to /nowhere/2\.jpg, which is not there")
+    (folder / "again").symlink_to(folder.parent)
+    without(folder / "again", "class3/again is a link to a folder that it lies in")
+    os.mkfifo(folder / "2.jpg")
+    without(folder / "2.jpg", r"class3/2\.jpg is no plain file")
+    broken = Path(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg"))
+    broken.write_bytes(b"no JPEG")
+    without(broken, r"cannot decode .*class3/\\udcff\.jpg")
+    folder.rename(os.fsdecode(os.fsencode(folder) + b"\xff"))
+    refused(r"class3\\udcff is no UTF-8; rename it")
+
+
+def test_names_that_are_no_utf8_are_written(photographs: Path, tmp_path: Path) -> None:
+    folder = os.fsencode(photographs / "train/class3")
+    os.rename(folder + b"/0.png", folder + b"/caf\xe9.png")
+    write(photographs, tmp_path / "data")
+    assert verify("imagenette", tmp_path / "data").splits["train"].num_samples == 20
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str) -> None:
+    values = np.array([[0, 257, 25_700, 32_768, 65_535, 128, 129]], np.uint16)
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(values).save(path)
+    sample = encode(path, 0, WriteSettings(storage="raw"))
+    assert list(sample.data[::3]) == [0, 1, 100, 128, 255, 0, 1]
+    assert sample.data[::3] == sample.data[1::3] == sample.data[2::3]
+
+
+@pytest.mark.parametrize("values", [np.float32([[0.5]]), np.int32([[70_000]])])
+def test_pixels_of_an_unknown_range_are_refused(tmp_path: Path, values: Any) -> None:
+    path = tmp_path / "odd.tif"
+    Image.fromarray(values).save(path)
+    with pytest.raises(UserError, match=r"odd\.tif holds .*, and nothing says what is white"):
+        encode(path, 0, AS_IT_IS)
+
+
+def test_the_longest_side_is_what_was_asked_for(tmp_path: Path) -> None:
+    setting = WriteSettings(storage="raw", max_resolution=256)
+    for longest in (*range(257, 700), 3872):
+        assert max(_stored_size((longest, 41), setting)) == 256
+    assert _stored_size((500, 375), setting) == (256, 192)
+    assert _stored_size((40, 256), setting) == (40, 256)
+    assert _stored_size((1, 60_000), setting) == (1, 256)
+
+
+def test_a_photograph_larger_than_a_page_is_stored_raw(photographs: Path, tmp_path: Path) -> None:
+    photograph(photographs / "val/class9/2.png", "RGB", (1400, 900))
+    write(photographs, tmp_path / "data", storage="raw")
+    layout = read_layout(split_path("imagenette", tmp_path / "data", "test"))
+    assert layout.sizes.max() == 1400 * 900 * 3 > MIN_PAGE
+    verify("imagenette", tmp_path / "data")
+
+
+@pytest.mark.parametrize(("storage", "side"), [("raw", 65_536), ("jpeg", 65_501)])
+def test_a_side_that_the_storage_cannot_hold_is_named(
+    tmp_path: Path, storage: Literal["raw", "jpeg"], side: int
+) -> None:
+    path = tmp_path / "long.png"
+    Image.new("RGB", (side, 1)).save(path)
+    wanted = rf"long\.png is {side:,} x 1 pixels, and {storage} storage holds at most {side - 1:,}"
+    with pytest.raises(UserError, match=wanted):
+        encode(path, 0, WriteSettings(storage=storage, jpeg_quality=90))
+    smaller = WriteSettings(storage=storage, jpeg_quality=90, max_resolution=side - 1)
+    assert encode(path, 0, smaller).width == side - 1

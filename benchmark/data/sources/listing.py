@@ -1,0 +1,130 @@
+"""Which files of class folders are images, in torchvision's order and by its rules.
+
+As torchvision.datasets.ImageFolder: classes are the sorted names of the folders, links are
+followed, images are told by their suffix, folders are walked sorted and names sorted within each.
+Unlike it, whatever is passed over is counted, and what cannot be read is an error by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.base.errors import UserError
+from benchmark.base.words import count
+
+# torchvision.datasets.folder.IMG_EXTENSIONS
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of one split with their labels and sizes in bytes, and what is no image."""
+
+    root: Path
+    classes: tuple[str, ...]
+    images: tuple[tuple[Path, int], ...]
+    sizes: tuple[int, ...]
+    passed_over: tuple[Path, ...]
+
+    def md5(self) -> str:
+        """Return the md5 of the list of names and sizes, in order."""
+        found = hashlib.md5(usedforsecurity=False)
+        for (path, _), size in zip(self.images, self.sizes, strict=True):
+            found.update(os.fsencode(f"{path.parent.name}/{path.name} {size}\n"))
+        return found.hexdigest()
+
+    def note(self) -> str | None:
+        """Say what was passed over; None if nothing was."""
+        if not self.passed_over:
+            return None
+        files = count(len(self.passed_over), "file")
+        named = ", ".join(shown(path.relative_to(self.root)) for path in self.passed_over[:3])
+        more = ", ..." if len(self.passed_over) > 3 else ""
+        return f"{self.root}: passed over {files} without the suffix of an image: {named}{more}"
+
+
+def list_images(root: Path) -> Listing:
+    """List the class folders below ``root``.
+
+    Raises UserError for a class without images, links that lead nowhere or in a circle, what is
+    no plain file or cannot be read, and class names that are no UTF-8.
+    """
+    try:
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    except OSError as error:
+        raise UserError(f"cannot read {root}: {error.strerror}") from error
+    classes = tuple(name for name in names if _speakable(root, name))
+    images: list[tuple[Path, int]] = []
+    sizes: list[int] = []
+    passed_over: list[Path] = []
+    for label, name in enumerate(classes):
+        before = len(images)
+        for path in _files(root / name):
+            if path.name.lower().endswith(SUFFIXES):
+                sizes.append(_size(path))
+                images.append((path, label))
+            else:
+                passed_over.append(path)
+        if len(images) == before:
+            raise UserError(
+                f"class folder {root / name} holds no images (files that end in"
+                f" {', '.join(SUFFIXES)}); add them, or remove the folder"
+            )
+    if not images:
+        raise UserError(f"{root} holds no images in class folders")
+    return Listing(root, classes, tuple(images), tuple(sizes), tuple(passed_over))
+
+
+def shown(path: Path) -> str:
+    """Return a path as it can be printed, with escapes if its name is no UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _speakable(root: Path, name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"the name of {shown(root / name)} is no UTF-8; rename it") from error
+    return True
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder: folders in the order of their paths, names sorted in each."""
+    above = folder.parent.stat()
+    found = sorted(_walk(str(folder), ((above.st_dev, above.st_ino),)))
+    return (Path(place, name) for place, names in found for name in sorted(names))
+
+
+def _walk(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, list[str]]]:
+    try:
+        place = os.stat(folder)
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"cannot read {shown(Path(folder))}: {error.strerror}") from error
+    here = (place.st_dev, place.st_ino)
+    if here in above:
+        raise UserError(f"{shown(Path(folder))} is a link to a folder that it lies in; remove it")
+    yield folder, [entry.name for entry in entries if not entry.is_dir()]
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(entry.path, (*above, here))
+
+
+def _size(path: Path) -> int:
+    try:
+        found = path.stat()
+    except OSError as error:
+        if path.is_symlink():
+            target = shown(Path(os.readlink(path)))
+            raise UserError(
+                f"{shown(path)} is a link to {target}, which is not there; restore or remove it"
+            ) from error
+        raise UserError(f"cannot read {shown(path)}: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{shown(path)} is no plain file; remove it")
+    return found.st_size
