@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.recorded"]
+
+# The index of runs is kept in the user's cache folder; tests leave the real one alone.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bench-cache-")
 
 GOLDEN = Path(__file__).parent / "golden"
 

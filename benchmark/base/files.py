@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from benchmark.base.errors import UserError
+
+# What this project writes as JSON has kilobytes; anything far longer is not one of its files.
+LONGEST = 10_000_000
 
 
 @contextlib.contextmanager
@@ -50,17 +54,52 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[IO[bytes]]:
+    """Open a regular file to read it; nothing else in its place can make the reader wait.
+
+    Raises UserError for a directory, a pipe or a device, else what open() raises.
+    """
+    # Without waiting: a pipe that nobody writes to would never open.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path} is not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def read_bytes(path: Path, most: int = LONGEST) -> bytes:
+    """Return a file's content, which memory must hold.
+
+    Raises UserError for anything but a regular file of at most ``most`` bytes, OSError if it
+    cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(most + 1) if size <= most else b""
+    if max(size, len(content)) > most:
+        raise UserError(f"{path} has {size:,} bytes: it is not a file of this project")
+    return content
+
+
 def read_json(path: Path, schema: int) -> dict[str, Any]:
     """Return a JSON object written with ``"schema": N``; N and N-1 are read.
 
-    Raises UserError that names the file where it is missing, broken or newer.
+    Raises UserError that names the file if it is missing, broken, newer, or no file at all.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_bytes(path))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path} cannot be read: nested too deeply") from error
     if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
         raise UserError(f"{path} is not a file of this project (it has no schema number)")
     if not schema - 1 <= data["schema"] <= schema:

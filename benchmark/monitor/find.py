@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from benchmark.base.errors import UserError
-from benchmark.run.vitals import existing
+from benchmark.run.directory import entries
 from benchmark.submission.sent import Work, local_work, slurm_work
 
 _SHOWN = 3
@@ -19,7 +19,7 @@ def find_run(runs_dir: Path, text: str) -> str:
     Raises UserError where none or several match, with the nearest.
     """
     works = [*slurm_work(runs_dir), *local_work(runs_dir)]
-    keys = existing(runs_dir) | {key for work in works for key in work.keys}
+    keys = set(entries(runs_dir)) | {key for work in works for key in work.keys}
     return match(text, keys, runs_dir)
 
 

@@ -6,14 +6,16 @@ in between. Imports no torch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.monitor.standing import Standing, stand
-from benchmark.run.directory import RunDir
-from benchmark.run.vitals import MISSING, Vitals, existing, read_vitals
+from benchmark.monitor.standing import Standing, failing, stand
+from benchmark.run.directory import RunDir, entries
+from benchmark.run.reading import Reading, read
+from benchmark.run.state import ATTENTION, RunState
 from benchmark.slurm import commands, queue_cache
 from benchmark.slurm.queue import Snapshot
 from benchmark.slurm.tag import Tag
@@ -22,7 +24,7 @@ from benchmark.submission.folders import cleaned_runs, sent_arrays
 from benchmark.submission.sent import Work, cells_of, in_queue, latest, local_work, slurm_work
 
 OTHER = "other runs"  # of the runs directory, which no submission of this user's names
-_REREAD = ("stopped", "failed", "unknown")
+_REREAD = ATTENTION | {RunState.UNKNOWN}
 # Slurm stamps a job before the submission that sent it has noted its id.
 _EARLIER_SECONDS = 3600
 
@@ -43,7 +45,7 @@ class Seen:
     answer, empty where it did.
     """
 
-    vitals: Mapping[str, Vitals]
+    readings: Mapping[str, Reading]
     standings: Mapping[str, Standing]
     works: Mapping[str, Work]
     cells: Mapping[str, str]
@@ -72,7 +74,7 @@ def look(
     how many seconds old the queue may be; ``insist``: see queue_cache.read. Raises UserError
     where the runs directory cannot be read; a Slurm that does not answer is a warning.
     """
-    there = existing(runs_dir)
+    there = set(entries(runs_dir))
     local = [work for work in local_work(runs_dir) if table in (None, work.table)]
     sent = [work for work in slurm_work(runs_dir) if table in (None, work.table)]
     keys = {key for work in (*local, *sent) for key in work.keys}
@@ -83,10 +85,12 @@ def look(
         if table in (None, name)
     }
     keys.update(key for runs in cleaned.values() for key in runs)
-    others = [] if table is not None else sorted(there - keys)
-    others = [key for key in others if RunDir(runs_dir, key).cell.exists()]
-    keys.update(others)
-    vitals = {key: read_vitals(RunDir(runs_dir, key)) for key in keys & there}
+    readings = {key: read(RunDir(runs_dir, key)) for key in keys}
+    others = {}
+    if table is None:
+        found = {key: read(RunDir(runs_dir, key)) for key in sorted(there - keys)}
+        others = {key: run for key, run in found.items() if run.state is not RunState.MISSING}
+    readings.update(others)
 
     snapshot: Snapshot | None = None
     warnings: tuple[str, ...] = ()
@@ -96,13 +100,13 @@ def look(
         sent = sent if snapshot is None else in_queue(sent, snapshot)
     packs = (*local, *sent)
     works = latest(packs)
-    standings = _stand_all(runs_dir, keys, vitals, works, snapshot is not None)
+    standings = _stand_all(runs_dir, readings, works, _failed_tasks(packs), snapshot is not None)
     return Seen(
-        vitals=vitals,
+        readings=readings,
         standings=standings,
         works=works,
         cells=_cells(packs, wanted, cleaned),
-        tables=_by_table(packs, wanted, cleaned, others),
+        tables=_by_table(packs, wanted, cleaned, tuple(others)),
         packs=packs,
         snapshot=snapshot,
         warnings=warnings,
@@ -133,23 +137,28 @@ def ask(
 
 def _stand_all(
     runs_dir: Path,
-    keys: Iterable[str],
-    vitals: dict[str, Vitals],
+    readings: dict[str, Reading],
     works: Mapping[str, Work],
+    failed_tasks: Mapping[str, int],
     asked: bool,
 ) -> dict[str, Standing]:
     noted = {folder: marks.reasons(folder) for folder in {work.folder for work in works.values()}}
     found = {}
-    for key in keys:
+    for key in readings:
         work = works.get(key)
         said = noted[work.folder].get(work.task, "") if work and work.task else ""
-        standing = stand(vitals.get(key, MISSING), work, asked, said)
-        rundir = RunDir(runs_dir, key)
-        if asked and work and work.in_slurm and standing.name in _REREAD and rundir.path.exists():
-            vitals[key] = read_vitals(rundir)
-            standing = stand(vitals[key], work, asked, said)
-        found[key] = standing
+        standing = stand(readings[key], work, asked, said)
+        if asked and work and work.in_slurm and standing.name in _REREAD:
+            readings[key] = read(RunDir(runs_dir, key))
+            standing = stand(readings[key], work, asked, said)
+        attempts = max(readings[key].attempts, failed_tasks.get(key, 0))
+        found[key] = standing._replace(attempts=attempts)
     return found
+
+
+def _failed_tasks(packs: Iterable[Work]) -> Counter[str]:
+    """Return how many tasks of each run Slurm ended; what they could not note counts too."""
+    return Counter(key for work in packs if work.in_slurm and failing(work) for key in work.keys)
 
 
 def _cells(
@@ -166,7 +175,7 @@ def _by_table(
     packs: Iterable[Work],
     wanted: Iterable[Wanted],
     cleaned: Mapping[str, Mapping[str, str]],
-    others: list[str],
+    others: tuple[str, ...],
 ) -> dict[str, tuple[str, ...]]:
     found: dict[str, dict[str, None]] = {}
     for plan in wanted:
@@ -176,4 +185,4 @@ def _by_table(
     for work in packs:
         found.setdefault(work.table, {}).update(dict.fromkeys(work.keys))
     ordered = {name: tuple(keys) for name, keys in sorted(found.items())}
-    return {**ordered, OTHER: tuple(others)} if others else ordered
+    return {**ordered, OTHER: others} if others else ordered

@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import make_directory, write_text
-
-STATES = ("done", "running", "queued", "failed", "cancelled", "missing", "held")
+from benchmark.run.state import RunState
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ def metrics_text(tables: Iterable[TableMetrics], refreshed: float) -> str:
     )
     for table in tables:
         # States without cells are written as 0, so that a graph does not keep the last number.
-        for state in (*STATES, *sorted(set(table.cells) - set(STATES))):
-            if state != "missing" or table.planned or table.cells.get(state):
+        for state in RunState:
+            if state is not RunState.MISSING or table.planned or table.cells.get(state):
                 cells.labels(table.table, state).set(table.cells.get(state, 0))
         hours.labels(table.table).set(table.gpu_hours)
         speed.labels(table.table).set(table.images_per_second)

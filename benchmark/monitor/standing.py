@@ -7,121 +7,106 @@ queued, not failed. Imports no torch.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
 from benchmark.run.lease import STALE_SECONDS
-from benchmark.run.vitals import Vitals
+from benchmark.run.reading import Reading
+from benchmark.run.state import CELL_ORDER, ENDED, RunState
 from benchmark.submission.sent import Work
 
-Name = Literal[
-    "done",
-    "running",
-    "queued",
-    "held",
-    "failed",
-    "diverged",
-    "stopped",
-    "unknown",
-    "cancelled",
-    "missing",
-]
 # An epoch that takes this many times longer than the one before it is slow.
 _SLOW_FACTOR = 3.0
 _SLOW_SECONDS = 300.0
-# In which of its runs' states a cell is: the first that any of them has.
-CELL_ORDER: tuple[Name, ...] = (
-    "failed",
-    "held",
-    "running",
-    "queued",
-    "unknown",
-    "stopped",
-    "diverged",
-    "cancelled",
-    "missing",
-    "done",
-)
+_FINAL = ENDED | {RunState.CANCELLED, RunState.DAMAGED}  # whatever a queue says
 
 
 class Standing(NamedTuple):
-    """One run now. ``reason``: why it failed, was held or stopped.
+    """One run now. ``reason``: why it failed, is damaged, was held or stopped.
 
     ``stuck``: seconds without a sign of life of a run that is held. ``slow``: seconds since
-    its last epoch, where that is unusual for it.
+    its last epoch, if that is unusual for it. ``attempts``: how often it failed, by its own files
+    or by what Slurm says of the tasks that had it.
     """
 
-    name: Name
+    name: RunState
     reason: str = ""
     requeued: bool = False
     stuck: float | None = None
     slow: float | None = None
+    attempts: int = 0
 
 
-def stand(vitals: Vitals, work: Work | None, asked: bool, noted: str = "") -> Standing:
+def stand(found: Reading, work: Work | None, asked: bool, noted: str = "") -> Standing:
     """Return how a run stands.
 
     ``asked``: whether Slurm answered. ``noted``: the failure that its task noted itself.
     """
-    if vitals.state == "done" or vitals.state == "diverged" or vitals.state == "cancelled":
-        return Standing(vitals.state)
-    if vitals.silence is not None:
-        if vitals.silence < STALE_SECONDS:
-            return Standing("running", slow=_slow(vitals))
+    if found.state in _FINAL:
+        return Standing(found.state, found.reason if found.state is RunState.DAMAGED else "")
+    if found.silence is not None:
+        if found.silence < STALE_SECONDS:
+            return Standing(RunState.RUNNING, slow=_slow(found))
         gone = work is not None and work.in_slurm and asked and work.state.name != "running"
         if not gone:
-            return Standing("running", stuck=vitals.silence)
+            return Standing(RunState.RUNNING, stuck=found.silence)
     if work is None:
-        return _left_behind(vitals)
+        return _left_behind(found)
     if work.living:
-        return _living(vitals, work)
-    return _not_living(vitals, work, asked, noted)
+        return _living(found, work)
+    return _not_living(found, work, asked, noted)
 
 
-def _living(vitals: Vitals, work: Work) -> Standing:
+def _living(found: Reading, work: Work) -> Standing:
     if work.state.name == "running":
         # Its pack goes on without it, or has just started.
-        if vitals.failed > (work.start or 0.0):
-            return Standing("failed", vitals.reason)
-        return Standing("running")
-    if not work.in_slurm and vitals.failed > work.folder.stat().st_ctime:
-        return Standing("failed", vitals.reason)
+        if found.failed > (work.start or 0.0):
+            return Standing(RunState.FAILED, found.reason)
+        return Standing(RunState.RUNNING)
+    if not work.in_slurm and found.failed > work.folder.stat().st_ctime:
+        return Standing(RunState.FAILED, found.reason)
     if work.state.held:
-        return Standing("held", work.state.detail, requeued=work.state.name == "requeued")
-    return Standing("queued", work.state.detail, requeued=work.state.name == "requeued")
+        return Standing(RunState.HELD, work.state.detail, requeued=work.state.name == "requeued")
+    return Standing(RunState.QUEUED, work.state.detail, requeued=work.state.name == "requeued")
 
 
-def _not_living(vitals: Vitals, work: Work, asked: bool, noted: str) -> Standing:
-    if vitals.state == "failed":
-        return Standing("failed", vitals.reason)
+def _not_living(found: Reading, work: Work, asked: bool, noted: str) -> Standing:
+    if found.state is RunState.FAILED:
+        return Standing(RunState.FAILED, found.reason)
     if noted:
-        return Standing("failed", noted)
+        return Standing(RunState.FAILED, noted)
     if work.state.name == "ended" and work.in_slurm:
         ended = work.state.detail
         if ended == "CANCELLED":
-            return Standing("stopped", "cancelled with scancel")
+            return Standing(RunState.STOPPED, "cancelled with scancel")
         if ended in ("COMPLETED", ""):
-            return Standing("stopped", "its task ended without a result")
-        return Standing("failed", f"Slurm ended its task: {ended}")
-    if work.in_slurm and vitals.state == "missing":
-        return Standing("unknown")
-    return _left_behind(vitals)
+            return Standing(RunState.STOPPED, "its task ended without a result")
+        return Standing(RunState.FAILED, f"Slurm ended its task: {ended}")
+    if work.in_slurm and found.state is RunState.MISSING:
+        return Standing(RunState.UNKNOWN)
+    return _left_behind(found)
 
 
-def _left_behind(vitals: Vitals) -> Standing:
-    if vitals.state == "failed":
-        return Standing("failed", vitals.reason)
-    if vitals.state == "missing":
-        return Standing("missing")
-    return Standing("stopped", "ended without a word")
+def failing(work: Work) -> bool:
+    """Tell whether Slurm ended a task of its own accord: out of memory, out of time, node lost."""
+    return work.state.name == "ended" and work.state.detail not in ("COMPLETED", "CANCELLED", "")
 
 
-def _slow(vitals: Vitals) -> float | None:
-    progress = vitals.progress
+def _left_behind(found: Reading) -> Standing:
+    if found.state is RunState.FAILED:
+        return Standing(RunState.FAILED, found.reason)
+    if found.state is RunState.MISSING:
+        return Standing(RunState.MISSING)
+    return Standing(RunState.STOPPED, "ended without a word")
+
+
+def _slow(found: Reading) -> float | None:
+    progress = found.progress
     if progress is None or progress.age < max(_SLOW_SECONDS, _SLOW_FACTOR * progress.seconds):
         return None
     return progress.age
 
 
-def cell_state(runs: list[Name]) -> Name:
+def cell_state(runs: Collection[RunState]) -> RunState:
     """Return the state of a cell whose runs have these states."""
     return next(name for name in CELL_ORDER if name in runs)

@@ -14,8 +14,9 @@ from benchmark.monitor.failures import Failed, Group, group
 from benchmark.monitor.forecast import Forecast, Left, forecast
 from benchmark.monitor.look import Seen, Wanted
 from benchmark.monitor.metrics import TableMetrics
-from benchmark.monitor.standing import Name, Standing, cell_state
-from benchmark.run.vitals import MISSING, Vitals
+from benchmark.monitor.standing import Standing, cell_state
+from benchmark.run.reading import Reading
+from benchmark.run.state import LIVING, RunState
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,21 @@ def _table(
     name: str, keys: tuple[str, ...], seen: Seen, planned: Mapping[str, str] | None
 ) -> TableStatus:
     standings = {key: seen.standings[key] for key in keys}
-    vitals = {key: seen.vitals.get(key, MISSING) for key in keys}
-    running = [key for key in keys if standings[key].name == "running"]
-    beats = [v.silence for key in running if (v := vitals[key]).silence is not None]
-    speeds = [p.images_per_second for key in running if (p := vitals[key].progress)]
-    seconds, gpu_seconds = _used(name, keys, vitals, seen)
-    left = _left(running, standings, vitals, seen)
-    gpus = _gpus_a_task(keys, vitals, seen)
+    readings = {key: seen.readings[key] for key in keys}
+    running = [key for key in keys if standings[key].name is RunState.RUNNING]
+    beats = [v.silence for key in running if (v := readings[key]).silence is not None]
+    speeds = [p.images_per_second for key in running if (p := readings[key].progress)]
+    seconds, gpu_seconds = _used(name, keys, readings, seen)
+    left = _left(running, standings, readings, seen)
+    gpus = _gpus_a_task(keys, readings, seen)
     return TableStatus(
         table=name,
-        cells=_cells(keys, standings, vitals, seen.cells),
+        cells=_cells(keys, standings, readings, seen.cells),
         runs=Counter(standing.name for standing in standings.values()),
         requeued=Counter(s.reason for s in standings.values() if s.requeued),
-        held=Counter(_why_held(key, s, seen) for key, s in standings.items() if s.name == "held"),
+        held=Counter(
+            _why_held(key, s, seen) for key, s in standings.items() if s.name is RunState.HELD
+        ),
         hours=seconds / 3600,
         gpu_hours=gpu_seconds / 3600,
         hours_left=left.hours,
@@ -104,32 +107,32 @@ def _table(
         ends=None if left.seconds is None else time.time() + left.seconds,
         images_per_second=sum(speeds),
         heartbeat_age=max(beats, default=None),
-        restarts=sum(v.restarts for v in vitals.values()),
+        restarts=sum(v.restarts for v in readings.values()),
         planned=planned is not None,
         changed=0 if planned is None else sum(key not in planned for key in keys),
-        failures=group(_ended(standings, "failed", seen)),
-        stopped=group(_ended(standings, "stopped", seen)),
-        stuck=tuple(_silent(k, s.stuck, vitals[k]) for k, s in standings.items() if s.stuck),
-        slow=tuple(_silent(k, s.slow, vitals[k]) for k, s in standings.items() if s.slow),
+        failures=group(_ended(standings, RunState.FAILED, seen)),
+        stopped=group(_ended(standings, RunState.STOPPED, seen)),
+        stuck=tuple(_silent(k, s.stuck, readings[k]) for k, s in standings.items() if s.stuck),
+        slow=tuple(_silent(k, s.slow, readings[k]) for k, s in standings.items() if s.slow),
     )
 
 
 def _cells(
     keys: Iterable[str],
     standings: Mapping[str, Standing],
-    vitals: Mapping[str, Vitals],
+    readings: Mapping[str, Reading],
     known: Mapping[str, str],
 ) -> Counter[str]:
-    states: dict[str, list[Name]] = {}
+    states: dict[str, list[RunState]] = {}
     for key in keys:
         # A run of no submission is a cell of its own until its result names the cell.
-        cell = known.get(key) or vitals[key].cell or key
+        cell = known.get(key) or readings[key].cell or key
         states.setdefault(cell, []).append(standings[key].name)
     return Counter(cell_state(names) for names in states.values())
 
 
 def _used(
-    name: str, keys: Iterable[str], vitals: Mapping[str, Vitals], seen: Seen
+    name: str, keys: Iterable[str], readings: Mapping[str, Reading], seen: Seen
 ) -> tuple[float, float]:
     """Seconds of tasks and of GPUs so far: Slurm's where it counts, else what runs recorded."""
     seconds = gpu_seconds = 0.0
@@ -148,39 +151,39 @@ def _used(
     for key in keys:
         found = seen.works.get(key)
         if found is None or not found.in_slurm or not seen.counted_by_slurm:
-            seconds += vitals[key].own_seconds
-            gpu_seconds += vitals[key].own_seconds * vitals[key].gpu
+            seconds += readings[key].own_seconds
+            gpu_seconds += readings[key].own_seconds * readings[key].gpu
     return seconds, gpu_seconds
 
 
 def _left(
     running: Iterable[str],
     standings: Mapping[str, Standing],
-    vitals: Mapping[str, Vitals],
+    readings: Mapping[str, Reading],
     seen: Seen,
 ) -> Forecast:
     costs = []
     for key, standing in standings.items():
-        progress = vitals[key].progress
-        if standing.name == "done" and vitals[key].own_seconds:
-            costs.append(vitals[key].own_seconds)
+        progress = readings[key].progress
+        if standing.name is RunState.DONE and readings[key].own_seconds:
+            costs.append(readings[key].own_seconds)
         elif progress is not None:
             costs.append(progress.own * progress.epochs)
     lefts, tasks = [], set()
     for key in running:
-        work, progress = seen.works.get(key), vitals[key].progress
-        tasks.add((work.task if work else None) or vitals[key].holder)
+        work, progress = seen.works.get(key), readings[key].progress
+        tasks.add((work.task if work else None) or readings[key].holder)
         epochs = max(0, progress.epochs - progress.epoch) if progress else 0
         lefts.append(
             Left(epochs * progress.own, epochs * progress.seconds) if progress else Left(None, None)
         )
-    waiting = sum(s.name in ("queued", "held") for s in standings.values())
+    waiting = sum(s.name in LIVING - {RunState.RUNNING} for s in standings.values())
     return forecast(lefts, waiting, costs, len(tasks))
 
 
-def _gpus_a_task(keys: Iterable[str], vitals: Mapping[str, Vitals], seen: Seen) -> int:
+def _gpus_a_task(keys: Iterable[str], readings: Mapping[str, Reading], seen: Seen) -> int:
     asked = [seen.works[key].gpus for key in keys if key in seen.works]
-    return max([*asked, *(int(vitals[key].gpu) for key in keys)], default=0)
+    return max([*asked, *(int(readings[key].gpu) for key in keys)], default=0)
 
 
 def _why_held(key: str, standing: Standing, seen: Seen) -> str:
@@ -188,7 +191,7 @@ def _why_held(key: str, standing: Standing, seen: Seen) -> str:
     return work.held or standing.reason
 
 
-def _ended(standings: Mapping[str, Standing], name: Name, seen: Seen) -> Iterable[Failed]:
+def _ended(standings: Mapping[str, Standing], name: RunState, seen: Seen) -> Iterable[Failed]:
     for key, standing in standings.items():
         if standing.name == name:
             work = seen.works.get(key)
@@ -196,7 +199,7 @@ def _ended(standings: Mapping[str, Standing], name: Name, seen: Seen) -> Iterabl
             yield Failed(key, standing.reason, log, task)
 
 
-def _silent(key: str, seconds: float | None, vitals: Vitals) -> Silent:
-    progress = vitals.progress
+def _silent(key: str, seconds: float | None, reading: Reading) -> Silent:
+    progress = reading.progress
     told = f"epoch {progress.epoch}/{progress.epochs}" if progress else "no epoch yet"
-    return Silent(key, seconds or 0.0, vitals.holder, told)
+    return Silent(key, seconds or 0.0, reading.holder, told)

@@ -13,21 +13,16 @@ from typing import Any
 from benchmark.base.words import count
 from benchmark.monitor.failures import Group
 from benchmark.monitor.summary import Silent, TableStatus
+from benchmark.run.state import RunState
 
 SCHEMA = 1
 WIDTH = 100
-_ALWAYS = ("done", "running", "queued", "failed", "missing")
-_STATES = (
-    "done",
-    "running",
-    "queued",
-    "held",
-    "failed",
-    "diverged",
-    "stopped",
-    "cancelled",
-    "unknown",
-    "missing",
+_ALWAYS = (
+    RunState.DONE,
+    RunState.RUNNING,
+    RunState.QUEUED,
+    RunState.FAILED,
+    RunState.MISSING,
 )
 _LABEL = 10
 _LABELS = ("failed", "stopped", "held", "stuck", "slow", "note")
@@ -75,8 +70,8 @@ def shorten(line: str, width: int) -> str:
 
 
 def _table(table: TableStatus) -> Iterator[str]:
-    always = _ALWAYS if table.planned else tuple(s for s in _ALWAYS if s != "missing")
-    states = [s for s in _STATES if s in always or table.runs.get(s)]
+    always = _ALWAYS if table.planned else _ALWAYS[:-1]
+    states = [s for s in RunState if s in always or table.runs.get(s)]
     columns = [max(7, len(s)) + 2 for s in states]
     yield table.table + "".join(
         f"{s:>{w}}" for s, w in _from(states, columns, len(table.table), _LABEL)
@@ -218,7 +213,7 @@ def _table_json(table: TableStatus) -> dict[str, Any]:
 
 
 def _counts(counts: Mapping[str, int], planned: bool) -> dict[str, int | None]:
-    found: dict[str, int | None] = {state: counts.get(state, 0) for state in _STATES}
+    found: dict[str, int | None] = {state: counts.get(state, 0) for state in RunState}
     if not planned and not found["missing"]:
         found["missing"] = None  # nobody knows
     return found

@@ -17,7 +17,7 @@ from benchmark.monitor.look import Wanted, look
 from benchmark.monitor.summary import summarise
 from benchmark.monitor.text import WIDTH, Status, shorten, to_json, to_lines
 from benchmark.monitor.wanted import submitted_plans, table_name, wanted_runs
-from benchmark.run.vitals import existing
+from benchmark.run.directory import entries
 from benchmark.slurm import queue_cache
 from benchmark.slurm.profile import load_site
 from benchmark.submission.sent import submitted_tables
@@ -48,7 +48,7 @@ def read_status(
         submitted = submitted_tables(runs_dir)
         name = table_name(table, submitted)
         try:
-            wanted = [wanted_runs(table, data_dir, existing(runs_dir))]
+            wanted = [wanted_runs(table, data_dir, entries(runs_dir))]
         except UserError as error:
             if name not in submitted:
                 raise

@@ -16,12 +16,12 @@ from benchmark.base.words import count
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
 from benchmark.run.directory import RunDir
+from benchmark.run.state import ENDED
 from benchmark.submission.folders import code_in_use, note_cleaned
 from benchmark.submission.sent import submitted_tables
 from benchmark.submission.snapshot import code_store
 
 OLD_DAYS = 7.0
-_FINISHED = ("done", "diverged")
 
 
 class Removable(NamedTuple):
@@ -71,7 +71,7 @@ def clean(
 def checkpoints(runs_dir: Path, seen: Seen, drops: bool) -> Iterator[Removable]:
     """Yield what finished runs would resume from."""
     for key, standing in seen.standings.items():
-        if standing.name not in _FINISHED:
+        if standing.name not in ENDED:
             continue
         rundir = RunDir(runs_dir, key)
         paths = [rundir.checkpoint, rundir.previous_checkpoint, rundir.next_checkpoint]
@@ -95,7 +95,7 @@ def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
             kept.add(work.folder)
     for folder, keys in folders.items():
         age = (time.time() - folder.stat().st_mtime) / 86400
-        ended = all(seen.standings[key].name in _FINISHED for key in keys)
+        ended = all(seen.standings[key].name in ENDED for key in keys)
         if folder not in kept and ended and age >= older_than:
             size, inodes = _occupied(folder)
             yield Removable(folder, "folder of ended submissions", size, inodes)

@@ -14,12 +14,14 @@ from benchmark.monitor.find import find_run, packs_of
 from benchmark.monitor.look import look
 from benchmark.monitor.watch import refresh_seconds
 from benchmark.run.directory import RunDir
-from benchmark.run.lease import silence
+from benchmark.run.reading import read
+from benchmark.run.state import ENDED, LIVING, RunState
 from benchmark.slurm import queue_cache
 from benchmark.submission.sent import Work
 
 _POLL_SECONDS = 0.5
-_GOES_ON = ("running", "queued", "held", "unknown")
+_LEFT_A_WORD = (RunState.FAILED, RunState.CANCELLED, RunState.DAMAGED)
+_GOES_ON = LIVING | {RunState.UNKNOWN}
 
 
 def show_log(runs_dir: Path, text: str, follow: bool, out: TextIO = sys.stdout) -> None:
@@ -76,11 +78,12 @@ class _Following:
         self._ask_at = 0.0
 
     def ended(self) -> bool:
-        if self._rundir.result.exists():
+        found = read(self._rundir)
+        if found.state in ENDED:
             return True
-        if silence(self._rundir.lease) is not None:
+        if found.silence is not None:
             return False
-        if self._rundir.failure.exists() or self._rundir.cancelled.exists():
+        if found.state in _LEFT_A_WORD:
             return True
         if time.monotonic() < self._ask_at:
             return False

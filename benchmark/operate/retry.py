@@ -23,7 +23,8 @@ from benchmark.operate.stop import call_with_ids, task_lists
 from benchmark.planning.packs import DEFAULT_PACK, make_packs
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
-from benchmark.run.vitals import MISSING
+from benchmark.run.reading import read
+from benchmark.run.state import RunState
 from benchmark.slurm.arrays import read_pack
 from benchmark.slurm.profile import load_site, profile_as_sent, profile_files
 from benchmark.submission import marks
@@ -128,7 +129,7 @@ def choose(runs_dir: Path, keys: Sequence[str], seen: Seen, cap: int) -> Chosen:
         if work is None:
             lost.append(key)
             continue
-        if seen.vitals.get(key, MISSING).attempts >= cap:
+        if seen.standings[key].attempts >= cap:
             worn_out.append(key)
             continue
         if work not in packs:
@@ -223,8 +224,10 @@ def _has_teacher(run: Run, runs_dir: Path, going: Collection[str], coming: Colle
     """Tell whether a run's teacher is there, or somebody trains it."""
     if run.teacher is None or run.teacher.source == "registry" or run.teacher.key in going:
         return True
-    state = RunDir(runs_dir, run.teacher.key).state()
-    return state in ("done", "running") or (run.teacher.key in coming and state != "cancelled")
+    state = read(RunDir(runs_dir, run.teacher.key)).state
+    if state in (RunState.DONE, RunState.RUNNING):
+        return True
+    return run.teacher.key in coming and state is not RunState.CANCELLED
 
 
 def _executor(origin: Origin, profile: str | None) -> Executor:

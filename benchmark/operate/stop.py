@@ -19,15 +19,13 @@ from benchmark.monitor.find import find_run
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
 from benchmark.run.directory import RunDir
-from benchmark.run.vitals import MISSING
+from benchmark.run.state import ENDED, LIVING, RunState
 from benchmark.slurm import commands
 from benchmark.slurm.indices import IndexSet
 from benchmark.submission import marks
 from benchmark.submission.sent import PAUSED, Work, paused, submitted_tables
 
 SCHEMA = 1
-_ALIVE = ("running", "queued", "held")
-_FINISHED = ("done", "diverged")
 _IDS_A_CALL = 500
 
 
@@ -49,7 +47,7 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
     if seen.silent:
         raise _untold(marks, seen.silent, "cancel")
     # Those of runs that were marked earlier too: Slurm may not have answered then.
-    ended = {k for k, s in seen.standings.items() if s.name in (*_FINISHED, "cancelled")}
+    ended = {k for k, s in seen.standings.items() if s.name in ENDED | {RunState.CANCELLED}}
     ended.update(keys)
     mine = [work for work in seen.packs if work.living and (key is None or key in work.keys)]
     living = [work for work in mine if work.in_slurm and ended.issuperset(work.keys)]
@@ -70,9 +68,9 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
 def _to_cancel(seen: Seen, run: str | None) -> list[str]:
     if run is not None:
         standing = seen.standings.get(run)
-        finished = standing is not None and standing.name in _FINISHED
+        finished = standing is not None and standing.name in ENDED
         return [] if finished else [run]
-    alive = (*_ALIVE, "unknown", "stopped") if seen.silent else _ALIVE
+    alive = LIVING | {RunState.UNKNOWN, RunState.STOPPED} if seen.silent else LIVING
     return [key for key, standing in seen.standings.items() if standing.name in alive]
 
 
@@ -87,9 +85,8 @@ def _mark(rundir: RunDir) -> None:
 
 def _still_training(keys: Collection[str], seen: Seen, told: Sequence[Work]) -> list[str]:
     ended = {key for work in told for key in work.keys}
-    left = sum(
-        seen.vitals.get(key, MISSING).silence is not None for key in keys if key not in ended
-    )
+    runs = [seen.readings.get(key) for key in keys if key not in ended]
+    left = sum(run is not None and run.silence is not None for run in runs)
     if not left:
         return []
     return [f"{count(left, 'run')} in training now: saved and left at the next heartbeat (15 s)"]
@@ -151,7 +148,7 @@ def pause(runs_dir: Path, table: str | None) -> list[str]:
         raise _untold(marks, str(error), "pause") from error
     if not folders:
         return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
-    counts = [standing.name for standing in seen.standings.values()]
+    counts = [str(standing.name) for standing in seen.standings.values()]
     waiting = counts.count("queued") + counts.count("held")
     return [
         *_warn(seen),
@@ -202,7 +199,7 @@ def _may_live(work: Work, seen: Seen) -> bool:
     """Tell whether a task may wait or run as far as a silent Slurm leaves it open."""
     if not (seen.silent and work.in_slurm):
         return False
-    return any(seen.standings[key].name not in _FINISHED for key in work.keys)
+    return any(seen.standings[key].name not in ENDED for key in work.keys)
 
 
 def _hold(action: str, folders: Collection[Path], living: Iterable[Work]) -> None:

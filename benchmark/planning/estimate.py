@@ -6,15 +6,15 @@ Imports no torch.
 from __future__ import annotations
 
 import heapq
-import json
+import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.data.datasets import DATASETS
-from benchmark.run.directory import RunDir, all_rundirs
 from benchmark.run.identity import Run
+from benchmark.run.index import RunIndex
 
 # One run's images of 32x32 pixels a second, in inverse proportion to their side. Nothing that
 # this was measured on is known about the machine at hand, so it is only ever called a guess.
@@ -40,11 +40,7 @@ class Cost(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """One finished run: seconds of an epoch, megabytes, and how many shared its process.
-
-    ``student`` is its share without the shared teacher's pass, ``teacher`` that pass, whoever
-    shared it; None where the run itself did not.
-    """
+    """One finished run: as :class:`Measured`, and the megabytes of its directory."""
 
     student: float
     teacher: float | None
@@ -101,34 +97,28 @@ class History:
 
 
 def read_history(runs_dir: Path) -> History:
-    """Read the newest results below ``runs_dir``; broken and foreign ones are passed over."""
-    newest = heapq.nlargest(_READ_AT_MOST, _results(runs_dir), key=lambda item: item[0])
+    """Take the newest results below ``runs_dir``; damaged and foreign ones are passed over."""
+    index = RunIndex(runs_dir)
+    index.refresh()
+    cells = index.all_cells()
+    measured = (run for run in index.all_runs() if run.measured is not None)
     found: dict[Kind, list[_Seen]] = {}
-    for _, rundir in newest:
-        try:
-            cell = json.loads(rundir.cell.read_text(encoding="utf-8"))
-            result = json.loads(rundir.result.read_text(encoding="utf-8"))
-            epochs, own = int(result["epochs"]), float(result["own_seconds"])
-            student, shared = float(result["student_seconds"]), result["teacher_seconds"]
-            packed, peak = int(result["packed"]), result.get("peak_memory_mb")
-            kinds = [*_kinds(cell), *([] if shared is None else [_teacher_kind(cell)])]
-            disk = sum(item.stat().st_size for item in rundir.path.iterdir()) / 2**20
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # collecting says so
-        if epochs > 0 and own > 0:
-            teacher = None if shared is None else float(shared) / epochs
-            seen = _Seen(student / epochs, teacher, packed, peak, disk)
-            for kind in kinds:
-                found.setdefault(kind, []).append(seen)
+    for run in heapq.nlargest(_READ_AT_MOST, measured, key=lambda run: run.ended):
+        assert run.measured is not None
+        seen = _Seen(*run.measured, _disk_mb(runs_dir / run.key))
+        kinds = _kinds(cells[run.cell])
+        kinds += [] if seen.teacher is None else [_teacher_kind(cells[run.cell])]
+        for kind in kinds:
+            found.setdefault(kind, []).append(seen)
     return History(found)
 
 
-def _results(runs_dir: Path) -> Iterable[tuple[float, RunDir]]:
-    for rundir in all_rundirs(runs_dir):
-        try:
-            yield rundir.result.stat().st_mtime, rundir
-        except OSError:
-            continue
+def _disk_mb(folder: Path) -> float:
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries) / 2**20
+    except OSError:
+        return _GUESSED_DISK  # it is being deleted
 
 
 def _kinds(cell: dict[str, Any]) -> list[Kind]:

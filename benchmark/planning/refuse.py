@@ -16,7 +16,8 @@ from benchmark.data.augmentations import READERS, check_reader
 from benchmark.planning.matrix import Plan
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
-from benchmark.run.reading import broken
+from benchmark.run.reading import read
+from benchmark.run.state import ENDED
 
 
 def check_before_queue(
@@ -25,7 +26,7 @@ def check_before_queue(
     """Refuse a table that cannot be trained, and what its runs could not be trained from.
 
     That is a reader that does not fit, data that are missing or damaged, public teachers that do
-    not load, and directories that cannot be written or that were renamed, edited or damaged.
+    not load, and a runs directory that cannot be written.
     Raises UserError.
     """
     from benchmark.data.verify import check_content
@@ -41,8 +42,6 @@ def check_before_queue(
         check_content(name, data_dir)
     _check_public_teachers(plan)
     _check_writable(runs_dir)
-    for run in plan.runs:
-        _check_run_directory(RunDir(runs_dir, run.key), run)
 
 
 def check_files(runs: Iterable[Run], runs_dir: Path) -> None:
@@ -56,7 +55,9 @@ def check_files(runs: Iterable[Run], runs_dir: Path) -> None:
         if rundir.checkpoint.exists() or rundir.previous_checkpoint.exists():
             started.append(rundir)
         teacher = run.teacher
-        if teacher and teacher.source == "train" and RunDir(runs_dir, teacher.key).result.exists():
+        if teacher is None or teacher.source != "train":
+            continue
+        if read(RunDir(runs_dir, teacher.key)).state in ENDED:
             taught[teacher.key] = run
     if not started and not taught:
         return
@@ -75,13 +76,6 @@ def _check_reader(plan: Plan, reader: str) -> None:
         raise unknown("reader", reader, READERS, "--reader")
     for name in sorted({run.recipe.augmentation for run in plan.runs}):
         check_reader(name, reader)
-
-
-def _check_run_directory(rundir: RunDir, run: Run) -> None:
-    if not rundir.result.exists():
-        rundir.check(run)
-    elif (reason := broken(rundir)) is not None:
-        raise UserError(f"{reason}; move {rundir.path} away to train it anew")
 
 
 def _check_public_teachers(plan: Plan) -> None:

@@ -11,6 +11,11 @@ from benchmark.planning.matrix import Plan
 from benchmark.planning.packs import DEFAULT_PACK, Pack, Sizer, make_packs
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from benchmark.run.reading import Reading, read
+from benchmark.run.state import ENDED, RunState
+
+_UNTOUCHED = (RunState.MISSING, RunState.STOPPED)  # it did not fail there
+_NO_TEACHER = (RunState.DIVERGED, RunState.DAMAGED, RunState.CANCELLED)
 
 
 class Queued(NamedTuple):
@@ -25,7 +30,9 @@ class Queued(NamedTuple):
 class Remaining:
     """What of a plan is left to train, and what is not and why.
 
-    ``held``: another process trains it, or will; ``waiting``: so it does with its teacher.
+    ``held``: another process trains it, or will; ``waiting``: so it does with its teacher;
+    ``untaught``: its teacher diverged, is damaged or was cancelled. ``readings``: how each run
+    stands, by key.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -34,6 +41,9 @@ class Remaining:
     waiting: list[Run] = field(default_factory=list)
     cancelled: list[Run] = field(default_factory=list)
     queued: list[Run] = field(default_factory=list)
+    damaged: list[Run] = field(default_factory=list)
+    untaught: list[Run] = field(default_factory=list)
+    readings: dict[str, Reading] = field(default_factory=dict)
 
 
 def remaining(
@@ -50,20 +60,25 @@ def remaining(
     found = Remaining()
     unfinished: set[str] = set()
     for run in plan.runs:  # teachers first
-        rundir = RunDir(runs_dir, run.key)
-        state = rundir.state()
-        if state in ("done", "diverged"):
+        reading = found.readings[run.key] = read(RunDir(runs_dir, run.key))
+        state = reading.state
+        teacher = found.readings.get(run.teacher.key) if run.teacher else None
+        if state in ENDED:
             found.done.append(run)
+        elif state is RunState.DAMAGED:
+            found.damaged.append(run)
         elif run.key in queued:
             found.queued.append(run)
-        elif state == "running" or (run.key in busy and state in ("missing", "started")):
+        elif state is RunState.RUNNING or (run.key in busy and state in _UNTOUCHED):
             found.held.append(run)
             unfinished.add(run.key)
-        elif state == "cancelled":
+        elif state is RunState.CANCELLED:
             found.cancelled.append(run)
         elif run.teacher and run.teacher.key in unfinished:
             found.waiting.append(run)
             unfinished.add(run.key)
+        elif teacher is not None and teacher.state in _NO_TEACHER:
+            found.untaught.append(run)
         else:
             found.runs.append(run)
     return found

@@ -13,7 +13,6 @@ from benchmark.planning.matrix import Context, Plan, Slot, make_plan
 from benchmark.planning.pack_size import PackSize
 from benchmark.planning.packs import Pack
 from benchmark.planning.remaining import plan_packs, remaining
-from benchmark.run.directory import RunDir
 from benchmark.table.load import load_table, table_files
 from benchmark.table.selection import Selection
 
@@ -21,8 +20,8 @@ from benchmark.table.selection import Selection
 def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
     """Return a plan for people: what it holds and what is left to train."""
     table = plan.table
-    states = Counter(RunDir(runs_dir, run.key).state() for run in plan.runs)
     left = remaining(plan, runs_dir)
+    states = Counter(reading.state for reading in left.readings.values())
     packs = plan_packs(plan, left.runs, pack_size.sizer(runs_dir))
     cells = {v.cell_key for slot in plan.slots for v in slot.variants}
     seeds = ", ".join(str(seed) for seed in plan.seeds)
@@ -35,6 +34,8 @@ def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
         + ", ".join(f"{number} {state}" for state, number in sorted(states.items())),
         f"  to train: {count(len(left.runs), 'run')} in {count(len(packs), 'pack')} of {pack_size}",
     ]
+    for run in left.damaged[:20]:
+        lines.append(f"  damaged: {left.readings[run.key].reason}")
     for pack in packs[:20]:
         after = f" after {', '.join(pack.depends)}" if pack.depends else ""
         lines.append(f"    {pack.id}  {pack.label}{after}")

@@ -18,8 +18,9 @@ from typing import Any
 
 from benchmark.planning.matrix import Context, Plan, Slot, make_plan
 from benchmark.run.identity import Run, differences, digest
-from benchmark.run.index import FoundTeacher, IndexedRun
-from benchmark.run.reading import signature
+from benchmark.run.index import FoundTeacher
+from benchmark.run.reading import Reading, signature
+from benchmark.run.state import ENDED, RunState
 from benchmark.table.selection import Selection, accepts, nothing_matches
 from benchmark.table.spec import Table
 from benchmark.table.teachers import registered
@@ -28,7 +29,6 @@ from benchmark.table.teachers import registered
 # machine: data that is not official makes an override, a public teacher is told by its digest.
 _NO_DATA = Path("/nonexistent")
 DEVICES = ("cuda", "cpu")
-ENDED = ("done", "diverged")
 
 Place = tuple[str, str]  # row and column
 Pairs = dict[str, tuple[Any, Any]]  # by dotted field: the run's value, the table's
@@ -42,7 +42,7 @@ class Group:
     cell: str
     kind: str
     differences: Mapping[str, tuple[Any, Any]]
-    runs: tuple[IndexedRun, ...]
+    runs: tuple[Reading, ...]
     evaluated: bool = False  # a public checkpoint: nothing was trained
 
     @property
@@ -51,9 +51,9 @@ class Group:
         return sum(run.state in ENDED for run in self.runs)
 
     @cached_property
-    def finished(self) -> tuple[IndexedRun, ...]:
+    def finished(self) -> tuple[Reading, ...]:
         """The runs with values, one a seed, in order of seed."""
-        by_seed = {run.seed: run for run in reversed(self.runs) if run.state == "done"}
+        by_seed = {run.seed: run for run in reversed(self.runs) if run.state is RunState.DONE}
         return tuple(by_seed[seed] for seed in sorted(by_seed))
 
     @property
@@ -183,7 +183,7 @@ def _templates(table: Table, plans: Sequence[Plan]) -> Iterable[_Template]:
 def assign(
     expected: Expected,
     cells: Mapping[str, tuple[str, dict[str, Any]]],
-    runs: Iterable[IndexedRun],
+    runs: Iterable[Reading],
     teacher_of: Callable[[str], FoundTeacher | None],
 ) -> dict[Place, list[Group]]:
     """Sort runs into groups by slot.
@@ -192,7 +192,7 @@ def assign(
     key, None where that is not there.
     """
     slots = {(slot.row.name, slot.column.name): slot for slot in expected.slots}
-    by_cell: dict[str, list[IndexedRun]] = defaultdict(list)
+    by_cell: dict[str, list[Reading]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: (run.seed, run.key)):
         by_cell[run.cell].append(run)
     teachers = _Teachers(expected, teacher_of)
@@ -211,12 +211,12 @@ def _split(
     cell: str,
     identity: Mapping[str, Any],
     pairs: Pairs,
-    runs: Iterable[IndexedRun],
+    runs: Iterable[Reading],
     teachers: _Teachers,
 ) -> Iterator[Group]:
     """Yield the runs of a cell in groups of one kind and one sort of teacher."""
     told: dict[tuple[str | None, int], tuple[str, Pairs]] = {}
-    parts: dict[tuple[str, str], tuple[Pairs, list[IndexedRun]]] = {}
+    parts: dict[tuple[str, str], tuple[Pairs, list[Reading]]] = {}
     for run in runs:
         which = (run.teacher, teachers.seed_for(run.seed))
         if which not in told:

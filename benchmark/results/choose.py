@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from benchmark.base.errors import UserError
 from benchmark.base.words import count
 from benchmark.planning.matrix import Slot
-from benchmark.results.assign import ENDED, Group
+from benchmark.results.assign import Group
 from benchmark.results.grid import Mark, MarkKind, Selection, State
-from benchmark.run.directory import RunDir
-from benchmark.run.index import IndexedRun
+from benchmark.run.state import ENDED, RunState
+
+_FAILED = (RunState.FAILED, RunState.DAMAGED)
+_SETTLED = (*ENDED, RunState.DAMAGED)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def choose(slot: Slot, groups: Sequence[Group], metric: str, protocol: str) -> C
     elif any(g.ended for g in foreign):
         pool, others = _largest(foreign, lambda g: (g.unlikeness, g.kind))
         marks += _not_shown([g for g in others if g.ended], "with other overrides")
-        if any(run.state == "open" for g in own for run in g.runs):
+        if any(run.state not in _SETTLED for g in own for run in g.runs):
             marks.append(Mark(MarkKind.OTHER, "the table's own runs are not finished yet"))
     else:
         pool = own or foreign  # nothing has a value that could be mixed
@@ -121,53 +121,27 @@ def _assigned(name: str, value: Any) -> str:
     return f"{name.partition('.')[2]} = {f'{value:g}' if number else value}"
 
 
-def progress(
-    choice: Choice, planned: int, live: Mapping[str, str]
-) -> tuple[State, tuple[int, ...]]:
+def progress(choice: Choice, planned: int) -> tuple[State, tuple[int, ...]]:
     """Return how far a slot is, and the seeds of the shown group that failed.
 
-    ``planned``: runs that the slot wants, over all its variants; ``live``: what the files say
-    of the runs without a result, by key (:func:`live_states`).
+    ``planned``: runs that the slot wants, over all its variants.
     """
     runs = [run for group in choice.pool for run in group.runs]
-    states = {_state(run, live) for run in runs}
+    states = {run.state for run in runs}
     shown = choice.shown.runs if choice.shown else ()
-    failed = tuple(sorted({run.seed for run in shown if _state(run, live) == "failed"}))
+    failed = tuple(sorted({run.seed for run in shown if run.state in _FAILED}))
     done = sum(len(group.finished) for group in choice.pool)
     ended = sum(len({run.seed for run in g.runs if run.state in ENDED}) for g in choice.pool)
-    if "running" in states:
+    if RunState.RUNNING in states:
         return State.RUNNING, failed
-    if "queued" in states:
+    if RunState.QUEUED in states:
         return State.QUEUED, failed
     if done and ended >= planned:
         return State.DONE, failed
-    if "failed" in states:
+    if not states.isdisjoint(_FAILED):
         return State.FAILED, failed
     if done:
         return State.PARTIAL, failed
     if ended:
         return State.DIVERGED, failed
     return (State.PARTIAL if runs else State.MISSING), failed
-
-
-def _state(run: IndexedRun, live: Mapping[str, str]) -> str:
-    if run.state == "broken":
-        return "failed"
-    return live.get(run.key, run.state)
-
-
-def live_states(runs: Iterable[IndexedRun], runs_dir: Path) -> dict[str, str]:
-    """Return what the files say of the runs without a result, by key.
-
-    running, failed, cancelled, or started: it has a directory, and nobody trains it now.
-    """
-    return {run.key: _live(RunDir(runs_dir, run.key)) for run in runs if run.state == "open"}
-
-
-def _live(rundir: RunDir) -> str:
-    try:
-        state = rundir.state()
-    except (UserError, OSError):
-        return "started"  # it is being written or deleted: the next collection sees what became
-    # One that ended since the index was read counts at the next collection.
-    return "running" if state in ENDED else "started" if state == "missing" else state

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from benchmark.planning.matrix import Slot
 from benchmark.results.assign import Expected, Group, Place, assign, describe, expect, selected
-from benchmark.results.choose import Choice, choose, live_states, progress
+from benchmark.results.choose import Choice, choose, progress
 from benchmark.results.grid import (
     CellKey,
     Grid,
@@ -25,9 +25,9 @@ from benchmark.results.grid import (
     State,
     as_shown,
 )
-from benchmark.run.identity import Run
-from benchmark.run.index import STATISTICS, IndexedRun, RunIndex
-from benchmark.run.reading import signature
+from benchmark.run.index import RunIndex
+from benchmark.run.reading import STATISTICS, Reading, signature
+from benchmark.run.state import RunState
 from benchmark.submission.queued import queued_runs
 from benchmark.table.published import ExpectedMiss
 from benchmark.table.selection import Selection
@@ -39,9 +39,8 @@ class Collected:
     """A filled grid, which runs stand behind it, and what is not counted.
 
     :func:`collect` fills the whole table, since verdicts, claims and ranks are about all of it;
-    ``places`` are those that shall be shown in the end. ``live``: what is known of runs without
-    a result, by key; ``problems``: a line for each run directory that cannot be counted;
-    ``foreign``: how many entries are no runs at all.
+    ``places`` are those that shall be shown in the end. ``problems``: a line for each run
+    directory that cannot be counted; ``foreign``: how many entries are no runs at all.
     """
 
     grid: Grid
@@ -49,7 +48,6 @@ class Collected:
     slots: tuple[Slot, ...]
     groups: dict[Place, list[Group]] = field(default_factory=dict)
     choices: dict[CellKey, Choice] = field(default_factory=dict)
-    live: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     foreign: int = 0
 
@@ -68,7 +66,7 @@ def collect(
     chosen = chosen or Selection()
     places = selected(table, chosen)
     expected = expect(table, chosen)
-    groups, live = _runs(expected, index)
+    groups = _runs(expected, index)
     reported = protocol or table.protocol.report
     cells: dict[CellKey, GridCell] = {}
     choices: dict[CellKey, Choice] = {}
@@ -82,39 +80,33 @@ def collect(
                 continue  # a dash: it was never to be trained, and nobody printed it
             choice = choose(slot, groups.get(place, []), metric, reported)
             choices[(*place, metric)] = choice
-            cells[(*place, metric)] = _cell(expected, slot, choice, metric, reported, live)
+            cells[(*place, metric)] = _cell(expected, slot, choice, metric, reported)
     return Collected(
         _grid(table, cells, reported),
         places,
         expected.slots,
         groups,
         choices,
-        live,
-        [f"{key}: {why}" for key, why in index.broken()],
+        [f"{run.key}: {run.reason}" for run in index.damaged()],
         index.foreign,
     )
 
 
-def _runs(expected: Expected, index: RunIndex) -> tuple[dict[Place, list[Group]], dict[str, str]]:
-    """Return all runs that belong to the table by slot, and what is known of unfinished ones."""
-    runs = index.runs(expected.templates)
+def _runs(expected: Expected, index: RunIndex) -> dict[Place, list[Group]]:
+    """Return all runs that belong to the table by slot, those that only a queue has included."""
+    runs = {run.key: run for run in index.runs(expected.templates)}
     cells = index.cells(expected.templates)
-    live = live_states(runs, index.runs_dir)
-    running = [key for key, state in live.items() if state == "running"]
-    known = {run.key for run in runs}
+    running = [key for key, run in runs.items() if run.state is RunState.RUNNING]
     for key, run in queued_runs(index.runs_dir, expected.table.name, running).items():
-        if live.get(key) == "started":
-            live[key] = "queued"
-        elif key not in known and signature(run) in expected.templates:
+        if key in runs and runs[key].state is RunState.STOPPED:
+            runs[key] = runs[key]._replace(state=RunState.QUEUED)
+        elif key not in runs and signature(run) in expected.templates:
             cells.setdefault(run.cell_key, (signature(run), run.cell_identity))
-            runs.append(_waiting(run))
-    groups = assign(expected, cells, runs, index.teacher)
-    return groups, live
-
-
-def _waiting(run: Run) -> IndexedRun:
-    teacher = run.teacher.key if run.teacher else None
-    return IndexedRun(run.key, run.cell_key, run.seed, teacher, "queued", None, None, None, None)
+            teacher = run.teacher.key if run.teacher else None
+            runs[key] = Reading(
+                key, RunState.QUEUED, cell=run.cell_key, seed=run.seed, teacher=teacher
+            )
+    return assign(expected, cells, runs.values(), index.teacher)
 
 
 # -- what stands in a cell ------------------------------------------------------------------
@@ -126,7 +118,6 @@ def _cell(
     choice: Choice,
     metric: str,
     protocol: str,
-    live: Mapping[str, str],
 ) -> GridCell:
     table, row, column = expected.table, slot.row, slot.column
     empty = GridCell(
@@ -137,7 +128,7 @@ def _cell(
     if row.reference:
         return empty
     planned = expected.planned(slot)
-    state, failed = progress(choice, planned * len(slot.variants), live)
+    state, failed = progress(choice, planned * len(slot.variants))
     shown = choice.shown
     marks = (*_assumed_marks(row, column), *choice.marks, *_teacher_marks(shown))
     if shown is None:
@@ -149,7 +140,7 @@ def _cell(
         )
         for statistic in (protocol, *(s for s in STATISTICS if s != protocol))
     )
-    diverged = {run.seed for run in shown.runs if run.state == "diverged"}
+    diverged = {run.seed for run in shown.runs if run.state is RunState.DIVERGED}
     return replace(
         empty,
         state=state,
@@ -162,7 +153,7 @@ def _cell(
         overrides=describe(shown),
         marks=marks,
         selection=choice.selection,
-        runs=tuple(run.key for run in shown.runs if run.state != "queued"),
+        runs=tuple(run.key for run in shown.runs if run.state is not RunState.QUEUED),
     )
 
 

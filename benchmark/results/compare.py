@@ -30,7 +30,7 @@ from benchmark.results.statistics import (
     paired_difference,
     side,
 )
-from benchmark.run.index import METRICS, STATISTICS
+from benchmark.run.reading import METRICS, STATISTICS
 
 # Five images of 10,000: what another order of summation may tip over.
 EXACT_TOLERANCE = 0.05

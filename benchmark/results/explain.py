@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import read_json
 from benchmark.base.words import count
 from benchmark.results.assign import Group, describe
 from benchmark.results.collect import Collected
@@ -19,8 +18,8 @@ from benchmark.results.grid import Grid, GridCell, MarkKind
 from benchmark.results.origins import Origins
 from benchmark.results.render import layout
 from benchmark.run.directory import RunDir
-from benchmark.run.identity import SCHEMA
-from benchmark.run.index import IndexedRun
+from benchmark.run.reading import Reading
+from benchmark.run.state import ENDED, RunState
 from benchmark.table.spec import Column, Row, Table
 
 
@@ -55,7 +54,7 @@ def explain(table: Table, row: Row, column: Column, collected: Collected, runs_d
     for group in sorted(groups, key=lambda g: (bool(g.differences), g.variant, g.kind, g.cell)):
         assignment = slot.variants[group.variant].assignment if slot else {}
         lines.append(_heading(group, assignment, group in shown))
-        lines += _indented(_run(run, runs_dir, collected.live) for run in group.runs)
+        lines += _indented(_run(run, runs_dir) for run in group.runs)
     if not groups and not row.reference:
         lines.append(f"no runs of it in {runs_dir.resolve()}")
     return "\n".join(lines)
@@ -124,21 +123,18 @@ def _heading(group: Group, assignment: Mapping[str, Any], shown: bool) -> str:
     return f"{'shown' if shown else 'not shown'}: runs of {group.cell} ({told})"
 
 
-def _run(run: IndexedRun, runs_dir: Path, live: Mapping[str, str]) -> str:
-    rundir = RunDir(runs_dir, run.key)
-    if run.state == "broken":
+def _run(run: Reading, runs_dir: Path) -> str:
+    if run.state is RunState.DAMAGED:
         return f"{run.key}: not counted: {run.reason}"
-    if run.state == "queued":
-        return f"{run.key}: queued"
-    if run.state == "open":
-        return f"{run.key}: {live.get(run.key, 'started')}{_standing(rundir)}"
+    if run.state not in ENDED:
+        return f"{run.key}: {run.state}{_standing(run)}"
     try:
-        result = read_json(rundir.result, SCHEMA)
+        result = RunDir(runs_dir, run.key).read_result()
     except UserError as error:
         return f"{run.key}: {error}"
     value = (
         "diverged"
-        if run.state == "diverged"
+        if run.state is RunState.DIVERGED
         else f"last {run.value('top1', 'last'):.2f} % accuracy"
     )
     parts = [value, f"seed {run.seed}", *_provenance(result)]
@@ -166,16 +162,7 @@ def _provenance(result: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _standing(rundir: RunDir) -> str:
+def _standing(run: Reading) -> str:
     """Return how far an unfinished run is, and why its last attempt ended."""
-    told = ""
-    try:
-        records = rundir.read_records()
-        if records:
-            told += f", {records[-1].get('epoch')} epochs done"
-        if rundir.failure.exists():
-            failure = read_json(rundir.failure, SCHEMA)
-            told += f", last attempt: {failure.get('reason')}"
-    except (UserError, OSError, ValueError, AttributeError):
-        pass  # it is being written or deleted while we look
-    return told
+    told = f", {run.progress.epoch} epochs done" if run.progress else ""
+    return told + (f", last attempt: {run.reason}" if run.reason else "")

@@ -15,7 +15,9 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.run.identity import digest
-from benchmark.run.index import IndexedRun, RunIndex
+from benchmark.run.index import RunIndex
+from benchmark.run.reading import Reading
+from benchmark.run.state import ENDED, RunState
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def read_run_set(path: Path, metric: str, statistic: str) -> RunSet:
         raise UserError(f"{path} is no directory of runs")
     index = RunIndex(path)
     index.refresh()
-    runs: dict[str, list[IndexedRun]] = defaultdict(list)
+    runs: dict[str, list[Reading]] = defaultdict(list)
     for run in index.all_runs():
-        if run.state in ("done", "diverged"):
+        if run.state in ENDED:
             runs[run.cell].append(run)
     identities = index.all_cells()
     named = {run.teacher for several in runs.values() for run in several if run.teacher}
@@ -77,7 +79,7 @@ def read_run_set(path: Path, metric: str, statistic: str) -> RunSet:
         sum(map(len, runs.values())),
         tuple(sorted(commit for commit in commits if commit)),
         cells,
-        tuple(f"{key}: {why}" for key, why in index.broken()),
+        tuple(f"{run.key}: {run.reason}" for run in index.damaged()),
     )
 
 
@@ -94,7 +96,7 @@ def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(
     key: str,
     identity: Mapping[str, Any],
-    runs: Sequence[IndexedRun],
+    runs: Sequence[Reading],
     teachers: Mapping[str, str],
     name: tuple[str, str],
 ) -> CellRuns:
@@ -110,8 +112,8 @@ def _cell(
         model=identity["model"],
         identity=digest(dict(identity)),
         made_by=json.dumps(made_by, sort_keys=True),
-        values={s: by_seed[s].value(*name) for s in sorted(by_seed) if by_seed[s].state == "done"},
-        diverged=frozenset(s for s, run in by_seed.items() if run.state == "diverged"),
+        values={s: r.value(*name) for s, r in sorted(by_seed.items()) if r.state is RunState.DONE},
+        diverged=frozenset(s for s, run in by_seed.items() if run.state is RunState.DIVERGED),
         teachers=frozenset(
             teachers[r.teacher] for r in runs if r.teacher and r.teacher in teachers
         ),

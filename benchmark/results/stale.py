@@ -15,6 +15,7 @@ from typing import Any
 from benchmark.results.assign import Pairs
 from benchmark.results.collect import collect
 from benchmark.run.index import RunIndex
+from benchmark.run.state import RunState
 from benchmark.table.load import load_table
 from benchmark.table.spec import Table
 
@@ -45,7 +46,7 @@ def stale_runs(table: Table, index: RunIndex) -> list[StaleRun]:
         for group in groups
         if group.differences
         for run in group.runs
-        if run.state != "queued"
+        if run.state is not RunState.QUEUED
     ]
     return sorted(found, key=lambda run: (run.key, run.row, run.column))
 

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import make_directory, read_json, write_json
+from benchmark.base.files import make_directory, read_bytes, read_json, write_json
 from benchmark.base.yamlfile import validate
 from benchmark.run.identity import SCHEMA, Run
-from benchmark.run.lease import is_held
 
-State = Literal["missing", "started", "running", "failed", "cancelled", "diverged", "done"]
+# A line an epoch, of about a kilobyte.
+_LONGEST_RECORDS = 200_000_000
 
 
 def runs_dir() -> Path:
@@ -107,30 +106,7 @@ class RunDir:
         """Present while the run is cancelled: it neither starts nor requeues."""
         return self.path / "cancelled"
 
-    # -- state ------------------------------------------------------------------------------
-
-    def state(self) -> State:
-        """Return what can be told from the files alone."""
-        if self.result.exists():
-            return "diverged" if self.read_result().get("diverged") else "done"
-        if not self.path.exists():
-            return "missing"
-        if self.cancelled.exists():
-            return "cancelled"
-        if self.is_held():
-            return "running"
-        return "failed" if self.failure.exists() else "started"
-
-    def is_held(self) -> bool:
-        """Tell whether a living process holds the run, as far as can be told from here."""
-        return is_held(self.lease)
-
-    def heartbeat_age(self) -> float | None:
-        """Return the seconds since the last heartbeat, None where nobody holds the run."""
-        try:
-            return max(0.0, time.time() - self.lease.stat().st_mtime)
-        except OSError:
-            return None
+    # -- what is trained reads and writes ---------------------------------------------------
 
     def read_run(self) -> Run:
         """Return the Run that this directory belongs to; UserError where it is unreadable."""
@@ -150,7 +126,7 @@ class RunDir:
     def read_records(self) -> list[dict[str, Any]]:
         """Return the epochs recorded so far; a half-written last line is left out."""
         try:
-            lines = self.records.read_text(encoding="utf-8").split("\n")
+            lines = read_bytes(self.records, _LONGEST_RECORDS).decode().split("\n")
         except FileNotFoundError:
             return []
         return [json.loads(line) for line in lines[:-1] if line]
@@ -175,14 +151,22 @@ class RunDir:
             raise UserError(f"{self.path} belongs to another run than the one asked for")
 
 
-def all_rundirs(root: Path) -> Iterator[RunDir]:
-    """Yield every run directory below ``root``; foreign files and folders are passed over."""
+def entries(root: Path) -> list[str]:
+    """Return the names of everything in a runs directory that is not hidden, in order.
+
+    Raises UserError if the directory cannot be read; one that is not there is empty.
+    """
     try:
-        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+        return sorted(name for name in os.listdir(root) if not name.startswith("."))
     except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=True):
-            rundir = RunDir(root, entry.name)
-            if rundir.cell.exists():
-                yield rundir
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read the runs directory {root}: {error.strerror}") from error
+
+
+def all_rundirs(root: Path) -> Iterator[RunDir]:
+    """Yield what may be a run's directory; foreign files and folders are passed over."""
+    for name in entries(root):
+        rundir = RunDir(root, name)
+        if os.path.lexists(rundir.cell):
+            yield rundir

@@ -75,19 +75,12 @@ class Run(Strict):
     @property
     def identity(self) -> dict[str, Any]:
         """What the key hashes, as plain JSON values."""
-        data = self.model_dump(mode="json", by_alias=True)
-        # Neither how this is written to a file nor keeping a copy of a checkpoint moves a number.
-        del data["schema"], data["recipe"]["keep_drops"]
-        return data
+        return identity_of(self.to_json())
 
     @property
     def cell_identity(self) -> dict[str, Any]:
         """The identity without what differs between seeds."""
-        data = self.identity
-        del data["seed"]
-        if self.teacher is not None and self.teacher.source == "train":
-            del data["teacher"]["key"]
-        return data
+        return cell_identity_of(self.identity)
 
     @property
     def teacher_input_size(self) -> int | None:
@@ -100,12 +93,7 @@ class Run(Strict):
     @property
     def slug(self) -> str:
         """A readable name: dataset, teacher, network and methods."""
-        parts = [self.dataset.name]
-        parts += [self.teacher.model] if self.teacher else []
-        parts += [self.model]
-        parts += ["+".join(m.name for m in self.methods)] if self.methods else []
-        parts += ["eval"] if self.weights else []
-        return re.sub(r"[^A-Za-z0-9_+.-]", "_", "-".join(parts))[:120]
+        return slug_of(self.to_json())
 
     @cached_property
     def key(self) -> str:
@@ -127,6 +115,38 @@ class Run(Strict):
     def to_json(self) -> dict[str, Any]:
         """Return the run as it is written to cell.json and to packs."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+def identity_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the key of a run's JSON hashes; nothing is validated.
+
+    A field that is new leaves the keys of older runs as they are if it is taken out here while
+    it has its default.
+    """
+    # Neither how this is written to a file nor keeping a copy of a checkpoint moves a number.
+    found = {name: value for name, value in data.items() if name != "schema"}
+    found["recipe"] = {k: v for k, v in data["recipe"].items() if k != "keep_drops"}
+    return found
+
+
+def cell_identity_of(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without what differs between seeds."""
+    found = {name: value for name, value in identity.items() if name != "seed"}
+    teacher = found["teacher"]
+    if teacher is not None and teacher["source"] == "train":
+        found["teacher"] = {name: value for name, value in teacher.items() if name != "key"}
+    return found
+
+
+def slug_of(identity: Mapping[str, Any]) -> str:
+    """Return the readable part of a key: dataset, teacher, network and methods."""
+    teacher, methods = identity["teacher"], identity["methods"]
+    parts = [identity["dataset"]["name"]]
+    parts += [teacher["model"]] if teacher else []
+    parts += [identity["model"]]
+    parts += ["+".join(method["name"] for method in methods)] if methods else []
+    parts += ["eval"] if identity["weights"] else []
+    return re.sub(r"[^A-Za-z0-9_+.-]", "_", "-".join(parts))[:120]
 
 
 def digest(data: Any) -> str:

@@ -19,26 +19,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.base import files
-from benchmark.base.errors import UserError
-from benchmark.run import identity, reading
-from benchmark.run.reading import METRICS, STATISTICS, RunReader, RunRecord
+from benchmark.base import files, words
+from benchmark.run import directory, identity, lease, reading
+from benchmark.run.directory import RunDir, entries
+from benchmark.run.reading import Measured, Progress, Reading, read, signature_of
+from benchmark.run.state import RunState
 from benchmark.table import recipe
 
-__all__ = ["METRICS", "STATISTICS", "IndexedRun", "RunIndex"]
-
-_VALUES = tuple(f"{metric}_{statistic}" for metric in METRICS for statistic in STATISTICS)
-_NAMES = tuple((metric, statistic) for metric in METRICS for statistic in STATISTICS)
-_PLACES = {name: place for place, name in enumerate(_NAMES)}
-_FIELDS = "key, cell, seed, teacher, state, reason, commit_id, teacher_file, val_top1"
-_ALL = f"{_FIELDS}, {', '.join(_VALUES)}"
-_NUMBERS = len(_FIELDS.split(", "))  # where the accuracies start in a row
 _TABLES = {
     "made_by": "create table made_by (code text)",
     "cells": "create table cells (cell text primary key, signature text, identity text)",
-    "runs": "create table runs (key text primary key, cell text, seed integer,"
-    " teacher text, state text, reason text, commit_id text, teacher_file text, val_top1 real,"
-    f" {' real, '.join(_VALUES)} real, stamp text)",
+    "runs": "create table runs (name text primary key, cell text, stamp text, reading text)",
 }
 _LOOKUPS = (
     "create index by_cell on runs (cell)",
@@ -56,31 +47,6 @@ class FoundTeacher(NamedTuple):
     seed: int
     cell: str
     identity: dict[str, Any]
-
-
-class IndexedRun(NamedTuple):
-    """One run directory as collecting sees it.
-
-    ``state``: done, diverged, open (no result yet), broken with a ``reason``, or queued (it
-    has no directory yet). ``teacher``: the key of its teacher's run or the digest of its
-    checkpoint; ``teacher_file``: the start of the digest of the file that was read.
-    ``numbers``: percent, see :meth:`value`.
-    """
-
-    key: str
-    cell: str
-    seed: int
-    teacher: str | None
-    state: str
-    reason: str | None
-    commit: str | None
-    teacher_file: str | None
-    val_top1: float | None
-    numbers: tuple[float, ...] = ()
-
-    def value(self, metric: str, statistic: str) -> float:
-        """Return an accuracy in percent; only a run that is done has them."""
-        return self.numbers[_PLACES[metric, statistic]]
 
 
 class RunIndex:
@@ -109,60 +75,65 @@ class RunIndex:
             self._give_up(error)
 
     def _refresh(self) -> None:
-        known = dict(self._database.execute("select key, stamp from runs"))
-        cells = {cell for (cell,) in self._database.execute("select cell from cells")}
-        reader = RunReader(self.runs_dir, cells)
+        known = dict(self._database.execute("select name, stamp from runs"))
+        met = {cell for (cell,) in self._database.execute("select cell from cells")}
+        cells: list[tuple[str, str, str]] = []
+
+        def learn(cell: str, identity: dict[str, Any]) -> None:
+            if cell not in met:
+                met.add(cell)
+                text = json.dumps(identity, sort_keys=True, allow_nan=False)
+                cells.append((cell, signature_of(identity), text))
+
         now = time.time_ns()
-        rows: list[tuple[Any, ...]] = []
+        rows: list[tuple[str, str, str, str]] = []
         seen: set[str] = set()
         self.foreign = 0
-        for name, is_directory in _entries(self.runs_dir):
-            stamp = reading.look(self.runs_dir, name) if is_directory else None
-            if stamp is None:
-                self.foreign += 1
-                continue
-            key = _storable(name)
-            seen.add(key)
-            if known.get(key) == stamp.text and not stamp.error:
-                continue
-            record = reader.read(name, stamp)
-            if record is None:  # deleted in between
-                seen.discard(key)
-                continue
-            settled = not stamp.error and now - stamp.newest_ns > _YOUNG_NS
-            rows.append(_row(key, stamp.text if settled else "", record))
-        gone = [(key,) for key in known if key not in seen]
-        self._write(gone, rows, reader.new_cells)
+        for entry in entries(self.runs_dir):
+            name = words.printable(entry)
+            rundir = RunDir(self.runs_dir, entry)
+            stamp, newest_ns = _stamp(rundir)
+            if not stamp or known.get(name) != stamp:
+                found = read(rundir, learn)
+                if found.state is RunState.MISSING:
+                    self.foreign += 1
+                    continue
+                settled = stamp and now - newest_ns > _YOUNG_NS
+                rows.append((name, found.cell, stamp if settled else "", json.dumps(found)))
+            seen.add(name)
+        self._write([(name,) for name in known if name not in seen], rows, cells)
 
     def _write(
-        self, gone: list[tuple[str]], rows: list[tuple[Any, ...]], cells: list[tuple[str, str, str]]
+        self,
+        gone: list[tuple[str]],
+        rows: list[tuple[str, str, str, str]],
+        cells: list[tuple[str, str, str]],
     ) -> None:
         if not (gone or rows or cells):
             return
-        marks = ", ".join("?" * (len(_ALL.split(", ")) + 1))
         with self._database:
-            self._database.executemany("delete from runs where key = ?", gone)
+            self._database.executemany("delete from runs where name = ?", gone)
             self._database.executemany("insert or replace into cells values (?, ?, ?)", cells)
-            self._database.executemany(f"insert or replace into runs values ({marks})", rows)
+            self._database.executemany("insert or replace into runs values (?, ?, ?, ?)", rows)
 
     # -- asking it --------------------------------------------------------------------------
 
-    def runs(self, signatures: Iterable[str]) -> list[IndexedRun]:
-        """Return the indexed runs whose cells have these signatures."""
+    def runs(self, signatures: Iterable[str]) -> list[Reading]:
+        """Return the runs whose cells have these signatures, as :meth:`refresh` found them."""
         query = (
-            f"select {_ALL} from runs natural join (select cell from cells where signature in (#))"
+            "select reading from runs natural join"
+            " (select cell from cells where signature in (#)) order by name"
         )
-        return list(map(_indexed, self._in_parts(query, signatures)))
+        return [_reading(text) for (text,) in self._in_parts(query, signatures)]
 
     def cells(self, signatures: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return signature and identity of the cells of these signatures, by cell key."""
         query = "select cell, signature, identity from cells where signature in (#)"
         return {c: (place, json.loads(i)) for c, place, i in self._in_parts(query, signatures)}
 
-    def all_runs(self) -> list[IndexedRun]:
-        """Return every run whose cell is known, by key."""
-        query = f"select {_ALL} from runs where cell != '' order by key"
-        return [_indexed(row) for row in self._ask(query)]
+    def all_runs(self) -> list[Reading]:
+        """Return every run of the directory by key, damaged ones included."""
+        return [_reading(text) for (text,) in self._ask("select reading from runs order by name")]
 
     def all_cells(self) -> dict[str, dict[str, Any]]:
         """Return the identity of every cell, by cell key."""
@@ -170,18 +141,18 @@ class RunIndex:
 
     def cells_of(self, keys: Iterable[str]) -> dict[str, str]:
         """Return the cells of the runs with these keys, where they are there."""
-        return dict(self._in_parts("select key, cell from runs where key in (#)", keys))
+        return dict(self._in_parts("select name, cell from runs where name in (#)", keys))
 
     def teacher(self, key: str) -> FoundTeacher | None:
         """Return the run that other runs name as their teacher, None where it is not there."""
-        query = "select seed, cell, identity from runs natural join cells where key = ?"
-        for seed, cell, text in self._ask(query, (key,)):
-            return FoundTeacher(seed, cell, json.loads(text))
+        query = "select reading, cell, identity from runs natural join cells where name = ?"
+        for text, cell, identity_text in self._ask(query, (key,)):
+            return FoundTeacher(_reading(text).seed, cell, json.loads(identity_text))
         return None
 
-    def broken(self) -> list[tuple[str, str]]:
-        """Return key and reason of every run directory that cannot be counted."""
-        return self._ask("select key, reason from runs where state = 'broken' order by key")
+    def damaged(self) -> list[Reading]:
+        """Return every run that cannot be counted, by key."""
+        return [run for run in self.all_runs() if run.state is RunState.DAMAGED]
 
     def _in_parts(self, query: str, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         wanted = sorted(set(names))
@@ -263,7 +234,7 @@ def _is_damaged(error: sqlite3.DatabaseError) -> bool:
 def _code() -> str:
     """Return a digest of the code that decides what the index holds."""
     found = hashlib.sha256(repr(_TABLES).encode())
-    for module in (reading, files, recipe, identity):
+    for module in (reading, lease, directory, files, words, recipe, identity):
         assert module.__file__ is not None
         found.update(Path(module.__file__).read_bytes())
     return found.hexdigest()
@@ -275,44 +246,28 @@ def _cache_dir() -> Path:
     return (base if base.is_absolute() else Path(os.devnull)) / "kd-benchmark"
 
 
-def _entries(root: Path) -> Iterator[tuple[str, bool]]:
-    """Yield name and kind of everything in a directory that is not hidden."""
-    try:
-        with os.scandir(root) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    yield entry.name, _is_directory(entry)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UserError(f"cannot read the runs directory {root}: {error.strerror}") from error
+def _stamp(rundir: RunDir) -> tuple[str, int]:
+    """Return when a run's cell and result changed last, as text to compare, and the newest time.
+
+    Empty if there is no result yet, or that cannot be told: such a run is read every time. The
+    change time is compared, not the modification time: it cannot be set back.
+    """
+    found, newest = [], 0
+    for path in (rundir.cell, rundir.result):
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return "", 0
+        found.append(f"{stat.st_ctime_ns}.{stat.st_size}.{stat.st_ino}")
+        newest = max(newest, stat.st_ctime_ns)
+    return " ".join(found), newest
 
 
-def _is_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _row(key: str, stamp: str, record: RunRecord) -> tuple[Any, ...]:
-    told = (
-        record.cell,
-        record.seed,
-        record.teacher,
-        record.state,
-        record.reason,
-        record.commit,
-        record.teacher_file,
+def _reading(text: str) -> Reading:
+    found = Reading._make(json.loads(text))
+    return found._replace(
+        state=RunState(found.state),
+        progress=found.progress and Progress._make(found.progress),
+        numbers=tuple(found.numbers),
+        measured=found.measured and Measured._make(found.measured),
     )
-    texts = (_storable(value) if isinstance(value, str) else value for value in told)
-    return (key, *texts, record.val_top1, *(record.values.get(name) for name in _NAMES), stamp)
-
-
-def _storable(text: str) -> str:
-    """Return text without what no file can hold: names need not be UTF-8, nor need JSON be."""
-    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
-
-
-def _indexed(row: tuple[Any, ...]) -> IndexedRun:
-    return IndexedRun._make((*row[:_NUMBERS], row[_NUMBERS:]))

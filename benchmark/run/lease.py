@@ -18,10 +18,10 @@ import socket
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import write_json
+from benchmark.base.files import read_bytes, write_json
 
 if TYPE_CHECKING:
     from benchmark.run.directory import RunDir
@@ -84,42 +84,58 @@ class Lease:
             holder = _read(self._path)
         except OSError:
             return
+        except UserError:  # something else is in its place
+            holder = None
         if holder is None or holder["token"] != self._identity["token"]:
             raise LeaseLostError(f"{self._path} is gone or was taken over by another process")
 
     def release(self) -> None:
         """Give the run back."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UserError):
             holder = _read(self._path)
             if holder is not None and holder["token"] == self._identity["token"]:
                 self._path.unlink()
 
 
-def is_held(path: Path) -> bool:
-    """Tell whether a living process holds the lease at ``path``, without writing anything.
+class Sign(NamedTuple):
+    """The last sign of life of a holder that is not known to be dead: seconds ago, and who."""
 
-    For display and planning: its age is judged by this machine's clock.
+    silence: float
+    holder: str
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the holder is taken to live."""
+        return self.silence < STALE_SECONDS
+
+
+def sign_of_life(path: Path) -> Sign | None:
+    """Return the sign of life at ``path``, None if nobody holds it, without writing anything.
+
+    For display and planning: its age is judged by this machine's clock. Raises OSError or
+    UserError if that cannot be told.
     """
-    try:
-        holder = _read(path)  # first: see _look
-        age = max(0.0, time.time() - path.stat().st_mtime)
-    except OSError:
-        return False
-    return holder is not None and not _abandoned(holder, _identity(), age)
-
-
-def silence(path: Path) -> float | None:
-    """Return the seconds since the holder's last heartbeat, None where nobody holds the lease.
-
-    A holder that is known to be dead holds nothing; one that merely says nothing is not known
-    to be. For display: judged by this machine's clock.
-    """
-    try:
-        holder = _read(path)  # first: see _look
-        age = max(0.0, time.time() - path.stat().st_mtime)
-    except OSError:
+    holder = _read(path)  # first: see _look
+    if holder is None or _abandoned(holder, _identity(), 0.0):
         return None
-    return None if holder is None or _abandoned(holder, _identity(), 0.0) else age
+    try:
+        age = max(0.0, time.time() - path.stat().st_mtime)
+    except FileNotFoundError:
+        return None
+    host = holder.get("host")
+    if host is None:
+        return Sign(age, "somebody")
+    if holder.get("array_job"):
+        return Sign(age, f"task {holder['array_job']}_{holder.get('array_task')} on {host}")
+    return Sign(age, f"process {holder.get('pid')} on {host}")
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a living process holds the lease at ``path``, as far as can be told."""
+    with contextlib.suppress(OSError, UserError):
+        sign = sign_of_life(path)
+        return sign is not None and sign.fresh
+    return False
 
 
 def _identity() -> dict[str, Any]:
@@ -183,29 +199,35 @@ def _abandoned(holder: dict[str, Any], ours: dict[str, Any], age: float) -> bool
         return True
     job = ("job", "array_job", "array_task")
     same_job = ours["job"] and all(holder.get(k) == ours[k] for k in job)
-    if same_job and int(holder.get("restart", 0)) < int(ours["restart"]):
+    if same_job and holder.get("restart", 0) < ours["restart"]:
         return True  # an earlier start of the same job: Slurm has ended it before starting us
     if holder.get("host") != ours["host"]:
         return False
     if holder.get("boot") != ours["boot"]:
         return True
-    return _process_start(int(holder.get("pid", -1))) != holder.get("pid_start")
+    return _process_start(holder.get("pid", -1)) != holder.get("pid_start")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return who holds a lease or claim, None where there is none; OSError if it cannot be read.
+    """Return who holds a lease or claim, None where there is none.
 
     A file that is no lease has a token and nothing else: it is abandoned once it is stale.
+    Raises OSError if it cannot be read, UserError if it is no file.
     """
     try:
-        data = json.loads(path.read_text())
+        content = read_bytes(path)
     except FileNotFoundError:
         return None
-    except ValueError:
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
         data = None
-    if not isinstance(data, dict) or not isinstance(data.get("token"), str):
+    token = data.get("token") if isinstance(data, dict) else None
+    numbers = [data.get("pid", 0), data.get("restart", 0)] if isinstance(data, dict) else []
+    # The token becomes part of a file's name.
+    if not (isinstance(token, str) and token.isalnum() and all(type(n) is int for n in numbers)):
         return {"token": _UNREADABLE}
-    return data
+    return dict(data)
 
 
 def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:

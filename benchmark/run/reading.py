@@ -1,235 +1,238 @@
-"""Read one run directory for collecting: what the run is, how it stands, and its accuracies.
+"""How one run stands, from its directory alone: what every command, list and file shows of it.
 
 A run's name is a hash of what it is, so a cell.json whose hash is right is taken as it stands,
-also where this version of the project would spell it otherwise: such a run belongs to a cell
-of its own, whose differences are then named. Everything else that does not fit together (a
-result that is truncated, not of this run, or not a percentage) makes a run broken, with the
-reason. Imports no torch.
+also if this version of the project would spell it otherwise: such a run belongs to a cell of its
+own, whose differences are then named. Everything else that does not fit together (a result that
+is truncated, not of this run, or not a percentage; a file that may not be read, or that is none)
+makes a run damaged, with the reason. Nothing that lies in a run's directory raises an error here,
+keeps the reader waiting or fills the memory. Imports no torch.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import dataclass, field
+import re
+import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import read_json
+from benchmark.base.files import open_regular, read_json
+from benchmark.base.words import printable
 from benchmark.run.directory import RunDir
-from benchmark.run.identity import SCHEMA, DatasetRef, MethodRef, Run, TeacherRef, digest
+from benchmark.run.identity import SCHEMA, Run, cell_identity_of, digest, identity_of, slug_of
+from benchmark.run.lease import sign_of_life
+from benchmark.run.state import RunState
 
 STATISTICS = ("last", "best", "median_of_last_5", "mean_of_last_5")
 METRICS = ("top1", "top5")
-# A cell or a result has a few kilobytes; anything far longer is not one of ours.
-_LONGEST = 10_000_000
+_PLACES = {name: n for n, name in enumerate((m, s) for m in METRICS for s in STATISTICS)}
+# The last lines of the records: enough for the newest epoch whatever it holds.
+_TAIL_BYTES = 8192
+_KEY = re.compile(r"-s\d+-[0-9a-f]{12}")
+_OTHER_FORM = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError)
+
+# What a reader is told of the cell that it met: its key and its identity.
+Learn = Callable[[str, dict[str, Any]], None]
 
 
-class Stamp(NamedTuple):
-    """When a run's files last changed, as text to compare; ``error``: why that cannot be told."""
+class Progress(NamedTuple):
+    """How far a run has come: whole epochs, and what its newest one took.
 
-    text: str
-    newest_ns: int
-    has_cell: bool
-    has_result: bool
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What one directory says; ``cell`` is empty where not even that can be told.
-
-    ``teacher`` is what was planned (a run's key or a checkpoint's digest), ``teacher_file`` the
-    start of the digest of the file that was read.
+    ``seconds``: the newest epoch's; ``own``: this run's share of them among those it is packed
+    with; ``age``: seconds since that epoch ended.
     """
 
-    state: str
-    reason: str | None = None
+    epoch: int
+    epochs: int
+    seconds: float
+    own: float
+    images_per_second: float
+    age: float
+
+
+class Measured(NamedTuple):
+    """What a finished run took: seconds an epoch, megabytes, how many shared its process.
+
+    ``student`` is its share without the shared teacher's pass, ``teacher`` that pass, whoever
+    shared it; None if the run itself did not.
+    """
+
+    student: float
+    teacher: float | None
+    packed: int
+    peak_mb: float | None
+
+
+class Reading(NamedTuple):
+    """What one run directory says.
+
+    ``reason``: why it failed or is damaged. ``cell``: the cell's key, empty if not even that can
+    be told. ``teacher``: what was planned (a run's key or a checkpoint's digest);
+    ``teacher_file``: the start of the digest of the file that was read. ``attempts``: how many
+    failed alike, ``failed``: when the last one did. ``silence``: seconds since the heartbeat of a
+    holder that is not known to be dead. ``own_seconds``: what its epochs cost, shared with the
+    runs it is packed with; of an unfinished run that is estimated from its newest epoch.
+    ``numbers``: percent, see :meth:`value`. Moments are seconds since 1970.
+    """
+
+    key: str
+    state: RunState
+    reason: str = ""
     cell: str = ""
     seed: int = 0
     teacher: str | None = None
+    attempts: int = 0
+    failed: float = 0.0
+    silence: float | None = None
+    holder: str = ""
+    progress: Progress | None = None
+    restarts: int = 0
+    own_seconds: float = 0.0
+    gpu: bool = False
+    ended: float = 0.0
     commit: str | None = None
     teacher_file: str | None = None
     val_top1: float | None = None
-    values: dict[tuple[str, str], float] = field(default_factory=dict)
+    numbers: tuple[float, ...] = ()
+    measured: Measured | None = None
+
+    def value(self, metric: str, statistic: str) -> float:
+        """Return an accuracy in percent; only a run that is done has them."""
+        return self.numbers[_PLACES[metric, statistic]]
 
 
-def look(root: Path, name: str) -> Stamp | None:
-    """Return when a directory's cell and result changed; None where it is no run directory.
-
-    The change time is compared, not the modification time: it cannot be set back.
-    """
-    found = []
-    newest = 0
-    for file in ("cell.json", "result.json"):
-        try:
-            stat = os.stat(f"{root}/{name}/{file}")
-        except (FileNotFoundError, NotADirectoryError):
-            found.append("-")
-        except OSError as error:
-            return Stamp("", 0, False, False, f"{root / name} cannot be read: {error.strerror}")
-        else:
-            found.append(f"{stat.st_ctime_ns}.{stat.st_size}.{stat.st_ino}")
-            newest = max(newest, stat.st_ctime_ns)
-    if found == ["-", "-"]:
-        return None
-    return Stamp(" ".join(found), newest, found[0] != "-", found[1] != "-")
+def read(rundir: RunDir, learn: Learn | None = None) -> Reading:
+    """Return how a run stands. Never raises; a folder that is no run's is ``missing``."""
+    known = Reading(printable(rundir.key), RunState.MISSING)
+    is_run = _KEY.search(rundir.key) is not None
+    try:
+        has_cell, has_result = _is_there(rundir.cell), _is_there(rundir.result)
+        is_run = is_run or has_cell or has_result
+        if not has_cell and not has_result:
+            return known._replace(state=_without_cell(rundir))
+        if not has_cell:
+            raise UserError(f"{rundir.path} has a result and no cell.json")
+        cell = read_json(rundir.cell, SCHEMA)
+        known = _identified(known, cell, rundir, learn)
+        if has_result:
+            return _finished(known, rundir)
+        found = _unfinished(known, cell, rundir)
+        # It may have ended since its result was looked for.
+        gone = found.silence is None and _is_there(rundir.result)
+        return _finished(known, rundir) if gone else found
+    except UserError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"{error.filename or rundir.path} cannot be read: {error.strerror}"
+    if not is_run or not os.path.lexists(rundir.path):
+        return known._replace(state=RunState.MISSING)
+    return known._replace(state=RunState.DAMAGED, reason=printable(reason))
 
 
 def signature(run: Run) -> str:
     """Return what a run and a slot must have in common to belong together, overrides or not."""
-    return _signature(run.identity)
+    return signature_of(run.identity)
 
 
-def _signature(identity: dict[str, Any]) -> str:
+def signature_of(identity: dict[str, Any]) -> str:
+    """Return the signature of a cell, or of a run, by its identity."""
     teacher = identity["teacher"]["model"] if identity["teacher"] else ""
     names = [method["name"] for method in identity["methods"]]
     return "|".join([identity["dataset"]["name"], teacher, identity["model"], *names])
 
 
-class RunReader:
-    """Reads run directories; cells that it has not met are collected in ``new_cells``.
-
-    ``new_cells``: (cell key, signature, identity as JSON), for the index.
-    """
-
-    def __init__(self, root: Path, known_cells: set[str]) -> None:
-        self.root = root
-        self.new_cells: list[tuple[str, str, str]] = []
-        self._known = set(known_cells)
-        self._slugs: dict[str, str] = {}  # by the cell's digest
-
-    def read(self, name: str, stamp: Stamp) -> RunRecord | None:
-        """Return what a directory says, None where it is gone by now."""
-        rundir = RunDir(self.root, name)
-        if stamp.error:
-            return RunRecord("broken", stamp.error)
-        if not stamp.has_cell:
-            return RunRecord("broken", f"{rundir.path} has a result and no cell.json")
-        try:
-            data = _read(rundir.cell)
-            cell = self._identify(data, rundir)
-        except UserError as error:
-            gone = not os.path.lexists(rundir.path)
-            return None if gone else RunRecord("broken", str(error))
-        seed, teacher = data["seed"], (data["teacher"] or {}).get("key")
-        if not stamp.has_result:
-            return RunRecord("open", None, cell, seed, teacher)
-        try:
-            result = _read(rundir.result)
-            return _finished(result, rundir, cell, seed, teacher)
-        except UserError as error:
-            gone = not os.path.lexists(rundir.path)
-            return None if gone else RunRecord("broken", str(error), cell, seed, teacher)
-
-    def _identify(self, data: dict[str, Any], rundir: RunDir) -> str:
-        """Return the key of a run's cell after checking that the directory is that run's."""
-        try:
-            identity = identity_of(data)
-            cell_identity = cell_identity_of(identity)
-            cell = digest(cell_identity)
-            if cell not in self._slugs:
-                self._slugs[cell] = _trusted(identity).slug
-                self._learn(f"{self._slugs[cell]}-{cell}", cell_identity)
-            slug = self._slugs[cell]
-            key = f"{slug}-s{identity['seed']}-{digest(identity)}"
-        except KeyError as error:
-            reason = f"it has no '{error.args[0]}'"
-            raise UserError(f"{rundir.cell} does not describe a run: {reason}") from error
-        except ValueError as error:
-            raise UserError(f"{rundir.cell} does not describe a run: {error}") from error
-        except (TypeError, AttributeError) as error:
-            reason = "what it holds is of another form"
-            raise UserError(f"{rundir.cell} does not describe a run: {reason}") from error
-        if key != rundir.key:
-            raise UserError(
-                f"{rundir.cell} describes {key}: the directory was renamed, copied or edited"
-            )
-        return f"{slug}-{cell}"
-
-    def _learn(self, cell: str, identity: dict[str, Any]) -> None:
-        if cell not in self._known:
-            self._known.add(cell)
-            text = json.dumps(identity, sort_keys=True, allow_nan=False)
-            self.new_cells.append((cell, _signature(identity), text))
-
-
-def identity_of(data: dict[str, Any]) -> dict[str, Any]:
-    """Return what the key of a cell.json hashes (:attr:`Run.identity`, without validating)."""
-    identity = {name: value for name, value in data.items() if name != "schema"}
-    identity["recipe"] = {k: v for k, v in data["recipe"].items() if k != "keep_drops"}
-    return identity
-
-
-def cell_identity_of(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return an identity without what differs between seeds (:attr:`Run.cell_identity`)."""
-    if not (type(identity["seed"]) is int and 0 <= identity["seed"] < 2**63):
-        raise ValueError(f"the seed is {identity['seed']!r}")
-    found = {name: value for name, value in identity.items() if name != "seed"}
-    teacher = found["teacher"]
-    if teacher is not None and teacher["source"] == "train":
-        found["teacher"] = {name: value for name, value in teacher.items() if name != "key"}
-    return found
-
-
-def _trusted(identity: dict[str, Any]) -> Run:
-    # Only for its slug: the hash of the data is what is checked.
-    teacher = identity["teacher"]
-    fields: dict[str, Any] = {
-        "dataset": DatasetRef.model_construct(**identity["dataset"]),
-        "model": identity["model"],
-        "weights": identity["weights"],
-        "teacher": TeacherRef.model_construct(**teacher) if teacher else None,
-        "methods": tuple(MethodRef.model_construct(**method) for method in identity["methods"]),
-    }
-    return Run.model_construct(**fields)
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _is_there(path: Path) -> bool:
     try:
-        size = path.stat().st_size
-        if size > _LONGEST:
-            raise UserError(f"{path} has {size} bytes: it is not a file of this project")
-        return read_json(path, SCHEMA)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except RecursionError as error:
-        raise UserError(f"{path} cannot be read: nested too deeply") from error
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
-def _finished(
-    result: dict[str, Any], rundir: RunDir, cell: str, seed: int, teacher: str | None
-) -> RunRecord:
-    path = rundir.result
+def _without_cell(rundir: RunDir) -> RunState:
+    """Return the state of a folder that is being made or deleted, or holds a mark alone."""
+    if not os.path.lexists(rundir.path):
+        return RunState.MISSING
+    if not stat.S_ISDIR(os.stat(rundir.path).st_mode):
+        raise UserError(f"{rundir.path} is not a directory")
+    if _is_there(rundir.cancelled):
+        return RunState.CANCELLED
+    sign = sign_of_life(rundir.lease)
+    return RunState.RUNNING if sign is not None and sign.fresh else RunState.MISSING
+
+
+# -- what it is -----------------------------------------------------------------------------
+
+
+def _identified(
+    known: Reading, data: dict[str, Any], rundir: RunDir, learn: Learn | None
+) -> Reading:
+    """Return which run the directory is, after checking that its name says so."""
+    try:
+        seed = data["seed"]
+        if not (type(seed) is int and 0 <= seed < 2**63):
+            raise ValueError(f"the seed is {seed!r}")
+        identity = identity_of(data)
+        cell_identity = cell_identity_of(identity)
+        slug = slug_of(identity)
+        key = f"{slug}-s{seed}-{digest(identity)}"
+        cell = f"{slug}-{digest(cell_identity)}"
+        teacher = (data["teacher"] or {}).get("key")
+        signature_of(identity)
+    except KeyError as error:
+        reason = f"it has no '{error.args[0]}'"
+        raise UserError(f"{rundir.cell} does not describe a run: {reason}") from error
+    except ValueError as error:
+        raise UserError(f"{rundir.cell} does not describe a run: {error}") from error
+    except (TypeError, AttributeError, RecursionError) as error:
+        reason = "what it holds is of another form"
+        raise UserError(f"{rundir.cell} does not describe a run: {reason}") from error
+    if key != rundir.key:
+        raise UserError(
+            f"{rundir.cell} describes {key}: the directory was renamed, copied or edited"
+        )
+    if learn is not None:
+        learn(cell, cell_identity)
+    return known._replace(cell=cell, seed=seed, teacher=teacher)
+
+
+# -- a run with a result --------------------------------------------------------------------
+
+
+def _finished(known: Reading, rundir: RunDir) -> Reading:
+    path, result = rundir.result, read_json(rundir.result, SCHEMA)
     if result.get("key") != rundir.key:
         raise UserError(f"{path} is the result of {result.get('key')}, not of {rundir.key}")
     origin = result.get("provenance")
-    commit = origin.get("commit") if isinstance(origin, dict) else None
-    commit = commit if isinstance(commit, str) else None
-    file = result.get("teacher_digest")
-    file = file.removeprefix("sha256:")[:12] if isinstance(file, str) else None
+    origin = origin if isinstance(origin, dict) else {}
+    commit, file = origin.get("commit"), result.get("teacher_digest")
+    found = known._replace(
+        state=RunState.DIVERGED,
+        ended=path.stat().st_mtime,
+        restarts=int(_real(result.get("restarts"))),
+        own_seconds=_real(result.get("own_seconds")),
+        gpu=bool(origin.get("gpu")),
+        commit=printable(commit) if isinstance(commit, str) else None,
+        teacher_file=file.removeprefix("sha256:")[:12] if isinstance(file, str) else None,
+        measured=_measured(result),
+    )
     if result.get("diverged") is True:
-        return RunRecord("diverged", None, cell, seed, teacher, commit, file)
+        return found
     if result.get("diverged") is not False:
         raise UserError(f"{path} is not a complete result: it does not say whether it diverged")
-    values = {(m, s): _metric(result, m, s, path) for m in METRICS for s in STATISTICS}
+    numbers = tuple(_metric(result, metric, statistic, path) for metric, statistic in _PLACES)
     for metric in METRICS:
-        best, last = values[metric, "best"], values[metric, "last"]
+        best, last = (numbers[_PLACES[metric, statistic]] for statistic in ("best", "last"))
         if best < last:
             raise UserError(f"{path}: {metric} best is {best}, which is below the last, {last}")
     held_out = result.get("val_top1")
-    return RunRecord(
-        "done",
-        None,
-        cell,
-        seed,
-        teacher,
-        commit,
-        file,
-        None if held_out is None else _percent(held_out, "val_top1", path),
-        values,
-    )
+    val_top1 = None if held_out is None else _percent(held_out, "val_top1", path)
+    return found._replace(state=RunState.DONE, numbers=numbers, val_top1=val_top1)
 
 
 def _metric(result: dict[str, Any], metric: str, statistic: str, path: Path) -> float:
@@ -249,8 +252,106 @@ def _percent(value: Any, name: str, path: Path) -> float:
     return float(value)
 
 
-def broken(rundir: RunDir) -> str | None:
-    """Return why a run directory cannot be counted; None where it can, or is not there."""
-    stamp = look(rundir.root, rundir.key)
-    record = None if stamp is None else RunReader(rundir.root, set()).read(rundir.key, stamp)
-    return record.reason if record is not None and record.state == "broken" else None
+def _measured(result: dict[str, Any]) -> Measured | None:
+    """Return what estimates need, None if the result does not hold it."""
+    try:
+        epochs, shared = int(result["epochs"]), result["teacher_seconds"]
+        student, peak = float(result["student_seconds"]), result.get("peak_memory_mb")
+        if epochs < 1 or not float(result["own_seconds"]) > 0:
+            return None
+        return Measured(
+            student / epochs,
+            None if shared is None else float(shared) / epochs,
+            max(1, int(result["packed"])),
+            None if peak is None else float(peak),
+        )
+    except _OTHER_FORM:
+        return None
+
+
+def _real(value: Any, otherwise: float = 0.0) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and math.isfinite(value) else otherwise
+
+
+# -- a run without a result -----------------------------------------------------------------
+
+
+def _unfinished(known: Reading, cell: dict[str, Any], rundir: RunDir) -> Reading:
+    # The lease first: whoever gives a run back has noted before how it ended.
+    sign = sign_of_life(rundir.lease)
+    restarts, gpu = _starts(rundir)
+    progress = _progress(rundir, cell)
+    found = known._replace(
+        state=RunState.STOPPED,
+        silence=sign.silence if sign else None,
+        holder=printable(sign.holder) if sign else "",
+        progress=progress,
+        restarts=restarts,
+        gpu=gpu,
+        own_seconds=progress.epoch * progress.own if progress else 0.0,
+    )
+    if _is_there(rundir.failure):
+        found = _failure(found, rundir)
+    if _is_there(rundir.cancelled):
+        return found._replace(state=RunState.CANCELLED)
+    return found._replace(state=RunState.RUNNING) if sign is not None and sign.fresh else found
+
+
+def _starts(rundir: RunDir) -> tuple[int, bool]:
+    """Return how often a run was started again, and whether it uses a GPU."""
+    if not _is_there(rundir.provenance):
+        return 0, False
+    try:
+        starts = read_json(rundir.provenance, SCHEMA)["starts"]
+        return max(0, len(starts) - 1), bool(starts and starts[-1].get("gpu"))
+    except UserError:
+        raise
+    except _OTHER_FORM as error:
+        reason = "what it holds is of another form"
+        raise UserError(f"{rundir.provenance} does not list starts: {reason}") from error
+
+
+def _failure(found: Reading, rundir: RunDir) -> Reading:
+    """Return a reading with why the last attempt ended, and how many ended alike.
+
+    A file that says nothing is a failure too: the next one replaces it.
+    """
+    reason, attempts, when = "", 1, 0.0
+    try:
+        failure = read_json(rundir.failure, SCHEMA)
+        reason = str(failure.get("reason") or "no reason was noted")
+        attempts = max(1, int(_real(failure.get("count"), 1.0)))
+        when = _real(failure.get("time"))
+    except UserError as error:
+        if not stat.S_ISREG(os.stat(rundir.failure).st_mode):
+            raise
+        reason = str(error)
+    return found._replace(
+        state=RunState.FAILED, reason=printable(reason), attempts=attempts, failed=when
+    )
+
+
+def _progress(rundir: RunDir, cell: dict[str, Any]) -> Progress | None:
+    """Return how far an unfinished run is, None before its first epoch ended."""
+    try:
+        with open_regular(rundir.records) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            tail = file.read(_TAIL_BYTES).decode(errors="replace")
+            age = max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
+    except FileNotFoundError:
+        return None
+    try:
+        # The last line that is whole.
+        last = json.loads([line for line in tail.split("\n")[:-1] if line][-1])
+        seconds = _real(last.get("seconds"))
+        return Progress(
+            epoch=max(0, int(last["epoch"])),
+            epochs=int(cell["recipe"]["epochs"]),
+            seconds=seconds,
+            own=seconds / max(1, int(last.get("packed") or 1)),
+            images_per_second=_real(last.get("images_per_second")),
+            age=age,
+        )
+    except (*_OTHER_FORM, RecursionError):
+        return None

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.run.directory import RunDir
-from benchmark.run.lease import Lease, LeaseLostError
+from benchmark.run.lease import Lease, LeaseLostError, is_held
 
 _HEARTBEAT_SECONDS = 15.0
 
@@ -34,7 +34,7 @@ def at_work(folder: Path) -> Iterator[None]:
 
 def is_at_work(folder: Path) -> bool:
     """Tell whether a process works through a local submission."""
-    return _as_rundir(folder).is_held()
+    return is_held(_as_rundir(folder).lease)
 
 
 def _beat(lease: Lease, ended: threading.Event) -> None:

@@ -88,12 +88,16 @@ def submit_plan(
     queued = queueing.in_flight(runs_dir) if queueing else {}
     check_before_queue(plan, data_dir, runs_dir, reader)
     left = remaining(plan, runs_dir, queued=queued, busy=busy_keys(runs_dir))
-    lines = list(_standing(plan, left, queued))
+    lines = list(_standing(plan, left, queued, runs_dir))
     theirs = {run.key: queued[run.key] for run in left.queued}
     waits = wait and not dry_run
     # Whoever waits for the runs wants to know that some are not there when this returns.
-    elsewhere = 1 if waits and (left.held or left.waiting or left.cancelled) else 0
+    others = left.held or left.waiting or left.cancelled
+    out = left.damaged or left.untaught
+    elsewhere = 1 if (waits and others) or (out and not dry_run) else 0
     if not left.runs:
+        if not left.queued and (why := next(_left_out(left, runs_dir), None)):
+            raise UserError(why)
         _say(*lines)
         code = queueing.wait_for(theirs, runs_dir) if queueing and theirs and waits else 0
         return max(code, elsewhere)
@@ -111,10 +115,22 @@ def submit_plan(
     return 0
 
 
-def _standing(plan: Plan, left: Remaining, queued: Mapping[str, Queued]) -> Iterator[str]:
+def _left_out(left: Remaining, runs_dir: Path) -> Iterator[str]:
+    """Yield what is wrong with runs that cannot be trained as they are, and what to do."""
+    for run in left.damaged:
+        yield f"{left.readings[run.key].reason}; move {runs_dir / run.key} away to train it anew"
+    if left.untaught:
+        teachers = {run.teacher.key for run in left.untaught if run.teacher}
+        told = ", ".join(f"{key} is {left.readings[key].state}" for key in sorted(teachers)[:4])
+        yield f"{count(len(left.untaught), 'run')}, since their teacher cannot teach: {told}"
+
+
+def _standing(
+    plan: Plan, left: Remaining, queued: Mapping[str, Queued], runs_dir: Path
+) -> Iterator[str]:
     """Yield how a plan's runs stand before anything is submitted."""
-    done, runs = len(left.done), count(len(plan.runs), "run")
-    yield f"{plan.table.name}: {done} of {runs} done, {len(left.runs)} to train"
+    done, planned = len(left.done), count(len(plan.runs), "run")
+    yield f"{plan.table.name}: {done} of {planned} done, {len(left.runs)} to train"
     if left.queued:
         states = Counter(queued[run.key].state for run in left.queued)
         told = ", ".join(f"{number} {state}" for state, number in states.most_common(4))
@@ -125,6 +141,7 @@ def _standing(plan: Plan, left: Remaining, queued: Mapping[str, Queued]) -> Iter
     if left.waiting:
         waiting = count(len(left.waiting), "run")
         yield f"left until another process has trained their teacher: {waiting}; submit again then"
+    yield from (f"left out: {why}" for why in _left_out(left, runs_dir))
     if left.cancelled:
         cancelled = count(len(left.cancelled), "run")
         yield f"cancelled: {cancelled}; `bench retry --cancelled` takes them up"

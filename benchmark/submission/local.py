@@ -30,6 +30,8 @@ from benchmark.planning.pack_size import Limits
 from benchmark.planning.packs import Pack
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from benchmark.run.reading import read
+from benchmark.run.state import ENDED
 from benchmark.slurm.profile import Resources as Share
 from benchmark.submission.at_work import at_work, is_at_work
 from benchmark.submission.sent import paused
@@ -273,7 +275,7 @@ def _display(submission: Submission) -> Callable[[str | None], None]:
     keys = [run.key for pack in submission.packs for run in pack.runs]
 
     def finished() -> int:
-        return sum(RunDir(submission.runs_dir, key).result.exists() for key in keys)
+        return sum(read(RunDir(submission.runs_dir, key)).state in ENDED for key in keys)
 
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from benchmark.base.words import count
 from benchmark.run.directory import RunDir
+from benchmark.run.reading import read
+from benchmark.run.state import ENDED
 from benchmark.slurm import queue_cache
 from benchmark.slurm.commands import SlurmUnreachableError
 from benchmark.slurm.queue import TaskState
@@ -70,7 +72,7 @@ def _look(
 
 
 def _without_result(keys: set[str], runs_dir: Path) -> set[str]:
-    return {key for key in keys if not RunDir(runs_dir, key).result.exists()}
+    return {key for key in keys if read(RunDir(runs_dir, key)).state not in ENDED}
 
 
 def _tell(done: int, total: int, states: dict[str, TaskState], said: str) -> str:

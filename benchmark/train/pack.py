@@ -20,6 +20,8 @@ from benchmark.models import model_info
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import ENGINE_VERSION, SCHEMA, Run
 from benchmark.run.lease import Lease, RunHeldError
+from benchmark.run.reading import read
+from benchmark.run.state import ENDED, RunState
 from benchmark.train.engine import Engine, Interrupted
 from benchmark.train.evaluate import evaluate
 from benchmark.train.memory import keep_freed_memory
@@ -86,9 +88,7 @@ def _open(run: Run, where: Surroundings, outcome: Outcome, reporter: Reporter) -
     rundir = RunDir(where.runs_dir, run.key)
     try:
         rundir.create(run)
-        state = rundir.state()
-        if state == "done" or state == "diverged":
-            outcome.note(run.key, state)
+        if _has_ended(rundir, outcome):
             return None
         if rundir.cancelled.exists():
             outcome.note(run.key, "cancelled", "the run is cancelled")
@@ -107,15 +107,24 @@ def _open(run: Run, where: Surroundings, outcome: Outcome, reporter: Reporter) -
 def _take(rundir: RunDir, outcome: Outcome) -> Session | None:
     lease = Lease.acquire(rundir)
     try:
-        state = rundir.state()
-        if state == "done" or state == "diverged":  # by another process in between
+        if _has_ended(rundir, outcome):  # by another process in between
             lease.release()
-            outcome.note(rundir.key, state)
             return None
         return Session(rundir, lease)
     except BaseException:
         lease.release()
         raise
+
+
+def _has_ended(rundir: RunDir, outcome: Outcome) -> bool:
+    """Tell, and note, whether a run has its result; UserError if it is damaged."""
+    found = read(rundir)
+    if found.state is RunState.DAMAGED:
+        raise UserError(found.reason)
+    if found.state not in ENDED:
+        return False
+    outcome.note(rundir.key, "done" if found.state is RunState.DONE else "diverged")
+    return True
 
 
 def _train(

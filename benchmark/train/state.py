@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import replacing
+from benchmark.base.files import open_regular, replacing
 from benchmark.models.checkpoint import unreadable
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import SCHEMA
@@ -77,7 +77,7 @@ def _newest(rundir: RunDir, reader: Callable[[Path], dict[str, Any]]) -> dict[st
 def read(path: Path, whole: bool = True) -> dict[str, Any]:
     """Read a checkpoint file without executing anything in it; ``whole``: verify every byte."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             broken = archive.testzip() if whole else None
         if broken is not None:
             raise CheckpointError(f"{path} is damaged ({broken})")

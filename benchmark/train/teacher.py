@@ -10,11 +10,14 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import open_regular
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from benchmark.models.features import Model
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run, TeacherRef
+from benchmark.run.reading import read
+from benchmark.run.state import RunState
 from benchmark.table.teachers import checkpoint_digest, checkpoint_file, registered
 from benchmark.train.network import Network
 from benchmark.train.rng import seeded
@@ -74,20 +77,24 @@ def _public(dataset: str, model: str, digest: str) -> tuple[dict[str, Tensor], s
     return load_state(path), digest, str(path)
 
 
-_STANDS = {"started": "was started and has not finished"}
+_STANDS = {RunState.STOPPED: "was started and has not finished"}
 
 
 def _trained(teacher: TeacherRef, root: Path) -> tuple[dict[str, Tensor], str, str]:
     rundir = RunDir(root, teacher.key)
-    state = rundir.state()
-    if state != "done":
+    found = read(rundir)
+    if found.state is RunState.DAMAGED:
+        raise UserError(f"the teacher {teacher.key} is damaged: {found.reason}")
+    if found.state is not RunState.DONE:
+        stands = _STANDS.get(found.state, f"is {found.state}")
         raise TeacherMissingError(
-            f"the teacher {teacher.key} is not there (it {_STANDS.get(state, f'is {state}')});"
+            f"the teacher {teacher.key} is not there (it {stands});"
             " train it first:"
             f" bench submit --only teacher={teacher.model} trains it with its students"
         )
     try:
-        content = rundir.weights.read_bytes()
+        with open_regular(rundir.weights) as file:
+            content = file.read()
         tensors = load_safetensors(content)
     except Exception as error:  # safetensors raises its own kinds for broken files
         reason = (str(error).splitlines() or [type(error).__name__])[0]

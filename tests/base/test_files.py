@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,28 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     content = {"schema": 1, "text": "größer\n", "list": [1, 2.5, None, True]}
     write_json(tmp_path / "file", content)
     assert json.loads((tmp_path / "file").read_text(encoding="utf-8")) == content
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 2**40)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Path.mkdir, "is not a regular file"),
+        (pipe, "is not a regular file"),
+        (huge, "has 1,099,511,627,776 bytes: it is not a file of this project"),
+    ],
+)
+def test_what_is_no_file_of_sensible_size_is_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], None], message: str
+) -> None:
+    make(tmp_path / "file")
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'file'} {message}")):
+        read_json(tmp_path / "file", 1)

@@ -255,7 +255,8 @@ def test_a_run_directory_of_other_numbers_is_left_as_it_is(tmp_path: Path, digit
     rundir.create(run.model_copy(update={"versions": run.versions | {"engine": 0}}))
     only = ("--only", "student=resnet8", "--seeds", "0", "--set", "recipe.epochs=1")
     before = rundir.cell.read_text()
-    refused(bench(*SUBMIT, *only), str(rundir.cell), "the directory was renamed or edited")
+    words = "the directory was renamed, copied or edited"
+    refused(bench(*SUBMIT, *only), str(rundir.cell), words)
     assert rundir.cell.read_text() == before
 
 

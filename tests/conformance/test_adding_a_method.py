@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.run.directory import all_rundirs
+from benchmark.run.reading import read
 from tests.conformance.command import bench
 
 TEXT = (Path(__file__).parents[2] / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
@@ -48,7 +49,7 @@ def test_every_step_works(
     runs = [rundir.read_run() for rundir in all_rundirs(Path("checkpoints/runs"))]
     trained = {"+".join(m.name for m in run.methods) for run in runs}
     assert trained == {"", "logit_mse", "logit_mse+at", "cosine_hints", "cosine_hints+kd"}
-    assert {r.state() for r in all_rundirs(Path("checkpoints/runs"))} == {"done"}
+    assert {read(r).state for r in all_rundirs(Path("checkpoints/runs"))} == {"done"}
     collected = next(text for line, text in said.items() if "collect" in line)
     assert "Logit MSE + AT" in collected
 

@@ -16,6 +16,7 @@ from benchmark.slurm import queue
 from benchmark.slurm.queue import RawQueue
 from benchmark.submission.sent import submitted_tables
 from benchmark.submission.snapshot import code_store
+from perf.synthetic_runs import write_run
 from tests import submitted
 from tests.helpers import train
 from tests.submitted import age, silent, started
@@ -65,8 +66,7 @@ def test_submissions_whose_tasks_live_or_may_live_are_kept(
 ) -> None:
     (folder,) = (runs_dir / ".submissions").iterdir()
     for run in students[:6]:
-        RunDir(runs_dir, run.key).path.mkdir()
-        RunDir(runs_dir, run.key).result.write_text('{"schema": 1}')
+        write_run(runs_dir, run, 50.0)
     clean(runs_dir, None, older_than=0)
     assert folder.exists()  # tasks still wait
 
@@ -94,8 +94,7 @@ def test_copies_of_code_go_with_the_last_submission_that_names_them(
     assert [path.name for path in sorted(store.iterdir())] == ["fresh", "used"]
 
     for run in students[:6]:
-        RunDir(runs_dir, run.key).path.mkdir()
-        RunDir(runs_dir, run.key).result.write_text('{"schema": 1}')
+        write_run(runs_dir, run, 50.0)
     monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue("", "", 2e9))
     age(folder, 8 * 86400)
     clean(runs_dir, None)

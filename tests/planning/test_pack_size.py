@@ -14,6 +14,7 @@ from benchmark.planning.pack_size import Limits, PackSize, parse_pack_size
 from benchmark.planning.packs import DEFAULT_PACK, Pack, chunks
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from benchmark.run.reading import METRICS, STATISTICS
 from benchmark.slurm.profile import Profile
 from benchmark.submission.simulation import simulate_packs
 from benchmark.table.load import load_table
@@ -41,6 +42,9 @@ def finish(
     rundir.create(run)
     result = {
         "schema": 1,
+        "key": run.key,
+        "diverged": False,
+        "metrics": {metric: dict.fromkeys(STATISTICS, 50.0) for metric in METRICS},
         "epochs": run.recipe.epochs,
         "own_seconds": own_seconds,
         "student_seconds": own_seconds - (teacher_seconds or 0.0) / packed,

@@ -12,7 +12,7 @@ from benchmark.results.judged import judged_grid
 from benchmark.results.render import latex, markdown
 from benchmark.results.terminal import show
 from benchmark.run.directory import RunDir
-from benchmark.run.index import STATISTICS
+from benchmark.run.reading import STATISTICS
 from benchmark.table.load import PACKAGED
 from benchmark.table.selection import parse_selection
 from perf.synthetic_runs import write_run, write_runs

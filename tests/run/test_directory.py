@@ -11,6 +11,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import write_json
 from benchmark.run.directory import RunDir, all_rundirs
 from benchmark.run.lease import Lease
+from benchmark.run.reading import STATISTICS, read
 from benchmark.table.recipe import override
 from tests.run.test_identity import RUN
 
@@ -21,22 +22,24 @@ def rundir(tmp_path: Path) -> RunDir:
 
 
 def test_the_states_of_a_run(rundir: RunDir) -> None:
-    assert rundir.state() == "missing"
+    assert read(rundir).state == "missing"
     rundir.create(RUN)
-    assert rundir.state() == "started"
+    assert read(rundir).state == "stopped"
     lease = Lease.acquire(rundir)
-    assert rundir.state() == "running"
+    assert read(rundir).state == "running"
     lease.release()
     write_json(rundir.failure, {"schema": 1, "reason": "none"})
-    assert rundir.state() == "failed"
+    assert read(rundir).state == "failed"
     lease = Lease.acquire(rundir)
-    assert rundir.state() == "running"  # it is being tried again
+    assert read(rundir).state == "running"  # it is being tried again
     rundir.cancelled.touch()
-    assert rundir.state() == "cancelled"
-    write_json(rundir.result, {"schema": 1, "diverged": False})
-    assert rundir.state() == "done"  # a result counts, whatever else is there
-    write_json(rundir.result, {"schema": 1, "diverged": True})
-    assert rundir.state() == "diverged"
+    assert read(rundir).state == "cancelled"
+    same = dict.fromkeys(STATISTICS, 50.0)
+    result = {"schema": 1, "key": RUN.key, "metrics": {"top1": same, "top5": same}}
+    write_json(rundir.result, {**result, "diverged": False})
+    assert read(rundir).state == "done"  # a result counts, whatever else is there
+    write_json(rundir.result, {**result, "diverged": True})
+    assert read(rundir).state == "diverged"
     lease.release()
 
 

@@ -17,7 +17,6 @@ from benchmark.run import index as index_module
 from benchmark.run import reading
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
-from benchmark.run.reading import RunReader
 from tests.results.filled import edit, plan, refreshed, states, write
 
 
@@ -40,13 +39,12 @@ def test_a_run_is_indexed_with_its_numbers(runs: list[Run], tmp_path: Path) -> N
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the directories that are read, with files settled as soon as written."""
     names: list[str] = []
-    real: Callable[..., Any] = RunReader.read
 
-    def read(self: RunReader, name: str, stamp: Any) -> Any:
-        names.append(name)
-        return real(self, name, stamp)
+    def read(rundir: RunDir, learn: Any) -> Any:
+        names.append(rundir.key)
+        return reading.read(rundir, learn)
 
-    monkeypatch.setattr(RunReader, "read", read)
+    monkeypatch.setattr(index_module, "read", read)
     monkeypatch.setattr(index_module, "_YOUNG_NS", 0)
     return names
 
@@ -96,16 +94,15 @@ def test_a_directory_that_is_deleted_meanwhile_is_passed_over(
 ) -> None:
     if known:
         refreshed(first.root)
-    real: Callable[..., Any] = RunReader.read
 
-    def read(self: RunReader, name: str, stamp: Any) -> Any:
-        if name == first.key:
+    def read(rundir: RunDir, learn: Any) -> Any:
+        if rundir.key == first.key:
             shutil.rmtree(first.path)
-        return real(self, name, stamp)
+        return reading.read(rundir, learn)
 
-    monkeypatch.setattr(RunReader, "read", read)
+    monkeypatch.setattr(index_module, "read", read)
     index = refreshed(first.root)
-    assert index.broken() == []
+    assert index.damaged() == []
     assert sorted(states(index).values()) == ["done", "done"]
     assert first.key not in states(index)
 
@@ -119,7 +116,7 @@ def test_foreign_files_are_counted_and_passed_over(first: RunDir) -> None:
     os.mkdir(os.fsencode(first.root) + b"/not-utf8-\xff")
     index = refreshed(first.root)
     assert index.foreign == 10_003
-    assert index.broken() == []
+    assert index.damaged() == []
     assert len(states(index)) == 3
 
 
@@ -165,7 +162,7 @@ def another_database(path: Path) -> None:
 def of_other_code(path: Path) -> None:
     with sqlite3.connect(path) as database:
         database.execute("update made_by set code = 'older'")
-        database.execute("update runs set top1_last = 1.0")
+        database.execute("update runs set reading = '{}'")
     database.close()
 
 

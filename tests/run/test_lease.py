@@ -17,7 +17,7 @@ import pytest
 
 from benchmark.run import lease
 from benchmark.run.directory import RunDir
-from benchmark.run.lease import STALE_SECONDS, Lease, LeaseLostError, RunHeldError
+from benchmark.run.lease import STALE_SECONDS, Lease, LeaseLostError, RunHeldError, is_held
 
 # Takes every run that is named, in order; says which it got; lives until its input ends.
 TAKER = """
@@ -102,7 +102,7 @@ def leftovers(rundir: RunDir) -> set[str]:
 def test_the_second_process_leaves_with_a_clear_message(rundir: RunDir) -> None:
     with takers(1, rundir.root, "run") as first, takers(1, rundir.root, "run") as second:
         assert take(first) == [["won"]]
-        assert rundir.is_held()
+        assert is_held(rundir.lease)
         (answer,) = take(second)[0]
         assert f"run is held by process {first[0].pid} on " in answer
         assert answer.endswith("last heartbeat 0 s ago; leaving it alone")
@@ -114,7 +114,7 @@ def test_a_killed_process_loses_its_run_at_once(rundir: RunDir) -> None:
         take(first)
         first[0].kill()
         first[0].wait()
-        assert not rundir.is_held()
+        assert not is_held(rundir.lease)
         lease = Lease.acquire(rundir)
     lease.check()
     assert leftovers(rundir) == {"lease.json"}
@@ -191,7 +191,7 @@ def test_a_killed_process_in_the_same_allocation_loses_its_run(rundir: RunDir) -
 
 def test_a_lease_that_a_crash_left_empty_does_not_block_for_ever(rundir: RunDir) -> None:
     rundir.lease.write_text("")
-    assert rundir.is_held()
+    assert is_held(rundir.lease)
     with pytest.raises(RunHeldError):
         Lease.acquire(rundir)
     grow_old(rundir.lease)

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.run import reading
 from benchmark.run.directory import RunDir
-from benchmark.run.identity import Run, digest
-from benchmark.run.reading import cell_identity_of, identity_of
+from benchmark.run.identity import Run, cell_identity_of, digest, identity_of
+from benchmark.run.index import RunIndex
 from tests.results.filled import edit, plan, refreshed, states
 
 
@@ -27,6 +26,10 @@ def test_what_is_hashed_without_validation_is_the_runs_identity(table: str) -> N
 
 
 METRICS = {"last": 70.0, "best": 71.0, "median_of_last_5": 70.0, "mean_of_last_5": 70.0}
+
+
+def damaged(index: RunIndex) -> list[tuple[str, str]]:
+    return [(run.key, run.reason) for run in index.damaged()]
 
 
 def with_top1(**changes: Any) -> dict[str, Any]:
@@ -57,10 +60,10 @@ def test_a_result_that_does_not_fit_is_named_and_not_counted(
 ) -> None:
     edit(first.result, **changes)
     index = refreshed(first.root)
-    ((key, why),) = index.broken()
+    ((key, why),) = damaged(index)
     assert key == first.key
     assert reason in why
-    assert sorted(states(index).values()) == ["broken", "done", "done"]
+    assert sorted(states(index).values()) == ["damaged", "done", "done"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def test_a_damaged_file_is_named_and_not_counted(first: RunDir, content: bytes, 
     path = getattr(first, name)
     path.write_bytes(content)
     index = refreshed(first.root)
-    ((key, why),) = index.broken()
+    ((key, why),) = damaged(index)
     assert key == first.key
     assert str(path) in why
     assert list(states(index).values()).count("done") == 2
@@ -80,16 +83,15 @@ def test_a_damaged_file_is_named_and_not_counted(first: RunDir, content: bytes, 
 def test_the_schema_before_this_one_is_read(first: RunDir) -> None:
     edit(first.result, schema=0)
     edit(first.cell, schema=0)
-    assert refreshed(first.root).broken() == []
+    assert damaged(refreshed(first.root)) == []
 
 
 def test_a_file_that_is_far_too_long_is_not_read(
-    first: RunDir, monkeypatch: pytest.MonkeyPatch
+    first: RunDir,
 ) -> None:
-    monkeypatch.setattr(reading, "_LONGEST", 100)
-    reasons = [why for _, why in refreshed(first.root).broken()]
-    assert len(reasons) == 3
-    assert all("is not a file of this project" in why for why in reasons)
+    os.truncate(first.result, 2**30)
+    ((_, why),) = damaged(refreshed(first.root))
+    assert why.endswith("has 1,073,741,824 bytes: it is not a file of this project")
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -98,7 +100,7 @@ def test_a_copied_directory_is_no_second_run(first: RunDir, done: bool) -> None:
         first.result.unlink()
     copy = first.root / f"{first.key}-copy"
     shutil.copytree(first.path, copy)
-    ((key, why),) = refreshed(first.root).broken()
+    ((key, why),) = damaged(refreshed(first.root))
     assert key == copy.name
     assert f"describes {first.key}" in why
 
@@ -106,7 +108,7 @@ def test_a_copied_directory_is_no_second_run(first: RunDir, done: bool) -> None:
 def test_an_edited_cell_is_not_what_the_name_says(first: RunDir) -> None:
     data = json.loads(first.cell.read_text())
     edit(first.cell, recipe={**data["recipe"], "epochs": 1})
-    ((key, why),) = refreshed(first.root).broken()
+    ((key, why),) = damaged(refreshed(first.root))
     assert key == first.key
     assert "renamed, copied or edited" in why
 
@@ -126,14 +128,14 @@ def test_a_cell_that_describes_no_run_is_told_in_a_sentence(
 ) -> None:
     data = {**json.loads(first.cell.read_text()), **changes}
     first.cell.write_text(json.dumps({k: v for k, v in data.items() if v is not ...}))
-    ((key, why),) = refreshed(first.root).broken()
+    ((key, why),) = damaged(refreshed(first.root))
     assert key == first.key
     assert why == f"{first.cell} {reason}"
 
 
 def test_a_result_without_a_cell_is_named(first: RunDir) -> None:
     first.cell.unlink()
-    ((_, why),) = refreshed(first.root).broken()
+    ((_, why),) = damaged(refreshed(first.root))
     assert "has a result and no cell.json" in why
 
 
@@ -149,14 +151,14 @@ def test_a_run_of_another_version_of_the_project_has_a_cell_of_its_own(
     (root / key).mkdir(parents=True)
     (root / key / "cell.json").write_text(json.dumps(data))
     index = refreshed(root)
-    assert index.broken() == []
-    assert states(index) == {key: "open"}
+    assert damaged(index) == []
+    assert states(index) == {key: "stopped"}
     assert next(iter(index.all_cells())) != runs[0].cell_key
 
 
 def test_a_name_that_is_no_text_is_still_named(first: RunDir) -> None:
     shutil.copytree(os.fsencode(first.path), os.fsencode(first.path) + b"\xff")
-    ((key, why),) = refreshed(first.root).broken()
+    ((key, why),) = damaged(refreshed(first.root))
     assert key == f"{first.key}\\udcff"
     assert "renamed" in why
 
@@ -164,15 +166,15 @@ def test_a_name_that_is_no_text_is_still_named(first: RunDir) -> None:
 def test_a_directory_that_may_not_be_read_is_named(
     first: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.stat
+    real = os.lstat
 
-    def stat(path: Any, **how: Any) -> os.stat_result:
+    def lstat(path: Any, **how: Any) -> os.stat_result:
         if str(path) == str(first.result):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(path))
         return real(path, **how)
 
-    monkeypatch.setattr(reading.os, "stat", stat)
+    monkeypatch.setattr(os, "lstat", lstat)
     index = refreshed(first.root)
-    assert index.broken() == [(first.key, f"{first.path} cannot be read: Permission denied")]
+    assert damaged(index) == [(first.key, f"{first.result} cannot be read: Permission denied")]
     monkeypatch.undo()
-    assert refreshed(first.root).broken() == []
+    assert damaged(refreshed(first.root)) == []

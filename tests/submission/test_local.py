@@ -18,6 +18,7 @@ from benchmark.planning.remaining import plan_packs
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.lease import Lease
+from benchmark.run.reading import read
 from benchmark.submission.hand_over import executor_for, submit_plan
 from benchmark.submission.local import Need, Resources, need_of, read_submission
 from benchmark.submission.submission import new_submission
@@ -132,10 +133,10 @@ def test_from_a_command_to_results(digits: Path, tmp_path: Path) -> None:
     in_the_way.write_text("in the way")
     done = submit(digits, runs_dir, "--wait")
     assert done.returncode == 1
-    assert f"{student.key}: failed: cannot create {in_the_way}" in done.stderr
-    assert "1/2 runs done" in done.stderr
+    assert f"left out: {in_the_way} is not a directory; move {in_the_way} away" in done.stderr
+    assert "1/1 runs done" in done.stderr
     assert "Traceback" not in done.stderr
-    assert RunDir(runs_dir, teacher.key).state() == "done"
+    assert read(RunDir(runs_dir, teacher.key)).state == "done"
 
     in_the_way.unlink()
     done = submit(digits, runs_dir)
@@ -204,7 +205,7 @@ def test_ctrl_c_saves_the_state_and_leaves(digits: Path, tmp_path: Path) -> None
     assert "stopped: SIGINT; the state is saved" in ended.err
     assert "submit again to continue" in ended.err
     assert rundir.checkpoint.exists()
-    assert rundir.state() == "started"
+    assert read(rundir).state == "stopped"
 
 
 LONG = ("recipe.epochs=5000", "recipe.schedule.milestones=[4000]", "recipe.eval_every=1000")
@@ -234,4 +235,4 @@ def test_ctrl_c_at_a_queue_reaches_its_packs(digits: Path, tmp_path: Path) -> No
     assert f"{run.key}: interrupted: SIGTERM" in said
     assert "Traceback" not in said
     assert rundir.checkpoint.exists()
-    assert rundir.state() == "started"
+    assert read(rundir).state == "stopped"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.slurm import queue
 from benchmark.slurm.queue import RawQueue
 from benchmark.submission import wait
+from perf.synthetic_runs import write_run
 from tests.submitted import HELD, RECORDED
 
 pytestmark = pytest.mark.usefixtures("called")
@@ -25,9 +25,7 @@ def finishing(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         left = list(runs)
 
         def sleep(_seconds: float) -> None:
-            rundir = RunDir(runs_dir, left.pop(0).key)
-            rundir.path.mkdir()
-            rundir.result.write_text("{}")
+            write_run(runs_dir, left.pop(0), 50.0)
 
         monkeypatch.setattr(wait.time, "sleep", sleep)
         # What was said before the waiting began tells nothing of it.

@@ -8,6 +8,7 @@ import pytest
 
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from benchmark.run.reading import read
 from benchmark.train.network import Network
 from tests.helpers import SHORT, digits_plan, numbers, train, train_plan
 
@@ -74,7 +75,7 @@ def test_an_interrupted_run_gives_the_same_numbers(
     assert set(outcome.endings.values()) == {"interrupted"}
     assert outcome.exit_code == 1
     for run in students:
-        assert RunDir(tmp_path, run.key).state() == "started"
+        assert read(RunDir(tmp_path, run.key)).state == "stopped"
     outcome = train(students, digits, tmp_path)
     assert set(outcome.endings.values()) == {"done"}
     for run in students:
@@ -139,7 +140,7 @@ def test_a_diverging_run_leaves_the_others_alone(
     result = RunDir(tmp_path, bad.key).read_result()
     assert result["diverged"]
     assert result["metrics"] == {}
-    assert RunDir(tmp_path, bad.key).state() == "diverged"
+    assert read(RunDir(tmp_path, bad.key)).state == "diverged"
     assert numbers(tmp_path, good) == numbers(alone, good)
 
 

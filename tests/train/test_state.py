@@ -16,6 +16,7 @@ import torch
 
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from benchmark.run.reading import read
 from benchmark.train import state
 from benchmark.train.state import CheckpointError
 from tests.helpers import SHORT, digits_plan, numbers, train
@@ -177,7 +178,7 @@ def test_training_continues_after_a_full_disk(
         outcome = train([run], digits, tmp_path, checkpoint_seconds=0)
     assert outcome.endings == {run.key: "failed"}
     assert "File too large" in outcome.reasons[run.key]
-    assert rundir.state() == "failed"
+    assert read(rundir).state == "failed"
     assert rundir.checkpoint.read_bytes() == before
     assert not list(rundir.path.glob(".*"))
     assert train([run], digits, tmp_path).endings == {run.key: "done"}
