@@ -48,6 +48,12 @@ def snapshot_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tenso
     return soft_cross_entropy(student, F.softmax(teacher.detach() / temperature, 1))
 
 
+def teacher_epoch(epoch: int, epochs: int, cycles: int) -> int:
+    """Return after which epoch the copy was taken that teaches ``epoch``; 0: none yet."""
+    length = epochs // cycles
+    return (epoch - 1) // length * length
+
+
 @full_precision
 def hint_loss(light: Tensor, booster: Tensor) -> Tensor:
     """Return the squared distance of logits [B, K], averaged over the batch (rocket)."""

@@ -123,7 +123,7 @@ class Recipe(Grown):
     epochs: Positive
     batch_size: Positive
     lr: Rate
-    optimizer: Literal["sgd", "adamw", "lamb"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "lamb"] = "sgd"
     momentum: Number = 0.9
     nesterov: bool = False
     weight_decay: Number = 5e-4
@@ -257,6 +257,46 @@ RECIPES: dict[str, Recipe] = {
         clip_norm=15.0,
         eval_batch=250,
         threads=8,
+    ),
+    # The protocol of the online tables (ONE, OKDDip, PCL and those after them).
+    "online_300": Recipe(
+        epochs=300,
+        batch_size=128,
+        lr=0.1,
+        nesterov=True,
+        schedule=Milestones(milestones=(150, 225)),
+        augmentation="crop_flip",
+        channels_last=True,
+    ),
+    # The protocol of Self-KD-Lib, whose table has most of the self-distillation methods.
+    "self_200": Recipe(
+        epochs=200,
+        batch_size=128,
+        lr=0.1,
+        schedule=Milestones(milestones=(100, 150), warmup_epochs=5),
+        augmentation="crop_flip",
+        channels_last=True,
+    ),
+    # Deep mutual learning's own; it states no weight decay, 5e-4 is a re-implementation's.
+    "dml_200": Recipe(
+        epochs=200,
+        batch_size=64,
+        lr=0.1,
+        nesterov=True,
+        schedule=Milestones(milestones=(60, 120, 180)),
+        augmentation="crop_flip",
+        channels_last=True,
+    ),
+    # Snapshot distillation: a cosine a cycle, the rate set before every step.
+    "snapshot_200": Recipe(
+        epochs=200,
+        batch_size=128,
+        lr=0.1,
+        nesterov=True,
+        weight_decay=1e-4,
+        schedule=Cosine(kind="cosine", per="iteration", cycles=4),
+        augmentation="crop_flip",
+        channels_last=True,
     ),
     # scikit-learn's digits with 100 labels: seconds, not hours. 20 divides 100: a small last
     # batch would spoil the batch-norm statistics. The rate is CIFAR's, scaled to such batches.

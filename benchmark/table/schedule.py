@@ -43,16 +43,19 @@ class Grown(Strict):
         return {name: value for name, value in data.items() if name not in defaults}
 
 
-class Milestones(Strict):
+class Milestones(Grown):
     """Multiply the rate by ``gamma`` after each milestone.
 
     Epochs count from 1 and the new rate first applies in the epoch after a milestone: with
-    milestones 150, 180, 210 in epochs 151, 181 and 211.
+    milestones 150, 180, 210 in epochs 151, 181 and 211. The rate rises step by step from 0 over
+    the first ``warmup_epochs``.
     """
 
     kind: Literal["milestones"] = "milestones"
     milestones: tuple[Positive, ...]
     gamma: Rate = 0.1
+    warmup_epochs: Count = 0
+    later: ClassVar[frozenset[str]] = frozenset({"warmup_epochs"})
 
 
 class Plateau(Strict):
@@ -78,7 +81,9 @@ class Cosine(Grown):
     replaces its beginning (timm, DeiT, the projector paper, CivT). ``late``: by how many epochs
     or steps every rate comes late (1 where a script steps its schedule after the first use:
     DeiT by an epoch, the projector paper by an iteration). ``warmup_closed``: the last step of
-    the warm-up has the full rate already (mmengine).
+    the warm-up has the full rate already (mmengine). ``cycles``: so many cosines one after the
+    other, each as long as the whole epochs or steps that divide the run; what is left over begins
+    one more (snapshot distillation).
     """
 
     kind: Literal["cosine"]
@@ -91,9 +96,16 @@ class Cosine(Grown):
     warmup: Literal["before", "within"] = "before"
     warmup_closed: bool = False
     late: Count = 0
+    cycles: Positive = 1
     later: ClassVar[frozenset[str]] = frozenset(
-        {"warmup_steps", "per", "warmup_per", "warmup", "warmup_closed", "late"}
+        {"warmup_steps", "per", "warmup_per", "warmup", "warmup_closed", "late", "cycles"}
     )
+
+    @model_validator(mode="after")
+    def _cycles_alone(self) -> Cosine:
+        if self.cycles > 1 and (self.warmup_epochs or self.warmup_steps or self.late):
+            raise ValueError("cycles go without a warm-up and without `late`")
+        return self
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Cosine:

@@ -40,8 +40,9 @@ def build_optimizer(
             )
     groups = _groups(recipe, parameters, undecayed)
     optimizer: torch.optim.Optimizer
-    if recipe.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(
+    if recipe.optimizer in ("adam", "adamw"):
+        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(
             groups,
             lr=recipe.lr,
             betas=recipe.betas,
@@ -157,6 +158,9 @@ def learning_rate(
     """
     schedule = recipe.schedule
     if isinstance(schedule, Milestones):
+        if epoch <= schedule.warmup_epochs:
+            done = (epoch - 1) * steps_per_epoch + step + 1
+            return recipe.lr * done / (schedule.warmup_epochs * steps_per_epoch)
         drops = sum(epoch > milestone for milestone in schedule.milestones)
         return float(recipe.lr * schedule.gamma**drops)
     if isinstance(schedule, Cosine):
@@ -205,6 +209,11 @@ def _cosine(recipe: Recipe, schedule: Cosine, epoch: int, step: int, steps: int)
         passed = epoch - 1 if unit == "epoch" else (epoch - 1) * steps + step
         return max(0, passed - schedule.late)
 
+    if schedule.cycles > 1:
+        total = recipe.epochs * (1 if schedule.per == "epoch" else steps)
+        length = max(1, total // schedule.cycles)
+        share = done(schedule.per) % length / length
+        return schedule.min_lr + (recipe.lr - schedule.min_lr) * (1 + math.cos(math.pi * share)) / 2
     warm, low = schedule.warmup_per or schedule.per, schedule.warmup_lr
     length = schedule.warmup_epochs * (1 if warm == "epoch" else steps)
     length = length if schedule.warmup_steps is None else schedule.warmup_steps

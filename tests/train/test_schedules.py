@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Literal
 
 import pytest
+import torch
 
+from benchmark.methods._self_losses import teacher_epoch
 from benchmark.table.recipe import Cosine, Milestones, Plateau, Recipe, named_recipe, override
-from benchmark.train.optimiser import drops_after, ends_early, learning_rate
+from benchmark.train.optimiser import build_optimizer, drops_after, ends_early, learning_rate
 from tests.golden_imagenet import archive, tensors
+from tests.methods import golden_online
 
 GOLDEN_IMAGENET = (
     "schedules:deit",
@@ -195,3 +199,73 @@ def test_the_steps_of_imagenet(
     )
     for index, rate in enumerate(archive(fixtures, "schedules")[f"step/{run}"]):
         assert learning_rate(recipe, index + 1, []) == pytest.approx(rate, rel=1e-12)
+
+
+GOLDEN_ONLINE = (
+    "snapshot_schedule_even",
+    "snapshot_schedule_uneven",
+    "snapshot_epochs_200_4",
+    "snapshot_epochs_240_4",
+    "snapshot_epochs_300_4",
+    "snapshot_epochs_200_3",
+)
+
+
+def cycles(epochs: int, count: int, per: Literal["epoch", "iteration"]) -> Recipe:
+    return with_schedule(Cosine(kind="cosine", per=per, cycles=count), epochs)
+
+
+@pytest.mark.parametrize(("name", "epochs", "steps"), [("even", 8, 5), ("uneven", 9, 7)])
+def test_cycles_by_step(name: str, epochs: int, steps: int) -> None:
+    """What is left over after the last whole cycle begins one more."""
+    expected = golden_online.case(f"snapshot_schedule_{name}")["out/lr"]
+    recipe = cycles(epochs, 4, "iteration")
+    ours = [
+        learning_rate(recipe, epoch, [], step, steps)
+        for epoch in range(1, epochs + 1)
+        for step in range(steps)
+    ]
+    assert ours == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("epochs", "count"), [(200, 4), (240, 4), (300, 4), (200, 3)])
+def test_cycles_by_epoch(epochs: int, count: int) -> None:
+    arrays = golden_online.case(f"snapshot_epochs_{epochs}_{count}")
+    recipe = cycles(epochs, count, "epoch")
+    ours = [learning_rate(recipe, epoch, []) for epoch in range(1, epochs + 1)]
+    assert ours == pytest.approx(arrays["out/lr"].tolist(), abs=1e-12)
+    taught = [teacher_epoch(epoch, epochs, count) for epoch in range(1, epochs + 1)]
+    assert taught == arrays["out/teacher_epoch"].tolist()
+
+
+def test_cycles_go_alone() -> None:
+    with pytest.raises(ValueError, match="cycles go without a warm-up"):
+        Cosine(kind="cosine", cycles=2, warmup_epochs=1)
+
+
+def test_a_warmup_before_milestones() -> None:
+    recipe = named_recipe("self_200")
+    rates = [learning_rate(recipe, 1, [], step, 4) for step in range(4)]
+    assert rates == pytest.approx([0.005, 0.01, 0.015, 0.02])
+    assert learning_rate(recipe, 5, [], 3, 4) == learning_rate(recipe, 6, []) == 0.1
+    assert learning_rate(recipe, 101, []) == pytest.approx(0.01)
+    assert [e for e in range(1, 201) if drops_after(recipe, e, [], [])] == [100, 150]
+
+
+def test_milestones_without_a_warmup_are_written_as_before() -> None:
+    assert "warmup_epochs" not in named_recipe("crd_240").model_dump(mode="json")["schedule"]
+    assert "warmup_epochs" in named_recipe("self_200").model_dump(mode="json")["schedule"]
+    assert "cycles" not in Cosine(kind="cosine").model_dump(mode="json")
+
+
+def test_adam_is_adam() -> None:
+    recipe = override(named_recipe("crd_240"), {"optimizer": "adam", "lr": 0.002})
+    parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    reference = torch.nn.Parameter(parameter.detach().clone())
+    ours = build_optimizer(recipe, [parameter])
+    theirs = torch.optim.Adam([reference], lr=0.002, weight_decay=recipe.weight_decay)
+    for optimizer, p in ((ours, parameter), (theirs, reference)):
+        for _ in range(3):
+            p.grad = p.detach() ** 2
+            optimizer.step()
+    torch.testing.assert_close(parameter, reference)
