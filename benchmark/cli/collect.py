@@ -25,7 +25,7 @@ def collect(
     table: TableName,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="md, tex, csv, json; csv or json alone are printed."),
+        typer.Option("--format", help="md, tex, csv, json, parquet; one of csv, json is printed."),
     ] = None,
     protocol: Annotated[
         str | None,
@@ -42,6 +42,9 @@ def collect(
     out: Annotated[
         Path | None, typer.Option("--out", help="Where the files go.", show_default="results")
     ] = None,
+    runs_rows: Annotated[
+        bool, typer.Option("--runs-rows", help="As CSV: a line a run; with --out epochs too.")
+    ] = False,
     only: Only = None,
     seeds: Seeds = None,
     plugin: Plugins = None,
@@ -49,27 +52,35 @@ def collect(
 ) -> None:
     """Fill a table from runs, beside the published numbers, with a verdict for every cell."""
     from benchmark.base.errors import UserError
-    from benchmark.results.report import collect_table, explain_cell
+    from benchmark.base.log import say
+    from benchmark.results.report import ALONE, explain_cell, make_report, parse_formats
 
     add_plugins(plugin)
     chosen = selection(only, seeds, None)
     if explain is not None:
-        options = {"--format": formats, "--also": also, "--siunitx": siunitx, "--out": out}
+        options = {
+            "--format": formats,
+            "--also": also,
+            "--siunitx": siunitx,
+            "--runs-rows": runs_rows,
+            "--out": out,
+        }
         given = [name for name, value in options.items() if value]
         if given:
             raise UserError(f"--explain prints text and does not go with {', '.join(given)}")
         print(explain_cell(table, *explain, chosen, runs_dir=runs, protocol=protocol))
         return
-    print(
-        collect_table(
-            table,
-            chosen,
-            runs_dir=runs,
-            formats=formats,
-            protocol=protocol,
-            also=also,
-            siunitx=siunitx,
-            out=out or Path("results"),
-        ),
-        end="",
+    wanted = parse_formats(formats)
+    if runs_rows and "csv" not in wanted:
+        raise UserError("--runs-rows goes with --format csv; parquet always holds runs and epochs")
+    report = make_report(
+        table, chosen, runs_dir=runs, protocol=protocol, also=also, siunitx=siunitx
     )
+    say(*report.notes)
+    if len(wanted) == 1 and wanted[0] in ALONE and not (runs_rows and out):
+        text = report.rows().to_csv(index=False) if runs_rows else report.text(wanted[0])
+        print(text, end="")
+        return
+    written = report.write(wanted, out or Path("results"), runs_rows)
+    print(report.shown())
+    print(f"written: {', '.join(map(str, written))}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from benchmark import __version__
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.files import make_directory, write_text
 from benchmark.base.git import git
+from benchmark.base.log import say
 from benchmark.base.shipped import code_root
 from benchmark.results.collect import Collected
 from benchmark.results.explain import explain
@@ -22,49 +22,99 @@ from benchmark.table.load import load_table
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Protocol
 
-FORMATS = ("md", "tex", "csv", "json")
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FORMATS = ("md", "tex", "csv", "json", "parquet")
+ALONE = ("csv", "json")  # printed, where nothing else is asked for
 _NAMED = 5  # problems that are named; the others are counted
 
 
-def collect_table(
+@dataclass(frozen=True)
+class Report:
+    """A table filled and judged. ``notes``: what was not counted, in lines for a person.
+
+    ``statistics``: the protocols whose values are shown, the table's own or chosen one first.
+    """
+
+    grid: Grid
+    collected: Collected
+    runs_dir: Path
+    statistics: tuple[str, ...]
+    notes: tuple[str, ...]
+    siunitx: bool = False
+
+    def text(self, kind: str) -> str:
+        """Return the table as ``md``, ``tex``, ``csv`` or ``json``."""
+        return _renderers(self.grid, self.statistics, self.siunitx)[kind]()
+
+    def shown(self) -> str:
+        """Return the table as a terminal shows it."""
+        from benchmark.results.terminal import show
+
+        return show(self.grid, self.statistics)
+
+    def rows(self) -> DataFrame:
+        """Return the runs that stand in the table, one row each."""
+        from benchmark.results.frames import table_frame
+
+        return table_frame(self.collected, self.runs_dir)
+
+    def epochs(self) -> DataFrame:
+        """Return the epochs of those runs, one row for each run and epoch."""
+        from benchmark.results.frames import epochs_frame
+
+        return epochs_frame(self.runs_dir, self.rows()["run"])
+
+    def write(self, formats: Sequence[str], out: Path, rows: bool = False) -> tuple[Path, ...]:
+        """Write the table's files below ``out`` and return their paths.
+
+        ``parquet`` writes the rows of runs and of epochs, and so does ``csv`` with ``rows``.
+        Raises UserError if a file cannot be written.
+        """
+        make_directory(out)
+        written: list[Path] = []
+        for kind in formats:
+            if kind == "parquet" or (kind == "csv" and rows):
+                from benchmark.results.frames import write_frame
+
+                parts = {"runs": self.rows(), "epochs": self.epochs()}
+                for name, frame in parts.items():
+                    path = out / f"{self.grid.name}.{name}.{kind}"
+                    write_frame(frame, path, kind)
+                    written.append(path)
+                continue
+            path = out / f"{self.grid.name}.{kind}"
+            try:
+                write_text(path, self.text(kind))
+            except OSError as error:
+                raise UserError(f"cannot write {path}: {error.strerror}") from error
+            written.append(path)
+        return tuple(written)
+
+
+def make_report(
     name: str,
-    chosen: Selection,
+    chosen: Selection | None = None,
     *,
     runs_dir: Path,
-    formats: str | None = None,
     protocol: str | None = None,
     also: str | None = None,
     siunitx: bool = False,
-    out: Path = Path("results"),
-) -> str:
-    """Write a table's files and return what is printed.
+) -> Report:
+    """Fill and judge a table, by name or path.
 
-    A single ``csv`` or ``json`` is returned alone, and no file is written. Raises UserError for
-    unknown formats and protocols, and where nothing can be read or written.
+    Raises UserError for an unknown table or protocol, and if the runs cannot be read.
     """
-    wanted = _formats(formats)
     for given, option in ((protocol, "--protocol"), (also, "--also")):
         _check_protocol(given, option)
+    chosen = chosen or Selection()
     table = load_table(name)
     collected = fill(table, runs_dir, chosen, protocol)
     grid = replace(collected.grid, made_by=_made_by(name, chosen, protocol, also))
-    _warn(collected, runs_dir, table.name)
-    statistics = list(dict.fromkeys(s for s in (grid.protocol, also) if s is not None))
-    renderers = _renderers(grid, statistics, siunitx)
-    if wanted in (["csv"], ["json"]):
-        return renderers[wanted[0]]()
-    make_directory(out)
-    written = []
-    for kind in wanted:
-        path = out / f"{table.name}.{kind}"
-        try:
-            write_text(path, renderers[kind]())
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
-        written.append(str(path))
-    from benchmark.results.terminal import show
-
-    return f"{show(grid, statistics)}\nwritten: {', '.join(written)}\n"
+    statistics = dict.fromkeys(s for s in (grid.protocol, also) if s is not None)
+    notes = tuple(_notes(collected, runs_dir, table.name))
+    return Report(grid, collected, runs_dir, tuple(statistics), notes, siunitx)
 
 
 def explain_cell(
@@ -86,7 +136,7 @@ def explain_cell(
     collected = fill(table, runs_dir, chosen, protocol)
     if (row, column) not in collected.places:
         raise UserError(f"--only leaves out {row}, {column}, which --explain asks for")
-    _warn(collected, runs_dir, table.name)
+    say(*_notes(collected, runs_dir, table.name))
     return explain(table, *wanted, collected, runs_dir)
 
 
@@ -119,7 +169,8 @@ def _renderers(
     return {"md": markdown, "tex": latex, "csv": csv, "json": json}
 
 
-def _formats(text: str | None) -> list[str]:
+def parse_formats(text: str | None) -> list[str]:
+    """Return the formats of --format, Markdown and LaTeX by default; UserError for others."""
     names = [part.strip() for part in ("md,tex" if text is None else text).split(",")]
     names = list(dict.fromkeys(name for name in names if name))
     for name in names:
@@ -158,7 +209,7 @@ def _commit() -> str:
     return f", commit {found}" if found else ""
 
 
-def _warn(collected: Collected, runs_dir: Path, table: str) -> None:
+def _notes(collected: Collected, runs_dir: Path, table: str) -> list[str]:
     lines = []
     if not any(group.runs for groups in collected.groups.values() for group in groups):
         lines.append(f"no runs of {table} in {runs_dir.resolve()}")
@@ -174,5 +225,4 @@ def _warn(collected: Collected, runs_dir: Path, table: str) -> None:
         lines += [f"  {line}" for line in problems[:_NAMED]]
         if len(problems) > _NAMED:
             lines.append(f"  and {len(problems) - _NAMED} more")
-    for line in lines:
-        print(line, file=sys.stderr)
+    return lines

@@ -47,7 +47,7 @@ def read_pack(data: dict[str, Any]) -> list[Run]:
         add_plugin(Path(path))
     runs = [validate(Run, item, "pack") for item in data["runs"]]
     for run in runs:
-        _check_versions(run)
+        check_versions(run)
     return runs
 
 
@@ -197,7 +197,8 @@ def _trainees(
     return list(watcher.trainees)
 
 
-def _check_versions(run: Run) -> None:
+def check_versions(run: Run) -> None:
+    """Raise UserError if this code's numbers are not those that a run was planned with."""
     names = [name for name in run.versions if name.startswith("model:")]
     ours: dict[str, int | str] = {n: model_info(n.removeprefix("model:")).version for n in names}
     ours["engine"] = ENGINE_VERSION

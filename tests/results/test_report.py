@@ -12,10 +12,9 @@ from benchmark.base.errors import UserError
 from benchmark.cli import main
 from benchmark.results.grid import State
 from benchmark.results.judge import judge
-from benchmark.results.report import collect_table
+from benchmark.results.report import make_report
 from benchmark.results.terminal import show
 from benchmark.run.directory import RunDir
-from benchmark.table.selection import Selection
 from tests.results.filled import COLUMN, collected, edit, plan, runs_of, write
 from tests.results.grids import measured, published, small
 from tests.results.latex_syntax import check
@@ -84,9 +83,7 @@ def test_the_same_runs_give_the_same_files_anywhere(
     formats = "md,tex,csv,json"
     for name in ("one", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{name}"))
-        collect_table(
-            "cifar100", Selection(), runs_dir=filled, formats=formats, out=tmp_path / name
-        )
+        make_report("cifar100", runs_dir=filled).write(formats.split(","), tmp_path / name)
     for kind in formats.split(","):
         one, two = (tmp_path / name / f"cifar100.{kind}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
@@ -96,7 +93,7 @@ def test_the_same_runs_give_the_same_files_anywhere(
 
 
 def test_columns_are_headed_as_in_the_paper(filled: Path, tmp_path: Path) -> None:
-    collect_table("cifar100", Selection(), runs_dir=filled, formats="tex", out=tmp_path)
+    make_report("cifar100", runs_dir=filled).write(["tex"], tmp_path)
     text = (tmp_path / "cifar100.tex").read_text()
     heads = r"\multicolumn{6}{c}{same architecture} & \multicolumn{5}{c}{different architectures}"
     assert heads in text
@@ -105,9 +102,7 @@ def test_columns_are_headed_as_in_the_paper(filled: Path, tmp_path: Path) -> Non
 
 def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path: Path) -> None:
     for also, parts in ((None, 0), ("best", 2)):
-        collect_table(
-            "cifar100", Selection(), runs_dir=filled, formats="tex", also=also, out=tmp_path
-        )
+        make_report("cifar100", runs_dir=filled, also=also).write(["tex"], tmp_path)
         text = (tmp_path / "cifar100.tex").read_text()
         assert text.count(f"of {parts}).") == parts
         assert text.count(r"\label{tab:cifar100}") == 1
@@ -120,6 +115,7 @@ def test_columns_that_are_too_many_for_a_page_stand_below(filled: Path, tmp_path
         (["--table", "cifar10"], "did you mean 'cifar100'"),
         (["--table", "cifar100", "--format", "pdf"], "unknown format 'pdf'"),
         (["--table", "cifar100", "--format", " , "], "--format is empty"),
+        (["--table", "cifar100", "--runs-rows"], "--runs-rows goes with --format csv"),
         (["--table", "cifar100", "--protocol", "lst"], "did you mean 'last'"),
         (["--table", "cifar100", "--also", "worst"], "unknown protocol 'worst' in --also"),
         (["--table", "cifar100", "--only", "row=DKDD"], "did you mean 'DKD'"),
@@ -157,27 +153,23 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 
 def test_where_nothing_can_be_written_it_says_so(filled: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    report = make_report("cifar100", runs_dir=filled)
     with pytest.raises(UserError, match="cannot create"):
-        collect_table("cifar100", Selection(), runs_dir=filled, out=tmp_path / "file")
+        report.write(["md"], tmp_path / "file")
 
 
-def test_an_empty_answer_names_the_path_that_was_searched(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = collect_table("digits", Selection(), runs_dir=tmp_path / "nowhere", out=tmp_path)
-    assert f"no runs of digits in {tmp_path / 'nowhere'}" in capsys.readouterr().err
-    assert "16 missing" in text
+def test_an_empty_answer_names_the_path_that_was_searched(tmp_path: Path) -> None:
+    report = make_report("digits", runs_dir=tmp_path / "nowhere")
+    assert report.notes == (f"no runs of digits in {tmp_path / 'nowhere'}",)
+    assert "16 missing" in report.shown()
 
 
-def test_what_is_not_counted_is_named_and_counted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_not_counted_is_named_and_counted(tmp_path: Path) -> None:
     runs = runs_of(plan(seeds="0-6"), "KD")
     write(tmp_path / "runs", runs)
     for run in runs:
         edit(RunDir(tmp_path / "runs", run.key).result, schema=7)
-    collect_table("cifar100", Selection(), runs_dir=tmp_path / "runs", formats="json")
-    lines = capsys.readouterr().err.splitlines()
+    lines = make_report("cifar100", runs_dir=tmp_path / "runs").notes
     assert lines[0] == "7 run directories are not counted:"
     assert all("schema 7" in line for line in lines[1:6])
     assert lines[6].strip() == "and 2 more"
