@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
@@ -34,7 +33,7 @@ from benchmark.run.identity import MethodRef, Run
 from benchmark.train.losses import AnyMethod
 from benchmark.train.network import Network
 from benchmark.train.pack import check_versions
-from benchmark.train.session import METHOD_PREFIX
+from benchmark.train.session import AVERAGE_PREFIX, METHOD_PREFIX
 from benchmark.train.teacher import load_public
 
 
@@ -95,10 +94,7 @@ class TrainedStudent(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits [B, K]; images are resized if the run trained on another size."""
-        size = self.run.recipe.input_size
-        if size is not None and images.shape[-1] != size:
-            images = F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+        """Return the logits [B, K]; images are resized if the network reads another size."""
         with self._network.autocast():
             features = self.model.features(self._network.layout(images))
             return self.predictor.predict(features) if self.predictor else features.logits
@@ -123,10 +119,10 @@ def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
         public = load_public(run, info.num_classes)
         return TrainedStudent(run, public.network, None, transform)
     tensors = _read(rundir.weights)
-    own = {k: v for k, v in tensors.items() if not k.startswith(METHOD_PREFIX)}
-    model, classes = _model(run.model, info.num_classes, own)
+    own = {k: v for k, v in tensors.items() if not k.startswith((METHOD_PREFIX, AVERAGE_PREFIX))}
+    model, classes = _model(run, info, transform.size, own)
     load_into(model, own, str(rundir.weights))
-    network = Network(run.model, model, run.recipe)
+    network = Network(run.model, model, run.recipe, run.recipe.input_size)
     network.model.eval()
     predictor = _predictor(run, network, transform.size, classes, tensors)
     return TrainedStudent(run, network, predictor, transform)
@@ -140,12 +136,16 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} cannot be read ({reason})") from error
 
 
-def _model(name: str, num_classes: int, tensors: dict[str, Tensor]) -> tuple[Model, int]:
+def _model(run: Run, info: DatasetInfo, size: int, tensors: dict[str, Tensor]) -> tuple[Model, int]:
     """Build a network with as many classes as its weights have: data may be a subset's."""
-    model = build_model(name, num_classes)
+
+    def build(num_classes: int) -> Model:
+        return build_model(run.model, num_classes, image_size=run.recipe.input_size or size)
+
+    model = build(info.num_classes)
     head = next((k for k, p in model.named_parameters() if p is model.head.weight), None)
-    found = tensors[head].shape[0] if head in tensors else num_classes
-    return (model, found) if found == num_classes else (build_model(name, found), found)
+    found = tensors[head].shape[0] if head in tensors else info.num_classes
+    return (model, found) if found == info.num_classes else (build(found), found)
 
 
 def _predictor(
@@ -156,11 +156,11 @@ def _predictor(
     if not own:
         return None
     ((number, ref),) = own
-    shape = run.recipe.image_shape((3, size, size))
+    shape = (3, size, size)
     teacher = None
     if run.teacher is not None:
         model = build_model(run.teacher.model, num_classes)
-        taught = Network(run.teacher.model, model, run.recipe)
+        taught = Network(run.teacher.model, model, run.recipe, run.teacher_input_size)
         teacher = Probe(run.teacher.model, taught.model, taught.probe(shape))
     setup = Setup(
         student=Probe(run.model, network.model, network.probe(shape)),
