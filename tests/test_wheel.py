@@ -17,7 +17,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT_FROM = ("benchmark", "tables", "slurm/profiles", "checkpoints/registry.yaml")
-BUILT_FROM += ("perf/method_costs.json", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+BUILT_FROM += ("perf/method_costs.json", "setup.cfg", "pyproject.toml", "MANIFEST.in")
+BUILT_FROM += ("README.md", "LICENSE", "constraints.txt", "CHANGELOG.md")
+SDIST = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
 
 
 def test_every_package_is_named() -> None:
@@ -43,7 +45,10 @@ def _run(*command: object, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel offline from a copy, which holds no remains of earlier builds."""
+    """Build the wheel offline, as ``python -m build`` does: a source archive, a wheel from that.
+
+    All from a copy of the checkout, which holds no remains of earlier builds.
+    """
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     skipped = shutil.ignore_patterns("__pycache__")
     for name in BUILT_FROM:
@@ -52,8 +57,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(ROOT / name, source / name, ignore=skipped)
         else:
             shutil.copy(ROOT / name, source / name)
+    _run(sys.executable, "-c", SDIST, out, cwd=source)
+    (archive,) = out.glob("*.tar.gz")
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "-q")
-    _run(*pip, "--no-deps", "--no-build-isolation", "--no-index", "-w", out, ".", cwd=source)
+    _run(*pip, "--no-deps", "--no-build-isolation", "--no-index", "-w", out, archive, cwd=out)
     (found,) = out.glob("*.whl")
     return found
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json
+from benchmark.base.log import say
 from benchmark.base.shipped import shipped
 from benchmark.conformance.costs import measure_costs
 from benchmark.conformance.pairs import Pair, table_pairs
@@ -35,7 +35,7 @@ def listing(
     """
     conditions: dict[str, Any] | None
     if measure:
-        conditions, costs = measure_costs(infos, say=lambda t: print(t, file=sys.stderr))
+        conditions, costs = measure_costs(infos, say=say)
     else:
         conditions, costs = _read_costs(infos, file)
     pairs, geometry = table_pairs(table), _geometry(table)

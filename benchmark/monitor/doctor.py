@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
+import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark import __version__
 from benchmark.base.errors import UserError
 from benchmark.base.files import existing_place
 from benchmark.base.machine import memory_mb, visible_cpus, visible_gpus
+from benchmark.base.origin import code_digest, no_commit
+from benchmark.base.shipped import code_root, is_installed
 from benchmark.base.words import count
 from benchmark.data.datasets import dataset_infos
 from benchmark.data.sidecar import read_sidecar
 from benchmark.slurm import commands
 from benchmark.table.teachers import checkpoint_file, registry, teachers_dir
 
+_TRUST = "git config --global --add safe.directory"
+# What FFCV is built from, besides pip: see setup.cfg's extra of that name.
+_FFCV_NEEDS = "libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev"
 _PACKAGES = ("torch", "torchvision", "timm", "pandas", "scipy", "submitit", "matplotlib")
 
 
@@ -44,15 +53,35 @@ class Finding:
 def examine(runs_dir: Path, data_dir: Path) -> list[Finding]:
     """Look at everything; nothing is changed."""
     return [
+        *_code(),
+        _user(),
         *_packages(),
         *_readers(),
         *_devices(),
-        _slurm(),
+        *_slurm(),
         _latex(),
         *_datasets(data_dir),
         _teachers(),
         _directory("runs", runs_dir),
+        *_links(runs_dir),
     ]
+
+
+def _code() -> Iterator[Finding]:
+    where = "installed" if is_installed() else "a checkout"
+    yield Finding("bench", f"{__version__}, {where} in {code_root()}, code {code_digest()}")
+    why = no_commit()
+    if why is not None:
+        yield Finding("git", f"{why}; if you trust it: {_TRUST} {code_root()}", "note")
+
+
+def _user() -> Finding:
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        text = f"{os.geteuid()} has no name on this machine (no passwd entry); its number is shown"
+        return Finding("user", text, "note")
+    return Finding("user", name)
 
 
 def _packages() -> Iterator[Finding]:
@@ -61,7 +90,8 @@ def _packages() -> Iterator[Finding]:
         try:
             yield Finding(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "not installed; run: make install", "broken")
+            mend = f"pip install {name}" if is_installed() else "make install"
+            yield Finding(name, f"not installed; run: {mend}", "broken")
 
 
 def _readers() -> Iterator[Finding]:
@@ -71,8 +101,8 @@ def _readers() -> Iterator[Finding]:
     except importlib.metadata.PackageNotFoundError:
         yield Finding(
             "reader",
-            "ffcv is not installed: ImageNet cannot be read; it needs libopencv-dev,"
-            " libturbojpeg0-dev, pkg-config and g++, then: pip install -e .[ffcv]",
+            "ffcv is not installed: ImageNet cannot be read; on Debian or Ubuntu:"
+            f" apt-get install -y {_FFCV_NEEDS} && {_ffcv_command()}",
             "missing",
         )
         return
@@ -91,6 +121,10 @@ def _readers() -> Iterator[Finding]:
         yield Finding("reader", f"ffcv {version}")
 
 
+def _ffcv_command() -> str:
+    return "pip install 'kd-benchmark[ffcv]'" if is_installed() else "make install"
+
+
 def _devices() -> Iterator[Finding]:
     yield Finding("cpu", f"{count(visible_cpus(), 'CPU')}, {memory_mb() / 1024:.0f} GiB of memory")
     gpus = visible_gpus()
@@ -100,16 +134,30 @@ def _devices() -> Iterator[Finding]:
         yield Finding("gpu", "none; runs with `device: auto` train on the CPU", "note")
 
 
-def _slurm() -> Finding:
+def _slurm() -> Iterator[Finding]:
     path = shutil.which("sbatch")
     if path is None:
-        return Finding("slurm", "no sbatch on PATH; the local executor is the default", "note")
+        yield Finding("slurm", "no sbatch on PATH; the local executor is the default", "note")
+        return
     try:
         reply = commands.call(["scontrol", "ping"])
     except commands.SlurmError as error:
-        return Finding("slurm", f"{path}, but scontrol ping fails: {error}", "missing")
+        yield Finding("slurm", f"{path}, but scontrol ping fails: {error}", "missing")
+        return
     answer = (reply.out.strip() or reply.err.strip()).splitlines() or ["no answer"]
-    return Finding("slurm", f"{path}; {answer[0]}", "ok" if reply.code == 0 else "missing")
+    yield Finding("slurm", f"{path}; {answer[0]}", "ok" if reply.code == 0 else "missing")
+    if reply.code == 0:
+        yield from _memory_of_nodes()
+
+
+def _memory_of_nodes() -> Iterator[Finding]:
+    """Say if nodes have no configured memory: Slurm then refuses every amount but 1 MB."""
+    with contextlib.suppress(commands.SlurmError):
+        reply = commands.call(["sinfo", "--all", "--noheader", "--format=%m"])
+        sizes = {line.strip().rstrip("+") for line in reply.out.splitlines() if line.strip()}
+        if reply.code == 0 and sizes == {"1"}:
+            text = "no node has its memory configured, so jobs cannot ask for any (--mem)"
+            yield Finding("slurm", text, "note")
 
 
 def _latex() -> Finding:
@@ -151,3 +199,18 @@ def _directory(what: str, path: Path) -> Finding:
         return Finding(what, f"{path} is not writable", "broken")
     free = shutil.disk_usage(place).free / 2**30
     return Finding(what, f"{path}, {free:.0f} GiB free")
+
+
+def _links(runs_dir: Path) -> Iterator[Finding]:
+    """Say if the runs' file system has no hard links, by trying one."""
+    place = existing_place(runs_dir)
+    if not os.access(place, os.W_OK | os.X_OK):
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as folder:
+            one = Path(folder) / "one"
+            one.touch()
+            os.link(one, one.with_name("two"))
+    except OSError as error:
+        text = f"the file system of {runs_dir} makes no hard links ({error.strerror})"
+        yield Finding("links", text, "note")

@@ -69,8 +69,11 @@ class Reply(NamedTuple):
 
 
 def user() -> str:
-    """Return the name of the user that commands run as."""
-    return pwd.getpwuid(os.geteuid()).pw_name
+    """Return the name of the user that commands run as, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from benchmark.base.errors import UserError, unknown
-from benchmark.base.log import say
+from benchmark.base.log import logger, say
 from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.trust import changed_by_others
 from benchmark.base.yamlfile import load_yaml, validate
@@ -188,6 +188,7 @@ def load_profile(name: str = "default", site: Site | None = None) -> Profile:
                 f"profile {name} is {path}, which another user could have changed ({why}); if you"
                 f" trust it, name it by path: --profile {path}"
             )
+    logger.debug("profile %s", path)
     profile = validate(Profile, load_yaml(path) or {}, str(path))
     profile._name = path.stem
     return apply_caps(profile, site or load_site())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.base.errors import UserError, unknown
+from benchmark.base.log import logger
 from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.yamlfile import load_yaml, validate
 from benchmark.table.spec import Table
@@ -96,6 +97,7 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         chain = " -> ".join(p.name for p in (*seen, resolved))
         raise UserError(f"{path}: tables extend each other in a cycle ({chain})")
     data = load_yaml(path)
+    logger.debug("table file %s", path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping, got {type(data).__name__}")
     if data.get("base") is None:

@@ -34,7 +34,7 @@ def test_what_slurm_answers(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     ended = bench("doctor", "--runs", tmp_path / "runs", "--data", tmp_path / "data")
     assert ended.code == 0
-    (found,) = (text for text in ended.out.splitlines() if " slurm " in text)
+    found = next(text for text in ended.out.splitlines() if " slurm " in text)
     assert found == f"{line}        {tmp_path / 'sbatch'}; {answer}"
     assert not (tmp_path / "runs").exists()
 
@@ -49,3 +49,22 @@ def test_data_that_is_there_and_data_that_is_broken(tmp_path: Path, digits: Path
     ended = bench("doctor", *where)
     assert ended.code == 1
     assert "broken   data" in ended.out
+
+
+def test_what_is_installed_and_who_runs_it(tmp_path: Path) -> None:
+    ended = bench("doctor", "--runs", tmp_path / "runs", "--data", tmp_path / "data")
+    assert "a checkout in" in ended.out
+    assert "code sha256:" in ended.out
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_nodes_without_configured_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"sbatch": "", "scontrol": "UP", "sinfo": "1+"}
+    for name, answer in answers.items():
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\necho '{answer}'\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    ended = bench("doctor", "--runs", tmp_path / "runs", "--data", tmp_path / "data")
+    assert "no node has its memory configured" in ended.out

@@ -130,3 +130,8 @@ def test_a_configuration_that_is_not_there_is_told_at_once(
     monkeypatch.setenv("SLURM_CONF", "/no/such/slurm.conf")
     with pytest.raises(SlurmError, match=r"SLURM_CONF names /no/such/slurm\.conf"):
         commands.call(["true"])
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+    assert commands.user() == "54321"
