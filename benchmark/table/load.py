@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import difflib
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.base.errors import UserError, unknown
-from benchmark.base.log import logger
+from benchmark.base.log import logger, say
 from benchmark.base.shipped import shipped, user_folder
+from benchmark.base.trust import changed_by_others
 from benchmark.base.yamlfile import load_yaml, validate
 from benchmark.table.spec import Table
 
 PartT = TypeVar("PartT", list[Any], dict[Any, Any])
 _KINDS: dict[type, str] = {list: "list", dict: "mapping"}
 PACKAGED = shipped("tables")
+HERE = Path("tables")
 
 
 def tables_dirs() -> list[Path]:
@@ -25,7 +28,7 @@ def tables_dirs() -> list[Path]:
     """
     extra, own = os.environ.get("BENCH_TABLES"), user_folder()
     places = [Path(extra)] if extra else []
-    places += [Path("tables"), *([own / "tables"] if own else []), PACKAGED]
+    places += [HERE, *([own / "tables"] if own else []), PACKAGED]
     unique: list[Path] = []
     for place in places:
         if place.is_dir() and place.resolve() not in [p.resolve() for p in unique]:
@@ -63,7 +66,17 @@ def find_table(name: str, near: Path | None = None) -> Path:
             f"unknown table '{name}'{hint} (known: {', '.join(sorted(files)) or 'none'};"
             f" searched {places})"
         )
+    _say_whose(name, files[name])
     return files[name]
+
+
+@cache
+def _say_whose(name: str, path: Path) -> None:
+    """Say, once, if a table was found in ./tables that another user could have changed."""
+    if path.parent == HERE and path.resolve().parent != PACKAGED:
+        why = changed_by_others(path)
+        if why is not None:
+            say(f"table {name} is {path}, which another user could have changed ({why})")
 
 
 def load_table(name: str) -> Table:

@@ -50,6 +50,22 @@ def test_tables_of_the_users_own_folder_stand_between_here_and_the_shipped(own: 
     assert find_table("digits") == Path("tables/digits.yaml")
 
 
+def test_a_table_that_a_stranger_could_have_changed_is_named(
+    own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("tables").mkdir()
+    Path("tables/strange.yaml").write_text(shipped("tables/digits.yaml").read_text())
+    with caplog.at_level(logging.INFO, logger="benchmark"):
+        find_table("strange")
+        assert not caplog.text
+        Path("tables").chmod(0o777)
+        Path("tables/other.yaml").write_text("")
+        find_table("other")
+        find_table("other")
+        find_table("tables/other.yaml")
+    assert caplog.text.count("table other is tables/other.yaml, which another user could") == 1
+
+
 def test_the_users_own_registry_adds_and_replaces(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
