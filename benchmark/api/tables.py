@@ -127,7 +127,7 @@ def status(
     data: str | Path | None = None,
 ) -> Status:
     """Return how a table stands, or all that were submitted from a runs directory."""
-    from benchmark.monitor.watch import read_status
+    from benchmark.monitor.status import read_status
 
     runs_dir = _path(runs) or directory.runs_dir()
     return read_status(runs_dir, _path(data) or directory.data_dir(), table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -22,9 +23,12 @@ def logs(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Print the log of the task that trains a run."""
-    from benchmark.operate.logs import show_log
+    from benchmark.operate.logs import read_log
 
-    show_log(runs, run, follow)
+    log = read_log(runs, run, follow)
+    print(f"==> {log.path}", file=sys.stderr)
+    for part in log.parts:
+        print(part, end="", flush=True)
 
 
 @app.command()

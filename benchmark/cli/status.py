@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,14 +29,23 @@ def status(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Show how tables stand: cells and runs by state, hours, speed, failures, stuck runs."""
-    from benchmark.monitor.everybody import show_everybody
-    from benchmark.monitor.watch import show_status
+    from benchmark.cli.watching import repeat, width
+    from benchmark.monitor import everybody, text
+    from benchmark.monitor.status import read_status, refresh_seconds
 
     add_plugins(plugin)
-    if all_users:
-        show_everybody(table, watch=watch, as_json=as_json)
-        return
-    show_status(runs, data, table, watch=watch, as_json=as_json)
+
+    def lines(max_age: float) -> list[str]:
+        if all_users:
+            return everybody.to_lines(*everybody.read_everybody(table, max_age))
+        return text.to_lines(read_status(runs, data, table, max_age), width())
+
+    def values() -> dict[str, Any]:
+        if all_users:
+            return everybody.to_json(*everybody.read_everybody(table))
+        return text.to_json(read_status(runs, data, table))
+
+    repeat(lines, values, watch=watch, as_json=as_json, every=refresh_seconds())
 
 
 @app.command()
@@ -49,7 +58,7 @@ def metrics(
 ) -> None:
     """Write cells by state, GPU-hours, speed and heartbeats for Prometheus."""
     from benchmark.monitor.metrics import write_metrics
-    from benchmark.monitor.watch import read_status, refresh_seconds
+    from benchmark.monitor.status import read_status, refresh_seconds
 
     found = read_status(runs, data, max_age=refresh_seconds())
     write_metrics(textfile, [table.metrics for table in found.tables], found.taken)

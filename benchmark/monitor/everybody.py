@@ -10,10 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmark.base.errors import unknown
-from benchmark.monitor.watch import refresh_seconds, repeat
 from benchmark.slurm import queue_cache
 from benchmark.slurm.queue import Snapshot
 from benchmark.slurm.tag import Tag
@@ -64,31 +63,26 @@ def shares(snapshot: Snapshot, table: str | None = None) -> list[Share]:
     return sorted(wanted, key=lambda s: (-s.tasks["running"], -s.tasks["waiting"], s.user, s.table))
 
 
-def show_everybody(table: str | None, *, watch: bool, as_json: bool) -> None:
-    """Print everybody's tasks, once or again and again.
+class Everybody(NamedTuple):
+    """Everybody's tasks at one moment, the busiest users first, and what should be known of it."""
 
-    Raises SlurmError where Slurm is silent, UserError for a table that neither this installation
+    found: list[Share]
+    warnings: list[str]
+
+
+def read_everybody(table: str | None = None, max_age: float = 0.0) -> Everybody:
+    """Return everybody's tasks, of one table or all; ``max_age``: seconds the queue may be old.
+
+    Raises SlurmError if Slurm is silent, UserError for a table that neither this installation
     nor the queue knows.
     """
     names = {Tag(name, "", "").job_name for name in (*table_files(), *([table] if table else ()))}
-
-    def read(max_age: float) -> queue_cache.Answer:
-        question = queue_cache.Question(time.time() - _DAY, tuple(sorted(names)), all_users=True)
-        answer = queue_cache.read(question, max_age)
-        known = {*table_files(), *(share.table for share in shares(answer.snapshot))}
-        if table is not None and table not in known:
-            raise unknown("table", table, known, "--table")
-        return answer
-
-    def lines(max_age: float) -> list[str]:
-        answer = read(max_age)
-        return to_lines(shares(answer.snapshot, table), _warnings(answer))
-
-    def values() -> dict[str, Any]:
-        answer = read(0.0)
-        return to_json(shares(answer.snapshot, table), _warnings(answer))
-
-    repeat(lines, values, watch=watch, as_json=as_json, every=refresh_seconds())
+    question = queue_cache.Question(time.time() - _DAY, tuple(sorted(names)), all_users=True)
+    answer = queue_cache.read(question, max_age)
+    known = {*table_files(), *(share.table for share in shares(answer.snapshot))}
+    if table is not None and table not in known:
+        raise unknown("table", table, known, "--table")
+    return Everybody(shares(answer.snapshot, table), _warnings(answer))
 
 
 def _warnings(answer: queue_cache.Answer) -> list[str]:

@@ -1,18 +1,17 @@
-"""Show the log of the task that trains, or trained, a run. Imports no torch."""
+"""The log of the task that trains, or trained, a run. Imports no torch."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from benchmark.base.errors import UserError
 from benchmark.monitor.find import find_run, packs_of
 from benchmark.monitor.look import look
-from benchmark.monitor.watch import refresh_seconds
+from benchmark.monitor.status import refresh_seconds
 from benchmark.run.directory import RunDir
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED, LIVING, RunState
@@ -24,22 +23,32 @@ _LEFT_A_WORD = (RunState.FAILED, RunState.CANCELLED, RunState.DAMAGED)
 _GOES_ON = LIVING | {RunState.UNKNOWN}
 
 
-def show_log(runs_dir: Path, text: str, follow: bool, out: TextIO = sys.stdout) -> None:
-    """Print a run's log; with ``follow`` until the run has ended.
+@dataclass(frozen=True)
+class Log:
+    """A run's log: its file, and its text in parts as they are written."""
 
-    Raises UserError for an unknown run, and where it has no log (yet).
+    path: Path
+    parts: Iterator[str]
+
+
+def read_log(runs_dir: Path, text: str, follow: bool = False) -> Log:
+    """Return a run's log; with ``follow`` the parts end when the run has ended.
+
+    Raises UserError for an unknown run, and if it has no log (yet).
     """
     key = find_run(runs_dir, text)
     works = packs_of(runs_dir, key)
     path = _newest_log(works, runs_dir, key)
-    following = _Following(RunDir(runs_dir, key), works[-1].table)
-    print(f"==> {path}", file=sys.stderr)
+    following = _Following(RunDir(runs_dir, key), works[-1].table) if follow else None
+    return Log(path, _parts(path, following))
+
+
+def _parts(path: Path, following: _Following | None) -> Iterator[str]:
     with path.open(encoding="utf-8", errors="replace") as file:
         while True:
             # Looked at first, so that what it wrote last is still read.
-            ended = not follow or following.ended()
-            out.write(file.read())
-            out.flush()
+            ended = following is None or following.ended()
+            yield file.read()
             if ended:
                 return
             time.sleep(_POLL_SECONDS)

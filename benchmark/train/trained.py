@@ -30,6 +30,8 @@ from benchmark.models.checkpoint import load_into
 from benchmark.models.features import Model
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import MethodRef, Run
+from benchmark.run.reading import read
+from benchmark.run.state import RunState
 from benchmark.train.losses import AnyMethod
 from benchmark.train.network import Network
 from benchmark.train.pack import check_versions
@@ -103,15 +105,16 @@ class TrainedStudent(nn.Module):
 def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
     """Return the trained network of a run.
 
-    A run that measured a public checkpoint gives that checkpoint. Raises UserError if the run has
-    no result, diverged, or was trained by other code than this in what decides its numbers.
+    A run that measured a public checkpoint gives that checkpoint. Raises UserError if the run is
+    not done, or was trained by other code than this in what decides its numbers.
     """
+    found = read(rundir)
+    if found.state is RunState.DAMAGED:
+        raise UserError(found.reason)
+    if found.state is not RunState.DONE:
+        raise UserError(f"{rundir.path} holds no trained network: the run is {found.state}")
     run = rundir.read_run()
     check_versions(run)
-    if not rundir.result.exists():
-        raise UserError(f"{rundir.path} has no result yet, so no trained network")
-    if rundir.read_result().get("diverged"):
-        raise UserError(f"{run.key} diverged: it left no network that is of use")
     run = run.model_copy(update={"recipe": run.recipe.model_copy(update={"device": device})})
     info = dataset_info(run.dataset.name)
     transform = Transform(info, augmentation_info(run.recipe.augmentation).crop_size)

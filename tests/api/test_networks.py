@@ -108,7 +108,7 @@ def test_a_run_that_cannot_be_loaded_says_why(
     with pytest.raises(UserError, match="cannot be read"):
         benchmark.load_student(run.key, runs=tmp_path)
     (tmp_path / run.key / "result.json").unlink()
-    with pytest.raises(UserError, match="has no result yet"):
+    with pytest.raises(UserError, match="holds no trained network: the run is"):
         benchmark.load_student(run.key, runs=tmp_path)
 
 

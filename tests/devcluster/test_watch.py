@@ -18,9 +18,9 @@ import pytest
 from benchmark.base.files import write_json
 from benchmark.monitor.everybody import shares
 from benchmark.monitor.look import look
+from benchmark.monitor.status import read_status
 from benchmark.monitor.summary import TableStatus
 from benchmark.monitor.text import to_lines
-from benchmark.monitor.watch import read_status
 from benchmark.operate.clean import clean
 from benchmark.operate.retry import retry
 from benchmark.operate.stop import cancel, pause, resume

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.monitor.everybody import shares, show_everybody, to_lines
+from benchmark.monitor.everybody import read_everybody, shares, to_lines
 from benchmark.slurm.queue import RawQueue, parse
 from tests.submitted import RECORDED
 
@@ -24,9 +24,9 @@ def test_everybodys_tasks_come_from_names_and_comments_alone() -> None:
         "failed": 1,
     }
     assert (digits.user, digits.gpus) == ("lena", 4)
-    show_everybody("cifar100", watch=False, as_json=False)
+    assert [share.table for share in read_everybody("cifar100").found] == ["cifar100"]
     with pytest.raises(UserError, match="unknown table 'digit' in --table; did you mean 'digits'"):
-        show_everybody("digit", watch=False, as_json=False)
+        read_everybody("digit")
     lines = to_lines([digits])
     assert lines[0].split() == [
         *("user", "table", "running", "waiting", "requeued", "completed", "failed"),

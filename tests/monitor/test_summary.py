@@ -14,12 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmark.base.errors import UserError
-from benchmark.monitor import watch
+from benchmark.cli import watching
+from benchmark.cli.watching import repeat
 from benchmark.monitor.failures import group
 from benchmark.monitor.metrics import metrics_text
+from benchmark.monitor.status import read_status, refresh_seconds
 from benchmark.monitor.summary import TableStatus
 from benchmark.monitor.text import WIDTH, to_json, to_lines
-from benchmark.monitor.watch import read_status, repeat
 from benchmark.planning.packs import Pack
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
@@ -297,7 +298,7 @@ def test_watchers_never_ask_more_than_twice_a_minute(
         if len(slept) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch.time, "sleep", sleep)
+    monkeypatch.setattr(watching.time, "sleep", sleep)
     ages: list[float] = []
 
     def lines(max_age: float) -> list[str]:
@@ -305,7 +306,7 @@ def test_watchers_never_ask_more_than_twice_a_minute(
         return ["digits"]
 
     with pytest.raises(KeyboardInterrupt):
-        repeat(lines, dict, watch=True, as_json=False, every=watch.refresh_seconds())
+        repeat(lines, dict, watch=True, as_json=False, every=refresh_seconds())
     assert min(slept) >= 30
     assert min(ages) >= 30
     assert capsys.readouterr().out.count("digits\n") == 3  # blocks, no live display

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.monitor.find import match
-from benchmark.operate.logs import show_log
+from benchmark.operate.logs import read_log
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from tests.submitted import started
@@ -20,11 +19,9 @@ pytestmark = pytest.mark.usefixtures("called")
 def test_logs_are_found_by_a_part_of_the_runs_name(runs_dir: Path, students: list[Run]) -> None:
     (folder,) = (runs_dir / ".submissions").iterdir()
     (folder / "96_3_0_log.out").write_text("epoch 1\n")
-    out = io.StringIO()
-    show_log(runs_dir, students[3].key[:-4], False, out)
-    assert out.getvalue() == "epoch 1\n"
+    assert "".join(read_log(runs_dir, students[3].key[:-4]).parts) == "epoch 1\n"
     with pytest.raises(UserError, match="task 96_2 has not started"):
-        show_log(runs_dir, students[2].key, False)
+        read_log(runs_dir, students[2].key)
 
 
 def test_a_followed_log_ends_with_its_run(
@@ -41,9 +38,7 @@ def test_a_followed_log_ends_with_its_run(
         rundir.result.write_text("{}")
 
     monkeypatch.setattr("benchmark.operate.logs.time.sleep", sleep)
-    out = io.StringIO()
-    show_log(runs_dir, students[4].key, True, out)
-    assert out.getvalue() == "one\ntwo\n"
+    assert "".join(read_log(runs_dir, students[4].key, follow=True).parts) == "one\ntwo\n"
 
 
 def test_a_followed_log_ends_with_a_run_that_leaves_no_word(
@@ -62,9 +57,10 @@ def test_a_followed_log_ends_with_a_run_that_leaves_no_word(
             RunDir(runs_dir, students[4].key).cancelled.touch()
 
     monkeypatch.setattr("benchmark.operate.logs.time.sleep", sleep)
-    show_log(runs_dir, students[1].key, True, io.StringIO())
+    assert list(read_log(runs_dir, students[1].key, follow=True).parts) == ["one\n"]
     assert slept == []
-    show_log(runs_dir, students[4].key, True, io.StringIO())
+    assert next(read_log(runs_dir, students[4].key, follow=True).parts) == "one\n"
+    list(read_log(runs_dir, students[4].key, follow=True).parts)
     assert len(slept) == 3
 
 
