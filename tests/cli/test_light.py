@@ -12,7 +12,7 @@ HEAVY = ("torch", "torchvision", "timm", "ffcv", "sklearn", "matplotlib")
 MODULES = """
 import importlib, pkgutil, sys
 import benchmark
-rooms = "base table run planning submission slurm monitor operate results cli".split()
+rooms = "base table run planning submission slurm monitor operate results api cli".split()
 for room in rooms:
     package = importlib.import_module(f"benchmark.{room}")
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
@@ -31,6 +31,15 @@ try:
     main()
 except SystemExit as leaving:
     assert not leaving.code, leaving.code
+"""
+FACE = """
+import sys
+import benchmark
+assert not [m for m in sys.modules if m.startswith("benchmark.")]
+for name in benchmark.__all__:
+    getattr(benchmark, name)
+assert benchmark.plan("digits", seeds=[0]).runs and benchmark.load_method("kd").defaults
+assert "pandas" not in sys.modules
 """
 SAY = "\nprint(' '.join(m for m in HEAVY if m in sys.modules))"
 
@@ -68,3 +77,7 @@ def test_commands(tmp_path: Path, digits: Path, arguments: str) -> None:
 
 def test_modules(tmp_path: Path) -> None:
     assert heavy_modules(MODULES, tmp_path) == ""
+
+
+def test_the_public_face_is_imported_when_it_is_used(tmp_path: Path) -> None:
+    assert heavy_modules(FACE, tmp_path) == ""
