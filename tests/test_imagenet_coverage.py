@@ -14,8 +14,12 @@ UNCLAIMED = {
     "optimizers:adamw_clip_scaled": "clips gradients that a loss scale multiplies: a fault of"
     " fp16 training in the released projector code; recipes here train in fp32 or bf16",
     "losses:": "not built yet",
-    "mixing:": "not built yet",
-    "augmentation:": "not built yet",
+    "mixing:pair_0.3_0.6": "timm's mode of pairs: no recipe uses it",
+    "mixing:elem": "timm's mode of single images: no recipe uses it",
+    "augmentation:randaugment/ops_without_inc": "the operations without inc1: no recipe uses them",
+    "mixing:boxes_columns": "text",
+    "augmentation:erasing/boxes_columns": "text",
+    "augmentation:erasing/statistics_columns": "text",
     "models:": "not built yet",
     "teacher:": "not built yet",
 }

@@ -6,6 +6,7 @@ What a sample gets is a function of (seed, epoch, index); the pixels are whole b
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,14 @@ def windows(padded: Tensor, height: int, width: int) -> Tensor:
 def flipped(images: Tensor, flip: Tensor) -> Tensor:
     """Return images [B, H, W, C], mirrored where ``flip`` [B] is 1."""
     return torch.where(flip.bool()[:, None, None, None], images.flip(2), images)
+
+
+def normalised_by(info: DatasetInfo, augmentation: AugmentationInfo) -> DatasetInfo:
+    """Return the dataset with the mean and std of an augmentation that has its own."""
+    if augmentation.mean is None or augmentation.std is None:
+        return info
+    mean, std = augmentation.mean, augmentation.std
+    return replace(info, mean=(mean, mean, mean), std=(std, std, std))
 
 
 class Normalise:

@@ -5,11 +5,13 @@ The version is part of every run's key: raise it whenever the pixels of a traini
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from benchmark.base.errors import UserError, unknown
 
 READERS = ("resident", "ffcv")
+Interpolation = Literal["bilinear", "bicubic", "linear"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,11 @@ class AugmentationInfo:
     ``padding``: zero pixels added on each side before a random crop of the image's own size;
     ``flip``: horizontal flips with probability 1/2; ``crop_size``: side of a random resized crop
     (training) and of the centre crop after a resize (test), or None where images keep their size.
+
+    Of photographs: ``area`` and ``ratio`` bound the random crop; ``interpolation`` resizes it and
+    ``test_interpolation`` the test images (linear: bilinear without averaging, as TensorFlow's);
+    ``randaugment``: timm's rand-m9-mstd0.5-inc1; ``erasing``: the probability of random erasing;
+    ``mean`` and ``std``, one for all channels, replace the dataset's.
     """
 
     name: str
@@ -27,6 +34,31 @@ class AugmentationInfo:
     padding: int = 0
     flip: bool = False
     crop_size: int | None = None
+    area: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: Interpolation = "bilinear"
+    test_interpolation: Interpolation = "bilinear"
+    randaugment: bool = False
+    erasing: float = 0.0
+    mean: float | None = None
+    std: float | None = None
+
+    def changed(
+        self, crop_size: int | None, test_interpolation: Interpolation | None
+    ) -> AugmentationInfo:
+        """Return it with a recipe's own sizes; UserError where it cuts no crops of any size."""
+        if crop_size is None and test_interpolation is None:
+            return self
+        if self.crop_size is None:
+            raise UserError(
+                f"augmentation '{self.name}' keeps the size of its images; crop_size and"
+                " test_interpolation are for: imagenet"
+            )
+        return replace(
+            self,
+            crop_size=crop_size or self.crop_size,
+            test_interpolation=test_interpolation or self.test_interpolation,
+        )
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -48,6 +80,37 @@ AUGMENTATIONS: dict[str, AugmentationInfo] = {
             "random resized crops to 224 and flips; tests resize to 256 and crop the centre",
             flip=True,
             crop_size=224,
+        ),
+        AugmentationInfo(
+            "imagenet_timm",
+            1,
+            "timm's: bicubic crops, flips, RandAugment (m9, mstd0.5, inc1), random erasing (0.25)",
+            flip=True,
+            crop_size=224,
+            interpolation="bicubic",
+            test_interpolation="bicubic",
+            randaugment=True,
+            erasing=0.25,
+        ),
+        AugmentationInfo(
+            "imagenet_dali",
+            1,
+            "the loaders of SimKD and DHKD: crops of 10 % to 100 % at ratios of 4:5 to 5:4, flips",
+            flip=True,
+            crop_size=224,
+            area=(0.1, 1.0),
+            ratio=(0.8, 1.25),
+        ),
+        AugmentationInfo(
+            "imagenet_funmatch",
+            1,
+            "FunMatch's: crops of 5 % to 100 %, flips, values from -1 to 1",
+            flip=True,
+            crop_size=224,
+            area=(0.05, 1.0),
+            interpolation="linear",
+            mean=0.5,
+            std=0.5,
         ),
     )
 }

@@ -34,12 +34,12 @@ _one_at_a_time = threading.Lock()
 class Epoch(EpochIterator):  # type: ignore[misc]
     """Yields image batches [B, H, W, 3] uint8 in ``order``; each is valid until the next.
 
-    ``rows_of`` gives the table of a batch's parameters from its indices. Raises UserError for
-    images that cannot be decoded and passes on whatever a stage raised.
+    ``rows_of`` gives the table of a batch's parameters from its number and indices. Raises
+    UserError for images that cannot be decoded and passes on whatever a stage raised.
     """
 
     def __init__(
-        self, loader: Loader, order: Indices, cell: Cell, rows_of: Callable[[Indices], Table]
+        self, loader: Loader, order: Indices, cell: Cell, rows_of: Callable[[int, Indices], Table]
     ) -> None:
         self._cell, self._rows_of = cell, rows_of
         self._failure: BaseException | None = None
@@ -60,7 +60,7 @@ class Epoch(EpochIterator):  # type: ignore[misc]
         self._hand_over(None)
 
     def _make(self, number: int, indices: Any, slot: int) -> Tensor:
-        rows = np.ascontiguousarray(self._rows_of(indices.astype(np.int64)))
+        rows = np.ascontiguousarray(self._rows_of(number, indices.astype(np.int64)))
         failures = np.zeros(len(indices), np.int64)
         self._cell.point(rows, failures)
         (images,) = self.run_pipeline(number, indices, slot, None)

@@ -20,16 +20,18 @@ from ffcv.transforms import ToTensor
 from torch import Tensor
 
 from benchmark.base.errors import UserError
-from benchmark.data.augment import Normalise, crop_flip_table
+from benchmark.data.augment import Normalise, crop_flip_table, normalised_by
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
 from benchmark.data.datasets import DatasetInfo
+from benchmark.data.erasing import erase, random_boxes
 from benchmark.data.ffcv_epoch import Epoch
 from benchmark.data.ffcv_guard import kept_threads
 from benchmark.data.ffcv_ops import Cell, CropFlipOperation, ResampledDecoder, Table
 from benchmark.data.formats import JPEG, Layout
 from benchmark.data.order import BatchPlan, Indices
-from benchmark.data.resized_crop import centre_rows, random_rows
+from benchmark.data.randaugment import LAYERS, WIDTH, random_operations
+from benchmark.data.resized_crop import FILTER_NUMBERS, centre_rows, random_rows
 from benchmark.data.sidecar import Sidecar, SplitName
 from benchmark.data.verify import check_digest, open_layout
 
@@ -57,6 +59,7 @@ class _Split:
                 f" {self.layout.path} holds others; use: imagenet"
             )
         self._info = info
+        self._random = info.randaugment and split == "train"
         self._cell = Cell()
 
     def size(self) -> tuple[int, int]:
@@ -67,7 +70,9 @@ class _Split:
     def build(self, workers: int) -> Loader:
         """Build ffcv's loader of the images alone; labels are known already."""
         if self._info.crop_size is not None:
-            stages = (ResampledDecoder(self._info.crop_size, self._cell), [ToTensor()])
+            layers = LAYERS if self._random else 0
+            decoder = ResampledDecoder(self._info.crop_size, self._cell, layers)
+            stages = (decoder, [ToTensor()])
         else:
             crop = CropFlipOperation(self._info.padding, self._cell)
             stages = (SimpleRGBImageDecoder(), [crop, ToTensor()])
@@ -87,7 +92,11 @@ class _Split:
             )
 
     def images(
-        self, loader: Loader, order: Indices, batch_size: int, rows_of: Callable[[Indices], Table]
+        self,
+        loader: Loader,
+        order: Indices,
+        batch_size: int,
+        rows_of: Callable[[int, Indices], Table],
     ) -> Iterator[tuple[Indices, Tensor]]:
         """Yield (indices [B], images [B, H, W, 3] uint8), valid until the next."""
         if not len(order):
@@ -100,20 +109,39 @@ class _Split:
         finally:
             passing.close()
 
-    def train_rows(self, seed: int, epoch: int, indices: Indices) -> Table:
-        """Return the random parameters of training images."""
-        if self._info.crop_size is None:
-            return crop_flip_table(self._info, seed, epoch, indices)
-        heights, widths = self.layout.heights[indices], self.layout.widths[indices]
-        return random_rows(seed, epoch, indices, heights, widths, self._info.crop_size)
+    def train_rows(
+        self, seed: int, epoch: int, samples: Indices, size: int, number: int, indices: Indices
+    ) -> Table:
+        """Return the random parameters of batch ``number`` of ``size`` training images.
 
-    def test_rows(self, indices: Indices) -> Table:
+        ``samples``: what each position of the pass draws as (an image's views differ).
+        """
+        own = samples[number * size : number * size + len(indices)]
+        info = self._info
+        if info.crop_size is None:
+            return crop_flip_table(info, seed, epoch, own)
+        heights, widths = self.layout.heights[indices], self.layout.widths[indices]
+        kind = FILTER_NUMBERS[info.interpolation]
+        rows = random_rows(
+            seed, epoch, own, heights, widths, info.crop_size, info.area, info.ratio, kind
+        )
+        if not self._random:
+            return rows
+        operations = random_operations(seed, epoch, own, info.crop_size)
+        return np.concatenate([rows, operations.view(np.int64)], axis=1)
+
+    def test_rows(self, number: int, indices: Indices) -> Table:
         """Return the parameters of images that are not augmented."""
         if self._info.crop_size is None:
             middle = self._info.padding
             return np.tile(np.array([middle, middle, 0], np.int64), (len(indices), 1))
         heights, widths = self.layout.heights[indices], self.layout.widths[indices]
-        return centre_rows(heights, widths, self._info.crop_size)
+        kind = FILTER_NUMBERS[self._info.test_interpolation]
+        rows = centre_rows(heights, widths, self._info.crop_size, kind)
+        if not self._random:
+            return rows
+        nothing = np.full((len(rows), WIDTH), -1.0)
+        return np.concatenate([rows, nothing.view(np.int64)], axis=1)
 
 
 class FfcvBatches:
@@ -137,6 +165,7 @@ class FfcvBatches:
         if workers < 1:
             raise UserError(f"the ffcv reader needs at least 1 worker, not {workers}")
         self._plan, self._device, self._workers = plan, device, workers
+        self._erasing = augmentation.erasing
         self._train = _Split(sidecar, data_dir, "train", augmentation)
         self._test = _Split(sidecar, data_dir, "test", augmentation)
         self.num_classes = sidecar.num_classes
@@ -144,7 +173,7 @@ class FfcvBatches:
         self._test_labels = torch.from_numpy(self._test.layout.labels)
         height, width = self._train.size()
         self.image_shape = (3, height, width)
-        self._normalise = Normalise(info, width, device, channels_last)
+        self._normalise = Normalise(normalised_by(info, augmentation), width, device, channels_last)
 
     @property
     def num_train(self) -> int:
@@ -167,10 +196,22 @@ class FfcvBatches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the epoch's augmented batches from step ``start`` on."""
-        order = self._plan.order(epoch)[start * self._plan.batch_size :]
-        rows_of = partial(self._train.train_rows, self._plan.seed, epoch)
-        images = self._train.images(self._train_loader, order, self._plan.batch_size, rows_of)
-        return self._batches(images, self.labels)
+        first, size = start * self._plan.batch_size, self._plan.batch_size
+        order = self._plan.order(epoch)[first:]
+        samples = self._plan.views(order, first)
+        rows_of = partial(self._train.train_rows, self._plan.seed, epoch, samples, size)
+        images = self._train.images(self._train_loader, order, size, rows_of)
+        batches = self._batches(images, self.labels)
+        return self._erased(batches, epoch, samples) if self._erasing else batches
+
+    def _erased(self, batches: Iterator[Batch], epoch: int, samples: Indices) -> Iterator[Batch]:
+        _, height, width = self.image_shape
+        begin, seed = 0, self._plan.seed
+        for batch in batches:
+            own = samples[begin : begin + len(batch.labels)]
+            begin += len(own)
+            boxes = random_boxes(seed, epoch, own, height, width, self._erasing)
+            yield batch._replace(images=erase(batch.images, boxes, seed, epoch, own))
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """Yield the test set in index order."""

@@ -21,6 +21,7 @@ from ffcv.pipeline.state import State
 
 from benchmark.data.formats import JPEG
 from benchmark.data.jpeg import decode_jpeg
+from benchmark.data.randaugment_ops import NUMBERS, apply_operation
 from benchmark.data.resample import resample
 from benchmark.data.resized_crop import COLUMNS
 
@@ -88,12 +89,13 @@ class ResampledDecoder(Operation):  # type: ignore[misc]
 
     ffcv's own decoders keep room for the largest image of the dataset in every slot of every
     batch; here an image's pixels live as long as the image is worked on. What cannot be decoded
-    is marked in the table of failures.
+    is marked in the table of failures. With ``layers`` the rows go on with the operations of
+    randaugment.py, whose numbers are the bits of doubles.
     """
 
-    def __init__(self, size: int, cell: Cell) -> None:
+    def __init__(self, size: int, cell: Cell, layers: int = 0) -> None:
         super().__init__()
-        self._size, self._cell = size, cell
+        self._size, self._cell, self._layers = size, cell, layers
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
         """Ask for square images."""
@@ -106,14 +108,17 @@ class ResampledDecoder(Operation):  # type: ignore[misc]
     def generate_code(self) -> Callable[..., Any]:
         """Return the function that ffcv compiles."""
         iterate, cell, read = Compiler.get_iterator(), self._cell.address, self.memory_read
+        layers, each = self._layers, 1 + NUMBERS
+        columns = COLUMNS + layers * each
 
         def decode(batch_indices: Any, destination: Any, metadata: Any, storage: Any) -> Any:
             num_images = len(batch_indices)
             addresses = np.empty(2, np.uint64)
-            rows = np.empty((num_images, COLUMNS), np.int64)
+            rows = np.empty((num_images, columns), np.int64)
             failures = np.zeros(num_images, np.int64)
             ctypes_memcopy(cell, addresses.ctypes.data, 16)
-            ctypes_memcopy(addresses[0], rows.ctypes.data, num_images * COLUMNS * 8)
+            ctypes_memcopy(addresses[0], rows.ctypes.data, num_images * columns * 8)
+            numbers = rows.view(np.float64)
             for i in iterate(num_images):
                 field = metadata[batch_indices[i]]
                 stored = read(field["data_ptr"], storage)
@@ -124,6 +129,10 @@ class ResampledDecoder(Operation):  # type: ignore[misc]
                 else:
                     pixels = stored.reshape(height, width, 3)
                 resample(pixels, rows[i], destination[i])
+                for layer in range(layers):
+                    start = COLUMNS + layer * each
+                    own = numbers[i, start + 1 : start + each]
+                    apply_operation(destination[i], int(numbers[i, start]), own)
             ctypes_memcopy(failures.ctypes.data, addresses[1], num_images * 8)
             return destination[:num_images]
 

@@ -27,9 +27,21 @@ def held_out(num_train: int, holdout: int) -> Indices:
     return np.sort(np.argsort(keys, kind="stable")[:holdout].astype(np.int64))
 
 
+def repeated(order: Indices, repeats: int, length: int) -> Indices:
+    """Return the first ``length`` of ``order`` with each position ``repeats`` times in a row.
+
+    Repeated augmentation (Hoffer et al. 2020; DeiT's and timm's samplers): an epoch is no longer,
+    and holds ``repeats`` views of a part of the images. DeiT's process r of N takes every N-th
+    from the r-th on, so that its batches of one step are one block of this order.
+    """
+    return np.repeat(order, repeats)[:length]
+
+
 @dataclass(frozen=True)
 class BatchPlan:
     """The batches of a run over ``num_train`` training images, ``holdout`` of them kept apart.
+
+    ``repeats``: views of an image in an epoch, see :func:`repeated`.
 
     Raises UserError where no batch would be left to train on.
     """
@@ -39,6 +51,7 @@ class BatchPlan:
     batch_size: int
     drop_last: bool = False
     holdout: int = 0
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -77,7 +90,16 @@ class BatchPlan:
     def order(self, epoch: int) -> Indices:
         """Return the positions that the epoch visits, in order, incomplete batches handled."""
         order = epoch_order(self.seed, epoch, self.train_indices)
-        return order[: self.steps_per_epoch * self.batch_size]
+        length = min(len(order), self.steps_per_epoch * self.batch_size)
+        return repeated(order, self.repeats, length)
+
+    def views(self, order: Indices, start: int = 0) -> Indices:
+        """Return which view of its image each position of an epoch's order is, from ``start`` on.
+
+        A view has draws of its own: view v of image i draws as sample v * num_train + i.
+        """
+        view = np.arange(start, start + len(order), dtype=np.int64) % self.repeats
+        return order + view * self.num_train
 
 
 def slices(length: int, batch_size: int, start: int = 0) -> Iterator[slice]:

@@ -1,9 +1,11 @@
-"""Pillow's bilinear resize, compiled: published ImageNet numbers rest on its exact rounding.
+"""Pillow's bilinear and bicubic resize, compiled: published numbers rest on its exact rounding.
 
 FFCV resizes with OpenCV's INTER_AREA, which differs from Pillow by 3.2 grey levels on average at
-test sizes; this gives Pillow's bytes. The filter is a triangle widened by the reduction (so it
-averages when it shrinks), its weights are rounded to 22 bits, rows are filtered before columns
-and rounded to bytes in between (Pillow, src/libImaging/Resample.c).
+test sizes; this gives Pillow's bytes. The filter (a triangle, or the cubic of a = -0.5) is widened
+by the reduction (so it averages when it shrinks), its weights are rounded to 22 bits, rows are
+filtered before columns and rounded to bytes in between (Pillow, src/libImaging/Resample.c).
+Filter ``linear`` is a triangle that is never widened, as TensorFlow resizes; it rounds to bytes
+where TensorFlow keeps fractions.
 """
 
 from __future__ import annotations
@@ -16,15 +18,29 @@ import numpy.typing as npt
 
 _BITS = 22
 _HALF = 1 << (_BITS - 1)
+FILTERS = ("bilinear", "bicubic", "linear")
+
+
+@numba.njit(nogil=True)
+def _filtered(distance: float, kind: int) -> float:
+    x = abs(distance)
+    if kind != 1:
+        return 1.0 - x if x < 1.0 else 0.0
+    if x < 1.0:
+        return ((-0.5 + 2.0) * x - (-0.5 + 3.0)) * x * x + 1
+    if x < 2.0:
+        return (((x - 5) * x + 8) * x - 4) * -0.5
+    return 0.0
 
 
 @numba.njit(nogil=True)
 def _weights(
-    old: int, new: int, first: int, count: int
+    old: int, new: int, first: int, count: int, kind: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return, for outputs first to first + count: where inputs start, how many, their weights."""
     scale = old / new
-    support = max(scale, 1.0)
+    widened = 1.0 if kind == 2 else max(scale, 1.0)
+    support = widened * (2.0 if kind == 1 else 1.0)
     starts = np.empty(count, np.int64)
     lengths = np.empty(count, np.int64)
     weights = np.zeros((count, math.ceil(support) * 2 + 1), np.int64)
@@ -35,11 +51,11 @@ def _weights(
         length = min(int(centre + support + 0.5), old) - start
         total = 0.0
         for tap in range(length):
-            distance = abs((tap + start - centre + 0.5) * (1.0 / support))
-            values[tap] = 1.0 - distance if distance < 1.0 else 0.0
+            values[tap] = _filtered((tap + start - centre + 0.5) * (1.0 / widened), kind)
             total += values[tap]
         for tap in range(length):
-            weights[number, tap] = int(0.5 + values[tap] / total * (1 << _BITS))
+            weight = values[tap] / total * (1 << _BITS)
+            weights[number, tap] = int(0.5 + weight) if weight >= 0 else int(-0.5 + weight)
         starts[number], lengths[number] = start, length
     return starts, lengths, weights
 
@@ -49,10 +65,10 @@ def resample(
     source: npt.NDArray[np.uint8], row: npt.NDArray[np.int64], target: npt.NDArray[np.uint8]
 ) -> None:
     """Fill ``target`` [h, w, 3] from ``source`` [H, W, 3] as one row of resized_crop.py says."""
-    top, left, height, width, new_height, new_width, corner_y, corner_x, flip = row
+    top, left, height, width, new_height, new_width, corner_y, corner_x, flip, kind = row[:10]
     out_height, out_width, _ = target.shape
-    y_starts, y_lengths, y_weights = _weights(height, new_height, corner_y, out_height)
-    x_starts, x_lengths, x_weights = _weights(width, new_width, corner_x, out_width)
+    y_starts, y_lengths, y_weights = _weights(height, new_height, corner_y, out_height, kind)
+    x_starts, x_lengths, x_weights = _weights(width, new_width, corner_x, out_width, kind)
     first = y_starts[0]
     last = y_starts[out_height - 1] + y_lengths[out_height - 1]
     narrow = np.empty((last - first, out_width * 3), np.uint8)
@@ -66,10 +82,11 @@ def resample(
                 red += line[begin + tap, 0] * weight
                 green += line[begin + tap, 1] * weight
                 blue += line[begin + tap, 2] * weight
-            narrow[y, x * 3] = min(red >> _BITS, 255)
-            narrow[y, x * 3 + 1] = min(green >> _BITS, 255)
-            narrow[y, x * 3 + 2] = min(blue >> _BITS, 255)
-    # 255 << 22 is below 2 ** 31; sums of a whole row in 32 bits are vector instructions.
+            narrow[y, x * 3] = min(max(red >> _BITS, 0), 255)
+            narrow[y, x * 3 + 1] = min(max(green >> _BITS, 0), 255)
+            narrow[y, x * 3 + 2] = min(max(blue >> _BITS, 0), 255)
+    # 255 << 22 is below 2 ** 31, and a cubic's overshoot as well; sums of a whole row in 32 bits
+    # are vector instructions.
     sums = np.empty(out_width * 3, np.int32)
     for y in range(out_height):
         sums[:] = _HALF
@@ -81,4 +98,4 @@ def resample(
         for x in range(out_width):
             to = out_width - 1 - x if flip else x
             for channel in range(3):
-                target[y, to, channel] = min(sums[x * 3 + channel] >> _BITS, 255)
+                target[y, to, channel] = min(max(sums[x * 3 + channel] >> _BITS, 0), 255)

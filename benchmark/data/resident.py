@@ -80,7 +80,8 @@ class ResidentBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the epoch's augmented batches from step ``start`` on."""
         order = torch.from_numpy(self._plan.order(epoch)).to(self._device)
-        crops = crop_flip(self._augmentation, self._plan.seed, epoch, order)
+        samples = torch.from_numpy(self._plan.views(order.cpu().numpy())).to(self._device)
+        crops = crop_flip(self._augmentation, self._plan.seed, epoch, samples)
         for part in slices(len(order), self._plan.batch_size, start):
             indices = order[part]
             images = self._crops[indices, crops.top[part], crops.left[part]]

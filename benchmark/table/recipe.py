@@ -85,7 +85,8 @@ class Mixing(Strict):
     With probability ``prob`` a batch is mixed; by CutMix (lambda ~ Beta(cutmix, cutmix)) with
     probability ``switch_prob`` where both are set, else by mixup. ``partner``: the batch reversed
     (timm), the previous sample (FunMatch), or a random permutation (mmpretrain). ``larger``: an
-    image keeps the larger share (FunMatch).
+    image keeps the larger share (FunMatch). ``even_boxes``: CutMix's boxes of timm 0.3.2, with
+    which DeiT was trained, where odd sides lose a pixel.
     """
 
     mixup: Annotated[float, Field(strict=True, ge=0)] = 0.0
@@ -94,6 +95,7 @@ class Mixing(Strict):
     switch_prob: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
     partner: Literal["reversed", "previous", "random"] = "reversed"
     larger: bool = False
+    even_boxes: bool = False
 
     @model_validator(mode="after")
     def _something(self) -> Mixing:

@@ -40,7 +40,7 @@ def normalised(name: str, images: np.ndarray) -> np.ndarray:
 
 
 def equal(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    return all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
 
 
 @pytest.mark.parametrize("augmentation", ["none", "shift1", "crop_flip"])

@@ -14,7 +14,7 @@ def boxes(height: int, width: int, epoch: int = 0) -> np.ndarray:
 
 def test_crops_lie_in_the_image_and_have_the_asked_areas_and_ratios() -> None:
     rows = boxes(375, 500)
-    top, left, height, width, new_height, new_width, y, x, flip = rows.T
+    top, left, height, width, new_height, new_width, y, x, flip, _ = rows.T
     assert (top >= 0).all()
     assert (left >= 0).all()
     assert (top + height <= 375).all()
