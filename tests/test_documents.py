@@ -15,7 +15,7 @@ LINKS = re.compile(r"\]\(([^)#:]+)\)")
 MADE = ("results/", "checkpoints/", "RUNS/", ".venv")
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "README.md"])
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md", "README.md"])
 def test_every_path_that_is_named_exists(name: str) -> None:
     document = ROOT / name
     text = document.read_text(encoding="utf-8")
@@ -29,3 +29,17 @@ def test_every_path_that_is_named_exists(name: str) -> None:
     gone |= {link for link in LINKS.findall(text) if not (document.parent / link).exists()}
     assert not gone
     assert named
+
+
+def test_the_walk_along_one_run_visits_each_file_once() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    walk = text.split("## Follow one run")[1].split("\n## ")[0]
+    visited = [path for path in PATHS.findall(walk) if path.endswith((".py", ".yaml"))]
+    assert len(visited) > 20
+    assert sorted(visited) == sorted(set(visited))
+
+
+def test_the_drawing_names_every_room() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "benchmark").glob("*/__init__.py")}
+    assert {name.rstrip("/") for name in re.findall(r"^\| `(\w+/)`", text, re.MULTILINE)} == rooms
