@@ -22,8 +22,8 @@ def main() -> None:
     from typer import Abort, BadParameter
 
     from benchmark.base.errors import UserError
+    from benchmark.base.log import reporting
     from benchmark.cli.app import app
-    from benchmark.cli.log import reporting
 
     # typer has a copy of click of its own, whose place differs between its releases.
     usage_error: type[Exception] = BadParameter.__mro__[1]

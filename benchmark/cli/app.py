@@ -22,7 +22,7 @@ def _version(
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Say what is done, with times."),
 ) -> None:
     if verbose:
-        from benchmark.cli.log import be_verbose
+        from benchmark.base.log import be_verbose
 
         be_verbose()
     if version:

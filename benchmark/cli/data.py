@@ -66,7 +66,7 @@ def write(
     data: DataDir = DEFAULT_DATA,
 ) -> None:
     """Write a dataset as .beton files with a sidecar."""
-    from benchmark.cli.log import progress_line
+    from benchmark.cli.progress import progress_line
     from benchmark.data.sidecar import sidecar_path
     from benchmark.data.write import write_dataset
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.base.log import logger, say
-from benchmark.cli.log import reporting
+from benchmark.base.log import logger, reporting, say
 from tests.cli.command import bench
 
 
