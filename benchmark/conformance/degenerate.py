@@ -36,8 +36,8 @@ def _everywhere(seen: Networks, change: Callable[[Tensor], Tensor]) -> Networks:
 def _rows(*rows: int) -> Callable[[Networks], Networks]:
     def change(seen: Networks) -> Networks:
         chosen = torch.tensor(rows)
-        images, labels, indices, _ = seen.batch
-        batch = type(seen.batch)(images[chosen], labels[chosen], indices[chosen])
+        given = {name: t[chosen] for name, t in seen.batch._asdict().items() if t is not None}
+        batch = seen.batch._replace(**given)
         return _everywhere(seen, lambda tensor: tensor[chosen])._replace(batch=batch)
 
     return change

@@ -38,6 +38,12 @@ def crop_flip(info: AugmentationInfo, seed: int, epoch: int, indices: Tensor) ->
     )
 
 
+def variants(info: AugmentationInfo, crops: CropFlip) -> Tensor:
+    """Return the number of each crop and flip, [B] int64 below ``info.num_variants``."""
+    place = crops.top * (2 * info.padding + 1) + crops.left
+    return place * 2 + crops.flip if info.flip else place
+
+
 def crop_flip_table(
     info: AugmentationInfo, seed: int, epoch: int, indices: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:

@@ -61,6 +61,13 @@ class AugmentationInfo:
         )
 
     @property
+    def num_variants(self) -> int | None:
+        """How many different images it makes of one; None where they cannot be numbered."""
+        if self.crop_size is not None or self.randaugment or self.erasing:
+            return None
+        return int((2 * self.padding + 1) ** 2 * (1 + self.flip))
+
+    @property
     def readers(self) -> tuple[str, ...]:
         """The readers that offer it."""
         return READERS if self.crop_size is None else ("ffcv",)

@@ -17,12 +17,17 @@ class Batch(NamedTuple):
 
     targets [B, K] float32 where images are mixed (data/mixing.py): the mixed, smoothed labels;
     ``labels`` then are the classes of the larger shares.
+
+    variants [B] int64 number what the augmentation made of each image, below its
+    ``num_variants``: images of one index and variant have the same pixels. None where there are
+    too many to number, in test batches, and from the ffcv reader.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     targets: Tensor | None = None
+    variants: Tensor | None = None
 
 
 class Batches(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.augment import Normalise, crop_flip, flipped, pad, windows
+from benchmark.data.augment import Normalise, crop_flip, flipped, pad, variants, windows
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
 from benchmark.data.datasets import DatasetInfo
@@ -82,12 +82,14 @@ class ResidentBatches:
         order = torch.from_numpy(self._plan.order(epoch)).to(self._device)
         samples = torch.from_numpy(self._plan.views(order.cpu().numpy())).to(self._device)
         crops = crop_flip(self._augmentation, self._plan.seed, epoch, samples)
+        numbers = variants(self._augmentation, crops)
         for part in slices(len(order), self._plan.batch_size, start):
             indices = order[part]
             images = self._crops[indices, crops.top[part], crops.left[part]]
             if self._augmentation.flip:
                 images = flipped(images, crops.flip[part])
-            yield Batch(self._normalise(images), self._train_labels[indices], indices)
+            labels = self._train_labels[indices]
+            yield Batch(self._normalise(images), labels, indices, variants=numbers[part])
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """Yield the test set in index order."""

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.methods._logits import label_mask
+
 STEPS = 25  # Newton steps; their number is fixed, so that no pack sees another's
 HALVINGS = 12
 
@@ -62,7 +64,7 @@ def linear_weights(logits: Tensor, labels: Tensor, *, per_sample: bool) -> Tenso
 
 def error_correlation(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
     """Return C [M, M]: the mean inner product of the networks' errors on held-out images."""
-    errors = torch.stack([F.softmax(z, 1) - F.one_hot(labels, z.shape[1]) for z in logits])
+    errors = torch.stack([F.softmax(z, 1) - label_mask(z, labels).to(z.dtype) for z in logits])
     return torch.einsum("mbk,nbk->mn", errors, errors) / errors.shape[1]
 
 

@@ -51,7 +51,7 @@ class Options(MethodOptions):
 class CC(Method[Options]):
     """Correlation congruence of embedded pooled features."""
 
-    teacher_maps = ()
+    teacher_maps = ("pooled",)
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)

@@ -190,7 +190,7 @@ class Options(MethodOptions):
 class CRD(Method[Options]):
     """Both contrastive losses; memories and partition constants are kept in checkpoints."""
 
-    teacher_maps = ()
+    teacher_maps = ("pooled",)
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)

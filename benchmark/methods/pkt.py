@@ -48,7 +48,7 @@ class Options(MethodOptions):
 class PKT(Method[Options]):
     """Probabilistic knowledge transfer on the pooled features."""
 
-    teacher_maps = ()
+    teacher_maps = ("pooled",)
 
     def loss(self, step: Step) -> Tensor:
         """Return the weighted divergence."""

@@ -96,7 +96,7 @@ class Options(MethodOptions):
 class Projector(Method[Options]):
     """The distance of a projected student feature and the teacher's pooled one, and KL."""
 
-    teacher_maps = ()
+    teacher_maps = ("pooled",)
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from benchmark.methods._logits import label_mask
 from benchmark.methods._peers import soft_cross_entropy
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import Method, Setup, Step
@@ -24,7 +25,7 @@ from benchmark.methods.options import MethodOptions
 @full_precision
 def pskd_loss(student: Tensor, labels: Tensor, stored: Tensor, alpha: float) -> Tensor:
     """Return the cross-entropy of logits [B, K] to labels refined by stored probabilities."""
-    hot = F.one_hot(labels, student.shape[1]).to(student.dtype)
+    hot = label_mask(student, labels).to(student.dtype)
     return soft_cross_entropy(student, (1 - alpha) * hot + alpha * stored)
 
 

@@ -147,7 +147,7 @@ class Options(MethodOptions):
 class ReviewKD(Method[Options]):
     """The review of all stages but the stem, and of the pooled features."""
 
-    teacher_maps = ("preacts",)
+    teacher_maps = ("pooled", "preacts")
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)

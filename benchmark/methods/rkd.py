@@ -83,7 +83,7 @@ class RKD(Method[Options]):
     """Distances and angles of the pooled features."""
 
     version = 2
-    teacher_maps = ()
+    teacher_maps = ("pooled",)
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return the weighted distance and angle terms."""

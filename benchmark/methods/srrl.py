@@ -58,7 +58,7 @@ class Options(MethodOptions):
 class SRRL(Method[Options]):
     """Feature and softmax-regression losses on the pooled feature, and KD."""
 
-    teacher_maps = ()
+    teacher_maps = ("pooled",)
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)

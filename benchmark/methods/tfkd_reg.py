@@ -10,6 +10,7 @@ multiplier 100).
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -24,7 +25,8 @@ def ideal_probs(
     labels: Tensor, num_classes: int, correct: float, temperature: float, like: Tensor
 ) -> Tensor:
     """Return the hand-made teacher's softened answer [B, K] for labels [B]."""
-    hot = F.one_hot(labels, num_classes).to(like.dtype)
+    classes = torch.arange(num_classes, device=labels.device)
+    hot = (labels.unsqueeze(1) == classes).to(like.dtype)
     rest = (1 - correct) / (num_classes - 1)
     return F.softmax((hot * (correct - rest) + rest) / temperature, 1)
 

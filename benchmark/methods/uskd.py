@@ -52,11 +52,11 @@ def non_target_loss(logits: Tensor, weak: Tensor, labels: Tensor) -> Tensor:
     order = ranks(logits, weak, labels).detach()
     law = 1.0 / torch.arange(1, classes + 1, dtype=logits.dtype, device=logits.device)
     probs = torch.empty_like(logits).scatter(1, order, law.expand(batch, -1))
-    others = ~label_mask(logits, labels)
-    probs = probs[others].view(batch, -1)
+    label = label_mask(logits, labels)
+    probs = probs.masked_fill(label, 0.0)
     probs = probs / probs.sum(1, keepdim=True)
-    log_probs = F.log_softmax(logits[others].view(batch, -1), 1)
-    return -(probs * log_probs).sum(1).mean()
+    log_probs = F.log_softmax(logits.masked_fill(label, -torch.inf), 1)
+    return -(probs * log_probs.masked_fill(label, 0.0)).sum(1).mean()
 
 
 @full_precision

@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from torch import Tensor, nn
 
-MapName = Literal["stages", "preacts", "last_map"]
-MAPS: tuple[MapName, ...] = ("stages", "preacts", "last_map")
+# All but the logits, which every pack keeps. The pooled vector is a map of one pixel.
+MapName = Literal["pooled", "stages", "preacts", "last_map"]
+MAPS: tuple[MapName, ...] = ("pooled", "stages", "preacts", "last_map")
 
 
 class Features(NamedTuple):

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-import torch
-
 from benchmark.data.batches import Batch, Batches
 from benchmark.models.features import Features
+from benchmark.train.answers import Answers
 from benchmark.train.evaluate import Accuracy, evaluate
 from benchmark.train.memory import peak_memory_mb
 from benchmark.train.network import Network, resized
@@ -76,10 +75,12 @@ class Engine:
         batches: Batches,
         teacher: Network | None,
         listener: Listener,
+        answers: Answers | None = None,
     ) -> None:
         self.active = [trainee for trainee in trainees if not trainee.finished]
         self.batches = batches
         self.teacher = teacher
+        self._answers = Answers(teacher) if answers is None and teacher is not None else answers
         self.listener = listener
         if teacher is not None:
             teacher.model.eval()
@@ -118,11 +119,10 @@ class Engine:
 
     def _step(self, trainees: list[Trainee], batch: Batch, timing: Timing) -> None:
         features: Features | None = None
-        if self.teacher is not None and any(t.needs_teacher for t in trainees):
+        if self._answers is not None and any(t.needs_teacher for t in trainees):
             began = time.perf_counter()
-            with torch.no_grad():
-                features = self.teacher.features(batch.images)
-            features = features.only({name for t in trainees for name in t.teacher_maps})
+            maps = {name for t in trainees for name in t.teacher_maps}
+            features = self._answers.features(batch, maps)
             timing.teacher += time.perf_counter() - began
         # Once for each form of students, not once for each student.
         seen = {}

@@ -45,6 +45,11 @@ class Network:
         self._passes = folded(self.model, self.layout(images.to(self._device)))
 
     @property
+    def folded(self) -> bool:
+        """Whether a copy with folded batch norms computes the features."""
+        return self._passes is not self.model
+
+    @property
     def num_hooks(self) -> int:
         """How many hooks see the passes of ``model``, or would."""
         modules = self.model.modules()

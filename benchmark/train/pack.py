@@ -22,6 +22,7 @@ from benchmark.run.identity import ENGINE_VERSION, SCHEMA, Run
 from benchmark.run.lease import Lease, RunHeldError
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED, RunState
+from benchmark.train.answers import open_answers
 from benchmark.train.engine import Engine, Interrupted
 from benchmark.train.evaluate import evaluate
 from benchmark.train.memory import keep_freed_memory
@@ -158,7 +159,10 @@ def _train(
         for trainee in trainees:
             if trainee.finished:  # killed between its last checkpoint and its result
                 watcher.end(trainee)
-        Engine(trainees, batches, network, watcher).train()
+        answers = None
+        if teacher is not None and any(trainee.needs_teacher for trainee in trainees):
+            answers = open_answers(first, teacher, batches, where.runs_dir, reporter.say)
+        Engine(trainees, batches, network, watcher, answers).train()
     except Interrupted as stop:
         watcher.interrupted(str(stop))
 

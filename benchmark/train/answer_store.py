@@ -1,0 +1,186 @@
+"""What a frozen teacher answered before, shared by all runs of one user's runs directory.
+
+A folder a teacher: RUNS/.answers/USER/KEY/ with a file of logits and one of pooled vectors, a
+row for each (image, variant). The key names all that could move a bit of an answer.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.base.errors import UserError
+from benchmark.base.files import write_json
+from benchmark.run.identity import digest
+from benchmark.train.answer_file import AnswerFile, Content, Rows
+
+SCHEMA = 1
+FOLDER = ".answers"
+# Raised whenever a row's form or meaning changes.
+FORM = 1
+# Never fill the last of a disk that others write to as well.
+SPARE_SHARE = 0.05
+DEFAULT_LIMIT = "16G"
+_LOOK_EVERY = 256  # writes between looks at the disk
+
+
+class Part(NamedTuple):
+    """One output of a teacher: its file, and the type and width of its rows."""
+
+    file: AnswerFile
+    dtype: torch.dtype
+    width: int
+
+    def read(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Return [n, width] values and which rows [n] are there."""
+        content, there = self.file.read(rows)
+        # Cloned into torch's own memory: libraries may round otherwise by where an array begins.
+        values = torch.from_numpy(content).view(self.dtype).clone()
+        return values, torch.from_numpy(there)
+
+    def write(self, rows: Rows, values: Tensor) -> None:
+        """Write [n, width] values. Raises OSError."""
+        self.file.write(rows, as_bytes(values))
+
+
+class AnswerStore:
+    """The answers of one teacher. ``limit``: bytes that all teachers of the user may take."""
+
+    def __init__(self, root: Path, about: dict[str, Any], limit: int) -> None:
+        self.about = about
+        self.key = digest({**about, "form": FORM})
+        self.root = root
+        self.folder = root / self.key
+        self._limit = limit
+        self._parts: dict[str, Part] = {}
+        self._writes = 0
+        self.full = False
+        own_folder(root.parent, 0o777)
+        own_folder(root)
+        own_folder(self.folder)
+        note = self.folder / "about.json"
+        if not note.exists():
+            write_json(note, {"schema": SCHEMA, **about})
+
+    def part(self, name: str, like: Tensor) -> Part:
+        """Return the file of one output, whose rows are as those of ``like`` [n, width]."""
+        if name not in self._parts:
+            width = like.shape[1]
+            size = width * like.element_size()
+            path = self.folder / f"{name}-{str(like.dtype).removeprefix('torch.')}-{width}.rows"
+            file = AnswerFile(path, size, f"{self.key}/{path.name}")
+            self._parts[name] = Part(file, like.dtype, width)
+        return self._parts[name]
+
+    def has_room(self) -> bool:
+        """Tell whether rows may be written: below the limit, with space left for others."""
+        if not self.full and self._writes % _LOOK_EVERY == 0:
+            space = os.statvfs(self.folder)
+            spare = space.f_bavail < SPARE_SHARE * space.f_blocks
+            self.full = spare or used(self.root) >= self._limit
+        self._writes += 1
+        return not self.full and all(part.file.writable for part in self._parts.values())
+
+    def close(self) -> None:
+        """Close the files."""
+        for part in self._parts.values():
+            part.file.close()
+        self._parts.clear()
+
+
+def as_bytes(values: Tensor) -> Content:
+    """Return the bytes of values [n, width], a row each."""
+    found: Content = values.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return found
+
+
+def limit() -> int:
+    """Return how many bytes a user's answers may take: BENCH_TEACHER_ANSWERS, 16G by default.
+
+    "off" or 0 keeps none. Raises UserError for what is no size.
+    """
+    text = os.environ.get("BENCH_TEACHER_ANSWERS", DEFAULT_LIMIT).strip()
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    if text.lower() == "off":
+        return 0
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    if not number.isdecimal():
+        raise UserError(f"BENCH_TEACHER_ANSWERS is '{text}', not a size such as 16G, or off")
+    return int(number) * unit
+
+
+def store_root(runs_dir: Path) -> Path:
+    """Return where this user's answers lie: what one user wrote no other one trusts."""
+    return runs_dir / FOLDER / _user()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an id without an entry in the user database
+        return str(os.geteuid())
+
+
+def own_folder(path: Path, mode: int = 0o700) -> None:
+    """Make a folder, or check that it is a real one (of this user's own, where it is private).
+
+    Raises UserError otherwise, and where it cannot be made.
+    """
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        about = path.lstat()
+    except OSError as error:
+        raise UserError(f"cannot make {path}: {error.strerror}") from error
+    private = mode == 0o700
+    if not stat.S_ISDIR(about.st_mode) or (private and about.st_uid != os.geteuid()):
+        raise UserError(f"{path} is not a folder of your own")
+
+
+def used(root: Path) -> int:
+    """Return the bytes that all answers below ``root`` take of the disk."""
+    return sum(path.lstat().st_blocks * 512 for path in answer_files(root))
+
+
+def answer_files(root: Path) -> Iterator[Path]:
+    """Yield every file of rows below ``root``."""
+    yield from sorted(root.glob("*/*.rows"))
+
+
+def rows_of(indices: Tensor, variants: Tensor, num_variants: int) -> Rows:
+    """Return the rows [B] of images by their index and variant."""
+    found: Rows = (indices * num_variants + variants).cpu().numpy().astype(np.int64)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what of this machine and its libraries could move a bit."""
+    return {
+        "cpu": _cpu(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    wanted = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
+    found = dict(
+        (name.strip(), value.strip())
+        for name, _, value in (line.partition(":") for line in lines)
+        if name.strip() in wanted
+    )
+    return digest(found)

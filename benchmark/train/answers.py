@@ -1,0 +1,204 @@
+"""Ask a pack's teacher, but nothing that it was asked before.
+
+On CIFAR an augmentation makes 162 images of one, and a frozen teacher is shown the same pixels
+again and again, by one run, and more so by the next seed or student. Where a kernel's bits for an
+image do not depend on its place in a batch, its neighbours and how many they are, an answer that
+was kept is the answer. That is proved for each size of batch before it is used; where it does not
+hold the teacher is asked every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.base.errors import UserError
+from benchmark.data.augmentations import augmentation_info
+from benchmark.data.batches import Batch, Batches
+from benchmark.data.datasets import dataset_info
+from benchmark.models import model_info
+from benchmark.models.features import Features
+from benchmark.run.identity import ENGINE_VERSION, Run
+from benchmark.train.answer_file import Rows
+from benchmark.train.answer_store import (
+    AnswerStore,
+    as_bytes,
+    limit,
+    machine,
+    rows_of,
+    store_root,
+)
+from benchmark.train.network import Network
+from benchmark.train.teacher import LoadedTeacher
+
+KEPT = ("logits", "pooled")
+# Below this many images kernels may take another way; such batches are asked as they are.
+_SMALLEST = 4
+_QUARTERS = 4
+
+
+class Answers:
+    """A teacher's features of training batches, from ``store`` as far as they lie there.
+
+    ``asked`` counts the images that the teacher was shown for training, ``probed`` those of the
+    proof. ``say`` is told once why answers are not, or no longer, kept.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        store: AnswerStore | None = None,
+        num_variants: int = 1,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._network = network
+        self._store = store
+        self._num_variants = num_variants
+        self._say = say
+        self._full_said = False
+        self._proved: set[int] = set()
+        self.asked = self.probed = 0
+
+    def features(self, batch: Batch, maps: Collection[str]) -> Features:
+        """Return the teacher's features of a batch, without the maps that are not wanted."""
+        size = len(batch.labels)
+        mixed = batch.targets is not None
+        if self._store is None or batch.variants is None or mixed or size < _SMALLEST:
+            return self._ask(batch.images).only(maps)
+        rows = rows_of(batch.indices, batch.variants, self._num_variants)
+        names = [name for name in KEPT if name == "logits" or name in maps]
+        if size in self._proved and not set(maps) - set(KEPT):
+            return self._recall(self._store, batch.images, rows, names)
+        if size not in self._proved:
+            found = self._prove(self._store, batch.images, rows)
+        else:
+            found = self._ask(batch.images)
+        self._keep(rows, found, names)
+        return found.only(maps)
+
+    def _ask(self, images: Tensor, wanted: int | None = None) -> Features:
+        self.asked += len(images) if wanted is None else wanted
+        with torch.no_grad():
+            return self._network.features(images)
+
+    def _recall(self, store: AnswerStore, images: Tensor, rows: Rows, names: list[str]) -> Features:
+        size = len(rows)
+        parts = [store.part(name, self._like[name]) for name in names]
+        read = [part.read(rows) for part in parts]
+        there = torch.stack([known for _, known in read]).all(0)
+        missing = (~there).nonzero()[:, 0]
+        values = {name: value for name, (value, _) in zip(names, read, strict=True)}
+        if len(missing):
+            shown = torch.cat([missing, there.nonzero()[:, 0]])[: _padded(len(missing), size)]
+            made = self._ask(images[shown], len(missing))
+            new = made._replace(**{name: getattr(made, name)[: len(missing)] for name in names})
+            for name in names:
+                values[name][missing] = getattr(new, name)
+            self._keep(rows[missing.numpy()], new, names)
+        found = Features(values["logits"], values.get("pooled"), (), ())  # type: ignore[arg-type]
+        return found.only(KEPT if "pooled" in names else ())
+
+    def _keep(self, rows: Rows, features: Features, names: list[str]) -> None:
+        if self._store is None or not self._store.has_room():
+            if self._store is not None and self._store.full and not self._full_said:
+                self._full_said = True
+                self._say("the teacher's answers take all the room they may: no more are kept")
+            return
+        try:
+            for name in names:
+                value = getattr(features, name)
+                self._store.part(name, value).write(rows, value)
+        except OSError as error:
+            self._store.full = True
+            self._say(f"the teacher's answers are no longer kept: {error.strerror}")
+
+    def _prove(self, store: AnswerStore, images: Tensor, rows: Rows) -> Features:
+        """Return what a whole batch is answered, and compare with it what else would be.
+
+        The same images in other places, among others and as many as are ever asked for at once;
+        and what lies on disk of them.
+        """
+        size = len(rows)
+        found = self._ask(images)
+        self._like = {name: getattr(found, name) for name in KEPT}
+        read = {name: store.part(name, self._like[name]).read(rows) for name in KEPT}
+        again = int(read["logits"][1].sum())
+        self.asked, self.probed = self.asked - again, self.probed + again
+        if not self._holds(images, found):
+            self._stop("the bits of an answer depend on the batch it is asked in")
+        elif not all(_same(v[known], self._like[name][known]) for name, (v, known) in read.items()):
+            self._stop("what lies there is not what this teacher answers")
+        else:
+            self._proved.add(size)
+        return found
+
+    def _holds(self, images: Tensor, found: Features) -> bool:
+        size = len(images)
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(size))
+        for count in {_padded(number, size) for number in range(1, size + 1)} | self._proved:
+            shown = order[:count] if count <= size else order.repeat(-(-count // size))[:count]
+            self.probed += count
+            with torch.no_grad():
+                again = self._network.features(images[shown])
+            if not all(_same(getattr(again, n), getattr(found, n)[shown]) for n in KEPT):
+                return False
+        return True
+
+    def _stop(self, reason: str) -> None:
+        self._say(f"the teacher's answers are not kept: {reason}")
+        self._store = None
+
+
+def _padded(missing: int, size: int) -> int:
+    """Return how many images to ask for: whole quarters of a batch, few enough to prove each."""
+    quarter = max(_SMALLEST, -(-size // _QUARTERS))
+    return min(size, -(-missing // quarter) * quarter)
+
+
+def _same(ours: Tensor, theirs: Tensor) -> bool:
+    return bool(np.array_equal(as_bytes(ours), as_bytes(theirs)))
+
+
+def open_answers(
+    run: Run, teacher: LoadedTeacher, batches: Batches, runs_dir: Path, say: Callable[[str], None]
+) -> Answers:
+    """Return what a pack asks its teacher by, with what was asked before where that can be kept.
+
+    Not on a GPU, where nothing was measured, and not for augmentations without number.
+    """
+    network, recipe = teacher.network, run.recipe
+    info = augmentation_info(recipe.augmentation)
+    size = limit()
+    if recipe.device != "cpu" or info.num_variants is None or not size:
+        return Answers(network)
+    dataset = dataset_info(run.dataset.name)
+    precision, channels_last = recipe.settings(network.name)
+    about = {
+        "teacher": teacher.digest,
+        "model": network.name,
+        "versions": {
+            "engine": ENGINE_VERSION,
+            "augmentation": info.version,
+            "model": model_info(network.name).version,
+        },
+        "data": run.dataset.digest,
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "augmentation": info.name,
+        "image_shape": list(batches.image_shape),
+        "input_size": network.input_size,
+        "precision": precision,
+        "channels_last": channels_last,
+        "folded": network.folded,
+        "machine": machine(),
+    }
+    try:
+        store = AnswerStore(store_root(runs_dir), about, size)
+    except (UserError, OSError) as error:
+        say(f"the teacher's answers are not kept: {error}")
+        return Answers(network)
+    return Answers(network, store, info.num_variants, say)

@@ -1,0 +1,338 @@
+"""What a teacher answered before is the same bits, and is asked for no second time."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.run.identity import Run
+from benchmark.train import answers
+from benchmark.train.answer_file import AnswerFile
+from benchmark.train.answer_store import answer_files, limit, store_root, used
+from benchmark.train.answers import Answers
+from benchmark.train.network import Network
+from tests.helpers import digits_plan, numbers, train, train_plan
+from tests.train.mortal import Undertaker
+
+# Enough epochs for most images to come by in a variant that was seen: 9 shifts, 100 images.
+EPOCHS = ("recipe.epochs=8", "recipe.eval_every=8", "recipe.schedule.milestones=[6]")
+KD = ["column=wrn_16_2-resnet8", "row=KD"]
+LOGITS = ["column=wrn_16_2-resnet8"]
+
+
+class Asked:
+    """Counts what all teachers of a test are asked."""
+
+    def __init__(self) -> None:
+        self.all: list[Answers] = []
+
+    @property
+    def images(self) -> int:
+        return sum(found.asked for found in self.all)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    found = Asked()
+    make = Answers.__init__
+
+    def noted(self: Answers, *arguments: object, **named: object) -> None:
+        make(self, *arguments, **named)  # type: ignore[arg-type]
+        found.all.append(self)
+
+    monkeypatch.setattr(Answers, "__init__", noted)
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
+    """KD of two seeds, trained without a store."""
+    runs_dir = tmp_path_factory.mktemp("alone")
+    plan = digits_plan(digits, KD, seeds="0-1", sets=EPOCHS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_TEACHER_ANSWERS", "off")
+        train_plan(plan, digits, runs_dir, size=1)
+    assert not store_root(runs_dir).exists()
+    return runs_dir, list(plan.runs)
+
+
+def students(runs: list[Run], seed: int | None = None) -> list[Run]:
+    return [run for run in runs if run.teacher and seed in (None, run.seed)]
+
+
+@pytest.fixture
+def runs_dir(alone: tuple[Path, list[Run]], tmp_path: Path) -> Path:
+    """A runs directory with the teachers alone."""
+    for run in students(alone[1]):
+        assert run.teacher is not None
+        (tmp_path / run.teacher.key).symlink_to(alone[0] / run.teacher.key)
+    return tmp_path
+
+
+def distinct(run: Run, digits: Path) -> int:
+    """How many different images a run is shown of one teacher."""
+    from benchmark.data.open import open_batches
+
+    recipe = run.recipe
+    batches = open_batches(
+        "digits",
+        digits,
+        seed=run.seed,
+        batch_size=recipe.batch_size,
+        augmentation=recipe.augmentation,
+    )
+    seen = set()
+    for epoch in range(1, recipe.epochs + 1):
+        for batch in batches.epoch(epoch):
+            assert batch.variants is not None
+            seen |= set(zip(batch.indices.tolist(), batch.variants.tolist(), strict=True))
+    return len(seen)
+
+
+def test_each_question_is_asked_once(
+    alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, asked: Asked
+) -> None:
+    reference, runs = alone
+    (run,) = students(runs, 0)
+    assert train([run], digits, runs_dir).endings == {run.key: "done"}
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    expected = distinct(run, digits)
+    assert asked.images == expected < run.recipe.epochs * 100
+    # Again, all of it from the store.
+    (runs_dir / run.key).rename(runs_dir / ".before")
+    train([run], digits, runs_dir)
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    assert asked.images == expected
+
+
+@pytest.mark.slow
+def test_methods_that_read_pooled_vectors_and_maps_share_it(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    plan = digits_plan(digits, LOGITS, sets=EPOCHS)
+    monkeypatch.setenv("BENCH_TEACHER_ANSWERS", "off")
+    train_plan(plan, digits, tmp_path / "off", size=1)
+    monkeypatch.delenv("BENCH_TEACHER_ANSWERS")
+    train_plan(plan, digits, tmp_path / "on", size=1)
+    names = {path.name.split("-")[0] for path in answer_files(store_root(tmp_path / "on"))}
+    assert names == {"logits", "pooled"}
+    for run in plan.runs:
+        assert numbers(tmp_path / "on", run) == numbers(tmp_path / "off", run), run.key
+
+
+def test_an_interrupted_run_asks_for_nothing_twice(
+    alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, asked: Asked
+) -> None:
+    reference, runs = alone
+    (run,) = students(runs, 1)
+    calls = {"n": 0}
+
+    def stop() -> str | None:
+        calls["n"] += 1
+        return "asked to" if calls["n"] == 17 else None
+
+    assert train([run], digits, runs_dir, stop=stop).interrupted
+    assert train([run], digits, runs_dir).endings == {run.key: "done"}
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    assert asked.images == distinct(run, digits)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "altered",
+        "truncated",
+        pytest.param("empty", marks=pytest.mark.slow),
+        pytest.param("swapped", marks=pytest.mark.slow),
+    ],
+)
+def test_damaged_rows_are_asked_for_again(
+    alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, damage: str
+) -> None:
+    reference, runs = alone
+    first, second = students(runs)
+    train([first], digits, runs_dir)
+    for path in answer_files(store_root(runs_dir)):
+        content = bytearray(path.read_bytes())
+        if damage == "altered":
+            for place in range(50, len(content), 97):
+                content[place] ^= 1
+        elif damage == "truncated":
+            del content[len(content) // 2 - 3 :]
+        elif damage == "empty":
+            content.clear()
+        else:
+            row = 8 * (1 + 5)  # ten float32 logits behind a checksum
+            content[:row], content[row : 2 * row] = content[row : 2 * row], content[:row]
+        path.write_bytes(content)
+    train([second], digits, runs_dir)
+    again = runs_dir / first.key
+    again.rename(runs_dir / ".first")
+    train([first], digits, runs_dir)
+    for run in (first, second):
+        assert numbers(runs_dir, run) == numbers(reference, run)
+
+
+def test_a_store_that_may_not_be_written_is_read(
+    alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, runs = alone
+    (run,) = students(runs, 0)
+    monkeypatch.setattr(AnswerFile, "write", _refuse)
+    assert train([run], digits, runs_dir).endings == {run.key: "done"}
+    assert numbers(runs_dir, run) == numbers(reference, run)
+
+
+def _refuse(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_no_more_is_kept_than_may_be(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reference, runs = alone
+    (run,) = students(runs, 0)
+    monkeypatch.setattr("benchmark.train.answer_store._LOOK_EVERY", 1)
+    monkeypatch.setenv("BENCH_TEACHER_ANSWERS", "8K")
+    train([run], digits, runs_dir)
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    assert 0 < used(store_root(runs_dir)) <= 8 * 2**10 + 20 * 2**12
+    assert capsys.readouterr().err.count("no more are kept") == 1
+
+
+def test_bits_that_depend_on_the_batch_are_not_kept(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, runs = alone
+    (run,) = students(runs, 0)
+    features = Network.features
+
+    def other(self: Network, images: torch.Tensor) -> object:
+        found = features(self, images)
+        return found._replace(logits=found.logits + 1e-6 * len(images))
+
+    monkeypatch.setattr(Network, "features", other)
+    train([run], digits, runs_dir)
+    assert capsys.readouterr().err.count("depend on the batch") == 1
+    assert used(store_root(runs_dir)) == 0
+
+
+@pytest.mark.parametrize("change", ["teacher", "cpu", "torch"])
+def test_another_teacher_or_machine_has_rows_of_its_own(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    asked: Asked,
+) -> None:
+    reference, runs = alone
+    (run,) = students(runs, 0)
+    machine = answers.machine()
+    if change == "teacher":
+        train(students(runs, 1), digits, runs_dir)  # whose seed has a teacher of its own
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(answers, "machine", lambda: {**machine, change: "another"})
+            train([run], digits, runs_dir)
+        (runs_dir / run.key).rename(runs_dir / ".elsewhere")
+    before = asked.images
+    train([run], digits, runs_dir)
+    assert asked.images - before == distinct(run, digits)
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    assert len({path.parent for path in answer_files(store_root(runs_dir))}) == 2
+
+
+def test_links_and_others_folders_are_not_followed(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reference, runs = alone
+    (run,) = students(runs, 0)
+    elsewhere = runs_dir / "elsewhere"
+    elsewhere.mkdir()
+    store_root(runs_dir).parent.mkdir()
+    store_root(runs_dir).symlink_to(elsewhere)
+    train([run], digits, runs_dir)
+    assert "not a folder of your own" in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
+    assert numbers(runs_dir, run) == numbers(reference, run)
+
+
+def test_rows_prove_themselves(tmp_path: Path) -> None:
+    file = AnswerFile(tmp_path / "rows", 12, "a")
+    rows = np.array([5, 0, 900], np.int64)
+    content = np.arange(36, dtype=np.uint8).reshape(3, 12)
+    file.write(rows, content)
+    found, there = file.read(np.array([900, 1, 5, 0, 10**6], np.int64))
+    assert there.tolist() == [True, False, True, True, False]
+    assert (found[[0, 2, 3]] == content[[2, 0, 1]]).all()
+    assert not AnswerFile(tmp_path / "rows", 12, "b").read(rows)[1].any()
+    assert not file.read(np.arange(1, 5, dtype=np.int64))[1].any()
+
+
+@pytest.mark.parametrize(("text", "size"), [("off", 0), ("0", 0), ("3G", 3 * 2**30), ("17", 17)])
+def test_limits(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    monkeypatch.setenv("BENCH_TEACHER_ANSWERS", text)
+    assert limit() == size
+
+
+# -- processes that die ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def undertaker() -> Iterator[Undertaker]:
+    found = Undertaker()
+    yield found
+    found.close()
+
+
+@pytest.mark.slow
+def test_killed_while_it_fills(
+    alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, undertaker: Undertaker
+) -> None:
+    """20 times, at random: the bits stay."""
+    reference, runs = alone
+    both = students(runs)
+    chance = random.Random(0)
+    for _ in range(20):
+        ids = [undertaker.start([run], digits, runs_dir) for run in both[:1]]
+        time.sleep(chance.uniform(0.05, 0.4))
+        for number in ids:
+            os.kill(number, signal.SIGKILL)
+        undertaker.wait()
+        if (runs_dir / both[0].key / "result.json").exists():
+            assert numbers(runs_dir, both[0]) == numbers(reference, both[0])
+            (runs_dir / both[0].key).rename(runs_dir / f".done{chance.random()}")
+    for run in both:
+        train([run], digits, runs_dir)
+        assert numbers(runs_dir, run) == numbers(reference, run)
+
+
+def test_two_writers_at_once(tmp_path: Path) -> None:
+    ours, theirs = (AnswerFile(tmp_path / "rows", 40, "a") for _ in range(2))
+    content = np.random.default_rng(0).integers(0, 255, (64, 40), np.uint8)
+    rows = np.arange(64, dtype=np.int64)
+    ours.write(rows[:40], content[:40])
+    theirs.write(rows[20:], content[20:])
+    found, there = ours.read(rows)
+    assert there.all()
+    assert (found == content).all()
