@@ -57,6 +57,7 @@ class TableStatus:
     changed: int = 0
     planned: bool = False
     failures: tuple[Group, ...] = ()
+    damaged: tuple[Group, ...] = ()
     stopped: tuple[Group, ...] = ()
     stuck: tuple[Silent, ...] = ()
     slow: tuple[Silent, ...] = ()
@@ -111,6 +112,7 @@ def _table(
         planned=planned is not None,
         changed=0 if planned is None else sum(key not in planned for key in keys),
         failures=group(_ended(standings, RunState.FAILED, seen)),
+        damaged=group(_ended(standings, RunState.DAMAGED, seen)),
         stopped=group(_ended(standings, RunState.STOPPED, seen)),
         stuck=tuple(_silent(k, s.stuck, readings[k]) for k, s in standings.items() if s.stuck),
         slow=tuple(_silent(k, s.slow, readings[k]) for k, s in standings.items() if s.slow),

@@ -25,7 +25,7 @@ _ALWAYS = (
     RunState.MISSING,
 )
 _LABEL = 10
-_LABELS = ("failed", "stopped", "held", "stuck", "slow", "note")
+_LABELS = ("failed", "damaged", "stopped", "held", "stuck", "slow", "note")
 _MOST = 5  # groups, or runs, that are listed
 
 
@@ -92,6 +92,7 @@ def _table(table: TableStatus) -> Iterator[str]:
     yield from _told("slow", [_slow(item) for item in table.slow[:_MOST]])
     yield from _more(len(table.slow))
     yield from _groups("failed", table.failures)
+    yield from _groups("damaged", table.damaged)
     yield from _groups("stopped", table.stopped)
     if table.changed:
         yield from _told(
@@ -206,6 +207,7 @@ def _table_json(table: TableStatus) -> dict[str, Any]:
         "restarts": table.restarts,
         "changed": table.changed,
         "failures": [_group_json(found) for found in table.failures],
+        "damaged": [_group_json(found) for found in table.damaged],
         "stopped": [_group_json(found) for found in table.stopped],
         "stuck": [_silent_json(item) for item in table.stuck],
         "slow": [_silent_json(item) for item in table.slow],

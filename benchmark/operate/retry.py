@@ -96,7 +96,7 @@ def retry(
     keys += [key for work in held for key in work.keys if seen.standings[key].name == "held"]
     lines = [f"warning: {text}" for text in seen.warnings] + _reasons(keys, seen)
     chosen = choose(runs_dir, keys, seen, cap)
-    lines += _left_alone(chosen, cap)
+    lines += _left_alone(chosen, cap) + _damaged(seen)
     # All is checked before anything is changed.
     going = {run.key for runs in chosen.runs.values() for run in runs}
     ready = {
@@ -264,6 +264,14 @@ def _left_alone(chosen: Chosen, cap: int) -> list[str]:
             f"{count(len(chosen.lost), 'run')} in no submission of yours: submit the table again"
         )
     return lines
+
+
+def _damaged(seen: Seen) -> list[str]:
+    return [
+        f"{key} is damaged: {standing.reason}; move its directory away and submit the table again"
+        for key, standing in seen.standings.items()
+        if standing.name is RunState.DAMAGED
+    ]
 
 
 def _orphaned(ready: Iterable[Ready]) -> list[str]:

@@ -125,7 +125,7 @@ def _heading(group: Group, assignment: Mapping[str, Any], shown: bool) -> str:
 
 def _run(run: Reading, runs_dir: Path) -> str:
     if run.state is RunState.DAMAGED:
-        return f"{run.key}: not counted: {run.reason}"
+        return f"{run.key}: damaged, not counted: {run.reason}"
     if run.state not in ENDED:
         return f"{run.key}: {run.state}{_standing(run)}"
     try:

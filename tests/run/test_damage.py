@@ -1,0 +1,344 @@
+"""One runs directory with every kind of damage: one word for each run, and no command that falls.
+
+Each damage is done to a copy of one real small run, beside a healthy neighbour, root's lost+found
+and what else lies in people's directories.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from benchmark.run.reading import read
+from benchmark.run.state import RunState
+from tests import submitted
+from tests.cli.command import Ended, bench
+from tests.helpers import digits_plan, train
+from tests.results.conftest import TINY
+
+STUDENT = ("row=Student",)
+
+
+class World(NamedTuple):
+    """A table of one row with three seeds: the first run is damaged, the second is done."""
+
+    table: Path
+    data: Path
+    runs: list[Run]
+    runs_dir: Path
+
+    @property
+    def victim(self) -> RunDir:
+        return RunDir(self.runs_dir, self.runs[0].key)
+
+
+@pytest.fixture(scope="module")
+def original(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("original")
+    table = root / "tiny.yaml"
+    table.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+    runs = list(digits_plan(digits, STUDENT, "0-2", (), str(table)).runs)
+    train(runs[:2], digits, root / "runs", checkpoint_seconds=0.0)
+    return World(table, digits, runs, root / "runs")
+
+
+@pytest.fixture
+def world(original: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    # Not below pytest's own folder, which others may not enter.
+    root = Path(tempfile.mkdtemp(prefix="bench-damage-"))
+    root.chmod(0o755)
+    shutil.copytree(original.runs_dir, root / "runs")
+    found = original._replace(runs_dir=root / "runs")
+    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(root / name))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no Slurm
+    submitted.local(found.runs_dir, found.data, [_pack(run) for run in found.runs[:2]])
+    (found.runs_dir / "lost+found").mkdir(mode=0o700)
+    (found.runs_dir / "notes").mkdir()
+    (found.runs_dir / ".hidden").mkdir()
+    (found.runs_dir / "README").write_text("ours")
+    yield found
+    for place, folders, _ in os.walk(root):
+        for folder in folders:
+            (Path(place) / folder).chmod(0o700)
+    shutil.rmtree(root)
+
+
+def _pack(run: Run) -> submitted.Pack:
+    return submitted.Pack("tiny", (run,))
+
+
+# -- what is done to a file -----------------------------------------------------------------
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def foreign(path: Path) -> None:
+    path.write_text('{"colour": "blue"}')
+
+
+def newer(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 7}))
+
+
+def nested(path: Path) -> None:
+    path.write_bytes(b"[" * 100_000)
+
+
+def folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 2**40)
+
+
+def dangling(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/nonexistent/file")
+
+
+def zeroes(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+def unreadable(path: Path) -> None:
+    path.chmod(0)
+
+
+def gone(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def a_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("in the way")
+
+
+def renamed_over(path: Path) -> None:
+    """Another run's directory in the place of this one."""
+    other = next(p for p in path.parent.glob("digits-*") if p != path)
+    shutil.rmtree(path)
+    shutil.copytree(other, path)
+
+
+CONTENT = (truncated, emptied, foreign, newer, nested)
+NO_FILE = (folder, pipe, dangling, zeroes)
+Damage = Callable[[Path], None]
+
+
+def cases() -> Iterator[tuple[bool, str, Damage, RunState]]:
+    """Yield whether the run is finished, the damaged file, what is done, and the word for it."""
+    for damage in (*CONTENT, *NO_FILE, huge, unreadable):
+        yield True, "result", damage, RunState.DAMAGED
+        yield True, "cell", damage, RunState.DAMAGED
+        yield False, "cell", damage, RunState.DAMAGED
+    for damage in (truncated, foreign, folder, pipe, huge, unreadable):
+        # What a finished run does not need any more.
+        for name in ("records", "provenance", "lease", "failure", "checkpoint"):
+            yield True, name, damage, RunState.DONE
+        yield False, "provenance", damage, RunState.DAMAGED
+    for name in ("records", "lease", "failure"):
+        for damage in NO_FILE[:2]:
+            yield False, name, damage, RunState.DAMAGED
+    yield False, "records", foreign, RunState.STOPPED
+    yield False, "records", huge, RunState.STOPPED
+    yield False, "failure", truncated, RunState.FAILED
+    yield False, "failure", huge, RunState.FAILED
+    yield True, "cell", gone, RunState.DAMAGED
+    yield False, "cell", gone, RunState.MISSING
+    yield True, "result", gone, RunState.STOPPED
+    for damage in (a_file, renamed_over, dangling_folder, unreadable):
+        yield True, "path", damage, RunState.DAMAGED
+    yield True, "path", gone, RunState.MISSING
+
+
+def dangling_folder(path: Path) -> None:
+    shutil.rmtree(path)
+    path.symlink_to("/nonexistent/folder")
+
+
+CASES = [
+    pytest.param(*case, id=f"{'done' if case[0] else 'open'}-{case[1]}-{case[2].__name__}")
+    for case in cases()
+]
+FEW = [
+    case
+    for case in CASES
+    if case.id
+    in {
+        "done-result-truncated",
+        "done-result-newer",
+        "open-cell-pipe",
+        "open-provenance-huge",
+        "open-failure-truncated",
+        "done-path-a_file",
+        "done-cell-gone",
+    }
+]
+
+
+def damage_it(world: World, finished: bool, name: str, damage: Damage) -> None:
+    rundir = world.victim
+    if not finished:
+        rundir.result.unlink()
+    path = getattr(rundir, name)
+    if not path.exists():
+        path.write_text('{"schema": 1, "reason": "none", "count": 1}')
+    damage(path)
+
+
+PERMISSION = [case for case in CASES if case.values[2] is unreadable]  # root reads everything
+OTHERS = [case for case in CASES if case not in PERMISSION]
+
+
+@pytest.mark.parametrize(("finished", "name", "damage", "word"), OTHERS)
+def test_each_damage_has_its_word(
+    world: World, finished: bool, name: str, damage: Damage, word: RunState
+) -> None:
+    damage_it(world, finished, name, damage)
+    found = read(world.victim)
+    assert found.state is word, found
+    assert bool(found.reason) == (word in (RunState.DAMAGED, RunState.FAILED))
+    assert read(RunDir(world.runs_dir, "lost+found")).state is RunState.MISSING
+
+
+# -- what commands say ----------------------------------------------------------------------
+
+
+def commands(world: World) -> dict[str, list[str]]:
+    """Return the command lines that look at a runs directory, by a name each."""
+    runs = ["--runs", str(world.runs_dir)]
+    both = [*runs, "--data", str(world.data)]
+    table = ["--table", str(world.table)]
+    only = ["--only", "row=Student"]
+    return {
+        "plan": ["plan", *table, *only, *both],
+        "submit": ["submit", *table, *only, "--cluster", "inline", "--dry-run", *both],
+        "status": ["status", *table, "--json", *both],
+        "collect": ["collect", *table, *only, "--format", "json", *runs],
+        "explain": ["collect", *table, "--explain", "Student", "wrn_16_2-resnet8", *runs],
+        "retry": ["retry", "--failed", "--dry-run", *runs],
+        "clean": ["clean", "--dry-run", *runs],
+        "metrics": ["metrics", "--textfile", str(world.runs_dir.parent / "m.prom"), *both],
+    }
+
+
+def check_words(world: World, ended: dict[str, Ended], word: RunState) -> None:
+    """Check that every command has one word for the damaged run, and goes on to its neighbours."""
+    key = world.victim.key
+    for name, found in ended.items():
+        assert found.code == 0, (name, found)
+        assert "Traceback" not in found.err, (name, found)
+    states = {RunState.DONE: 1, RunState.MISSING: 1}
+    states[word] = states.get(word, 0) + 1
+    (line,) = [s for s in ended["plan"].out.splitlines() if s.startswith("  runs in ")]
+    told = line.rpartition(": ")[2].split(", ")
+    assert {s.split()[1]: int(s.split()[0]) for s in told} == states
+    done = 1 + (word is RunState.DONE)
+    left = 1 + (word in (RunState.MISSING, RunState.FAILED, RunState.STOPPED))
+    assert f"{done} of 3 runs done, {left} to train" in ended["submit"].err
+    damaged = word is RunState.DAMAGED
+    assert (f"move {world.victim.path} away" in ended["submit"].err) == damaged
+    (table,) = json.loads(ended["status"].out)["tables"]
+    counted = {state: n for state, n in table["runs"].items() if n}
+    # The table's other rows are missing, all of them.
+    assert counted.pop("missing") >= states.pop("missing")
+    assert counted == {str(state): n for state, n in states.items()}
+    (cell,) = json.loads(ended["collect"].out)["cells"]
+    assert cell["n"] == done
+    assert (f"  {key}: " in ended["collect"].err) == damaged
+    explained = [s.strip() for s in ended["explain"].out.splitlines()]
+    mine = [s.removeprefix(f"{key}: ") for s in explained if s.startswith(f"{key}: ")]
+    if word in (RunState.FAILED, RunState.STOPPED):
+        assert [s.split(",")[0] for s in mine] == [word]
+    retried = "would go to" in ended["retry"].out
+    assert retried == (word in (RunState.FAILED, RunState.STOPPED)), ended["retry"].out
+    assert ("damaged" in ended["retry"].out) == damaged
+    metrics = (world.runs_dir.parent / "m.prom").read_text()
+    assert f'bench_cells{{state="{word}",table=' in metrics
+
+
+@pytest.mark.parametrize(("finished", "name", "damage", "word"), FEW)
+def test_every_command_has_the_same_word(
+    world: World, finished: bool, name: str, damage: Damage, word: RunState
+) -> None:
+    damage_it(world, finished, name, damage)
+    ended = {name: bench(*words) for name, words in commands(world).items()}
+    check_words(world, ended, word)
+
+
+AS_NOBODY = """
+import importlib, json, os, pkgutil, sys
+from pathlib import Path
+for room in "base table run planning submission slurm monitor results operate cli".split():
+    package = importlib.import_module(f"benchmark.{room}")
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if found.name != "benchmark.submission.task":
+            importlib.import_module(found.name)
+from benchmark.run.directory import RunDir
+from benchmark.run.reading import read
+from tests.cli.command import bench
+words, rundirs = json.load(sys.stdin)
+if os.geteuid() == 0:  # who may read everything
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+ended = {name: bench(*line) for name, line in words.items()}
+json.dump([ended, [read(RunDir(Path(root), key)) for root, key in rundirs]], sys.stdout)
+"""
+
+
+def test_what_may_not_be_read_is_damaged(world: World, original: World) -> None:
+    place = world.runs_dir.parent
+    shutil.copytree(world.data, place / "data")
+    shutil.copy(world.table, place)
+    for path in (place, world.runs_dir, place / "data"):
+        path.chmod(0o777)
+    readable = world._replace(table=place / world.table.name, data=place / "data")
+    damage_it(world, True, "result", unreadable)
+    rundirs = [world.victim, RunDir(world.runs_dir, "lost+found")]
+    for number, (finished, name) in enumerate(((False, "cell"), (True, "path"))):
+        other = world._replace(runs_dir=place / f"copy{number}")
+        shutil.copytree(original.runs_dir, other.runs_dir)
+        damage_it(other, finished, name, unreadable)
+        rundirs.append(other.victim)
+    places = [(str(rundir.root), rundir.key) for rundir in rundirs]
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY],
+        input=json.dumps([commands(readable), places]),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    ended, found = json.loads(done.stdout)
+    assert [state for _, state, *_ in found] == ["damaged", "missing", "damaged", "damaged"]
+    assert all("Permission denied" in reason for _, state, reason, *_ in found if reason)
+    check_words(readable, {name: Ended(*end) for name, end in ended.items()}, RunState.DAMAGED)
