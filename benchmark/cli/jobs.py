@@ -39,9 +39,10 @@ def cancel(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Cancel what waits or runs; it stays cancelled until it is retried."""
+    from benchmark.cli.words.operate import cancelled
     from benchmark.operate.stop import cancel as cancel_runs
 
-    print(*cancel_runs(runs, table, run, everything), sep="\n")
+    print(*cancelled(cancel_runs(runs, table, run, everything)), sep="\n")
 
 
 @app.command()
@@ -77,17 +78,19 @@ def retry(
 @app.command()
 def pause(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
     """Keep what waits from starting, for maintenance; what runs goes on."""
+    from benchmark.cli.words.operate import paused
     from benchmark.operate.stop import pause as pause_runs
 
-    print(*pause_runs(runs, table), sep="\n")
+    print(*paused(pause_runs(runs, table)), sep="\n")
 
 
 @app.command()
 def resume(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
     """Let what was paused start."""
+    from benchmark.cli.words.operate import resumed
     from benchmark.operate.stop import resume as resume_runs
 
-    print(*resume_runs(runs, table), sep="\n")
+    print(*resumed(resume_runs(runs, table)), sep="\n")
 
 
 @app.command()
@@ -104,6 +107,8 @@ def clean(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Remove checkpoints of finished runs and folders of ended submissions."""
+    from benchmark.cli.words.operate import cleaned
     from benchmark.operate.clean import clean as clean_runs
 
-    print(*clean_runs(runs, table, drops=drops, older_than=older_than, dry_run=dry_run), sep="\n")
+    done = clean_runs(runs, table, drops=drops, older_than=older_than, dry_run=dry_run)
+    print(*cleaned(done), sep="\n")

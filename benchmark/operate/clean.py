@@ -9,10 +9,10 @@ import os
 import shutil
 import time
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.base.words import count
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
 from benchmark.run.directory import RunDir
@@ -36,6 +36,17 @@ class Removable(NamedTuple):
     inodes: int
 
 
+@dataclass(frozen=True)
+class Cleaned:
+    """What was removed, or (``dry_run``) would be; ``problems``: a line for what stayed."""
+
+    runs_dir: Path
+    removed: tuple[Removable, ...]
+    dry_run: bool
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 def clean(
     runs_dir: Path,
     table: str | None,
@@ -43,11 +54,11 @@ def clean(
     drops: bool = False,
     older_than: float = OLD_DAYS,
     dry_run: bool = False,
-) -> list[str]:
+) -> Cleaned:
     """Remove checkpoints of finished runs, submissions that have long ended, and their code.
 
     ``drops``: also the checkpoints kept where the learning rate drops. ``older_than``: days
-    since a submission was last written to. Returns what was done, as lines.
+    since a submission was last written to.
     """
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
     seen = look(runs_dir, table=name)
@@ -57,15 +68,7 @@ def clean(
     if not dry_run:
         _note(runs_dir, seen, {item.path for item in ended})
     problems = [] if dry_run else [text for item in found if (text := _remove(item.path))]
-    verb = "would remove" if dry_run else "removed"
-    lines = [f"warning: {text}" for text in (*seen.warnings, *problems)]
-    for kind in dict.fromkeys(item.kind for item in found):
-        items = [item for item in found if item.kind == kind]
-        size, inodes = sum(i.size for i in items), sum(i.inodes for i in items)
-        noun, _, rest = kind.partition(" ")
-        amount = f"{_human(size)}, {count(inodes, 'inode')}"
-        lines.append(f"{verb} {count(len(items), noun)} {rest}: {amount}")
-    return lines if found else [*lines, f"nothing to remove in {runs_dir}"]
+    return Cleaned(runs_dir, tuple(found), dry_run, tuple(problems), seen.warnings)
 
 
 def checkpoints(runs_dir: Path, seen: Seen, drops: bool) -> Iterator[Removable]:
@@ -142,12 +145,3 @@ def _remove(path: Path) -> str | None:
     except OSError as error:
         return f"{path} stays: {error.strerror}"
     return None
-
-
-def _human(size: float) -> str:
-    """Return a number of bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

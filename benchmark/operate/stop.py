@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.errors import UserError
@@ -29,11 +30,48 @@ SCHEMA = 1
 _IDS_A_CALL = 500
 
 
-def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool) -> list[str]:
-    """Cancel a table, a run, or all; return what was done, as lines.
+@dataclass(frozen=True)
+class Cancelled:
+    """What was cancelled, of one table or (``table`` None) of any.
 
-    Raises UserError where nothing or several things are named, and, with the marks in place,
-    where Slurm does not answer.
+    ``runs``: how many were marked; ``tasks``: how many were taken from Slurm; ``training``: runs
+    that are in training now and see their mark at the next heartbeat.
+    """
+
+    runs_dir: Path
+    table: str | None
+    runs: int
+    tasks: int
+    training: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Paused:
+    """What was paused: submissions, runs that will not start, and runs that go on to their end."""
+
+    runs_dir: Path
+    table: str | None
+    submissions: int
+    waiting: int
+    training: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Submissions that start again, and those among them that are still held after failures."""
+
+    submissions: int
+    held: int
+    warnings: tuple[str, ...]
+
+
+def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool) -> Cancelled:
+    """Cancel a table, a run, or all.
+
+    Raises UserError if nothing or several things are named, and, with the marks in place, if
+    Slurm does not answer.
     """
     if sum((table is not None, run is not None, everything)) != 1:
         raise UserError("say what to cancel: --table T, the name of a run, or --all")
@@ -51,18 +89,12 @@ def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool)
     ended.update(keys)
     mine = [work for work in seen.packs if work.living and (key is None or key in work.keys)]
     living = [work for work in mine if work.in_slurm and ended.issuperset(work.keys)]
-    if not keys and not living:
-        return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
     try:
         call_with_ids(["scancel"], task_lists(living))
     except commands.SlurmUnreachableError as error:
         raise _untold(marks, str(error), "cancel") from error
-    tasks = f"{count(len(living), 'task')} taken from Slurm"
-    lines = [f"cancelled {count(len(keys), 'run')}" + (f": {tasks}" if living else "")]
-    if not keys:
-        lines = [f"{tasks}: all of their runs were cancelled before, or have ended"]
-    lines += _still_training(keys, seen, living)
-    return [*_warn(seen), *lines, "`bench retry --cancelled` takes them up again"]
+    training = _still_training(keys, seen, living)
+    return Cancelled(runs_dir, name, len(keys), len(living), training, seen.warnings)
 
 
 def _to_cancel(seen: Seen, run: str | None) -> list[str]:
@@ -83,13 +115,10 @@ def _mark(rundir: RunDir) -> None:
         raise UserError(f"cannot mark {rundir.cancelled}: {error.strerror}") from error
 
 
-def _still_training(keys: Collection[str], seen: Seen, told: Sequence[Work]) -> list[str]:
+def _still_training(keys: Collection[str], seen: Seen, told: Sequence[Work]) -> int:
     ended = {key for work in told for key in work.keys}
     runs = [seen.readings.get(key) for key in keys if key not in ended]
-    left = sum(run is not None and run.silence is not None for run in runs)
-    if not left:
-        return []
-    return [f"{count(left, 'run')} in training now: saved and left at the next heartbeat (15 s)"]
+    return sum(run is not None and run.silence is not None for run in runs)
 
 
 def task_lists(works: Iterable[Work]) -> list[str]:
@@ -125,8 +154,8 @@ def _untold(stands: str, why: str, again: str) -> UserError:
 # -- maintenance --------------------------------------------------------------------------------
 
 
-def pause(runs_dir: Path, table: str | None) -> list[str]:
-    """Keep what waits from starting; what runs goes on. Returns what was done, as lines.
+def pause(runs_dir: Path, table: str | None) -> Paused:
+    """Keep what waits from starting; what runs goes on.
 
     Raises UserError, with the marks in place, where Slurm does not answer: tasks that start
     then see the mark and hold themselves.
@@ -146,19 +175,13 @@ def pause(runs_dir: Path, table: str | None) -> list[str]:
         _hold("hold", folders, living)
     except commands.SlurmUnreachableError as error:
         raise _untold(marks, str(error), "pause") from error
-    if not folders:
-        return [*_warn(seen), f"nothing {_of(name)}waits or runs in {runs_dir}"]
-    counts = [str(standing.name) for standing in seen.standings.values()]
-    waiting = counts.count("queued") + counts.count("held")
-    return [
-        *_warn(seen),
-        f"paused {count(len(folders), 'submission')}: {count(waiting, 'run')} will not start",
-        *_go_on(counts.count("running")),
-        "`bench resume` lets them start again",
-    ]
+    stands = [standing.name for standing in seen.standings.values()] if folders else []
+    training = stands.count(RunState.RUNNING)
+    waiting = sum(state in LIVING for state in stands) - training
+    return Paused(runs_dir, name, len(folders), waiting, training, seen.warnings)
 
 
-def resume(runs_dir: Path, table: str | None) -> list[str]:
+def resume(runs_dir: Path, table: str | None) -> Resumed:
     """Let what was paused start; what is held after failures stays held.
 
     Raises UserError where Slurm does not answer: what it holds then stays paused.
@@ -182,13 +205,7 @@ def resume(runs_dir: Path, table: str | None) -> list[str]:
         raise _untold(f"{waiting} in Slurm stay paused", str(error), "resume") from error
     for folder in folders & in_slurm:
         (folder / PAUSED).unlink(missing_ok=True)
-    lines = [*_warn(seen), f"resumed {count(len(folders), 'submission')}"]
-    if held:
-        lines.append(
-            f"{count(len(held), 'submission')} held after failures: `bench retry --failed`"
-            " lets the rest start"
-        )
-    return lines
+    return Resumed(len(folders), len(held), seen.warnings)
 
 
 def _holds_itself(work: Work) -> bool:
@@ -213,15 +230,3 @@ def _hold(action: str, folders: Collection[Path], living: Iterable[Work]) -> Non
     for start in range(0, len(ids), _IDS_A_CALL):
         # scontrol takes one argument; arrays of which nothing waits any more are refused.
         call_with_ids(["scontrol", action], [",".join(ids[start : start + _IDS_A_CALL])])
-
-
-def _go_on(running: int) -> list[str]:
-    return [f"{count(running, 'run')} in training go on to their end"] if running else []
-
-
-def _of(table: str | None) -> str:
-    return f"of {table} " if table else ""
-
-
-def _warn(seen: Seen) -> list[str]:
-    return [f"warning: {text}" for text in seen.warnings]

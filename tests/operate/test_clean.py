@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.cli.words import operate as words
 from benchmark.monitor.look import look
 from benchmark.operate.clean import clean
 from benchmark.planning.packs import Pack
@@ -40,7 +41,7 @@ def test_cleaning_keeps_what_results_are_made_of(
     for path in (folder, open_folder):
         age(path, 8 * 86400)
 
-    lines = clean(tmp_path, None, dry_run=True)
+    lines = words.cleaned(clean(tmp_path, None, dry_run=True))
     assert lines[0].startswith("would remove 2 checkpoints of finished runs")
     assert {path.name for path in rundir.path.iterdir()} == before
     clean(tmp_path, None)
@@ -58,7 +59,7 @@ def test_cleaning_keeps_what_results_are_made_of(
     assert submitted_tables(tmp_path) == {"digits"}
     clean(tmp_path, None, drops=True)
     assert not rundir.drop_checkpoint(1).exists()
-    assert clean(tmp_path, None) == [f"nothing to remove in {tmp_path}"]
+    assert words.cleaned(clean(tmp_path, None)) == [f"nothing to remove in {tmp_path}"]
 
 
 def test_submissions_whose_tasks_live_or_may_live_are_kept(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.cli.words import operate as words
 from benchmark.monitor.look import look
 from benchmark.operate.stop import cancel, pause, resume
 from benchmark.planning.packs import Pack
@@ -43,7 +44,7 @@ def test_cancelling_marks_the_runs_before_it_tells_slurm(
         return Reply(0, "", "", 0.0)
 
     monkeypatch.setattr(commands, "call", call)
-    lines = cancel(runs_dir, "digits", None, False)
+    lines = words.cancelled(cancel(runs_dir, "digits", None, False))
     assert lines[0] == "cancelled 3 runs: 3 tasks taken from Slurm"
     assert called == [["scancel", "96_[2,4-5]"]]
     # What has ended already keeps its own state.
@@ -73,7 +74,7 @@ def test_cancelling_while_slurm_is_down_says_that_the_marks_stand(
         cancel(runs_dir, None, None, True)
     assert state(runs_dir, students[5]) == "cancelled"
     monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**RECORDED))
-    lines = cancel(runs_dir, None, None, True)
+    lines = words.cancelled(cancel(runs_dir, None, None, True))
     assert lines[0].startswith("3 tasks taken from Slurm: all of their runs were cancelled before")
     assert called == [["scancel", "96_[2,4-5]"]]
 
@@ -83,7 +84,7 @@ def test_runs_that_train_on_this_machine_are_told_by_their_mark(
 ) -> None:
     rundir = started(tmp_path, students[0], epoch=1)
     lease = Lease.acquire(rundir)
-    lines = cancel(tmp_path, None, students[0].slug, False)
+    lines = words.cancelled(cancel(tmp_path, None, students[0].slug, False))
     assert "1 run in training now: saved and left at the next heartbeat (15 s)" in lines
     assert rundir.cancelled.exists()
     lease.release()
@@ -105,7 +106,7 @@ def test_runs_that_train_on_this_machine_are_told_by_their_mark(
 def test_what_slurm_is_not_told_is_no_success(
     runs_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
-    act: Callable[[Path], list[str]],
+    act: Callable[[Path], object],
     told: str,
     marked: int,
     known: bool,
@@ -142,23 +143,23 @@ def test_broken_marks_still_hold(runs_dir: Path, students: list[Run]) -> None:
         (folder / name).write_text("")
     assert f"{folder}/held.json cannot be read" in look(runs_dir).works[students[2].key].held
     (folder / "held.json").unlink()
-    assert resume(runs_dir, None) == ["resumed 1 submission"]
+    assert words.resumed(resume(runs_dir, None)) == ["resumed 1 submission"]
     assert paused(folder) is None
 
 
 def test_pausing_holds_what_waits_and_resuming_releases_it(
     runs_dir: Path, called: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = pause(runs_dir, "digits")
+    lines = words.paused(pause(runs_dir, "digits"))
     assert lines[0] == "paused 1 submission: 1 run will not start"
     assert lines[1] == "2 runs in training go on to their end"
     assert called == [["scontrol", "hold", "96"]]
     monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**HELD))
-    assert pause(runs_dir, "digits")[0] == lines[0]
+    assert words.paused(pause(runs_dir, "digits"))[0] == lines[0]
     called.pop()
-    assert resume(runs_dir, None) == ["resumed 1 submission"]
+    assert words.resumed(resume(runs_dir, None)) == ["resumed 1 submission"]
     assert called[1:] == [["scontrol", "release", "96"]]
-    assert resume(runs_dir, None) == ["resumed 0 submissions"]
+    assert words.resumed(resume(runs_dir, None)) == ["resumed 0 submissions"]
 
 
 def test_resuming_leaves_alone_what_is_held_after_failures(
@@ -168,7 +169,7 @@ def test_resuming_leaves_alone_what_is_held_after_failures(
     (folder,) = (runs_dir / ".submissions").iterdir()
     (folder / "held.json").write_text('{"schema": 1, "reason": "no data"}')
     called.clear()
-    assert "held after failures" in resume(runs_dir, None)[-1]
+    assert "held after failures" in words.resumed(resume(runs_dir, None))[-1]
     assert called == []
 
 
