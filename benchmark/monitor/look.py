@@ -100,7 +100,7 @@ def look(
         sent = sent if snapshot is None else in_queue(sent, snapshot)
     packs = (*local, *sent)
     works = latest(packs)
-    standings = _stand_all(runs_dir, readings, works, _failed_tasks(packs), snapshot is not None)
+    standings = _stand_all(runs_dir, readings, works, packs, snapshot is not None)
     return Seen(
         readings=readings,
         standings=standings,
@@ -139,10 +139,12 @@ def _stand_all(
     runs_dir: Path,
     readings: dict[str, Reading],
     works: Mapping[str, Work],
-    failed_tasks: Mapping[str, int],
+    packs: Iterable[Work],
     asked: bool,
 ) -> dict[str, Standing]:
-    noted = {folder: marks.reasons(folder) for folder in {work.folder for work in works.values()}}
+    noted = {folder: marks.reasons(folder) for folder in {work.folder for work in packs}}
+    failed = [w for w in packs if failing(w) or (not w.living and w.task in noted[w.folder])]
+    failed_tasks = Counter(key for work in failed for key in work.keys)
     found = {}
     for key in readings:
         work = works.get(key)
@@ -151,14 +153,16 @@ def _stand_all(
         if asked and work and work.in_slurm and standing.name in _REREAD:
             readings[key] = read(RunDir(runs_dir, key))
             standing = stand(readings[key], work, asked, said)
-        attempts = max(readings[key].attempts, failed_tasks.get(key, 0))
+        attempts = readings[key].attempts
+        # A last attempt that noted nothing itself failed in another way: its tasks are counted.
+        if work is None or readings[key].failed < _sent(work):
+            attempts = max(attempts, failed_tasks[key])
         found[key] = standing._replace(attempts=attempts)
     return found
 
 
-def _failed_tasks(packs: Iterable[Work]) -> Counter[str]:
-    """Return how many tasks of each run Slurm ended; what they could not note counts too."""
-    return Counter(key for work in packs if work.in_slurm and failing(work) for key in work.keys)
+def _sent(work: Work) -> float:
+    return work.array.sent if work.array is not None else 0.0
 
 
 def _cells(

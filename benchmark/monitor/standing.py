@@ -89,7 +89,8 @@ def _not_living(found: Reading, work: Work, asked: bool, noted: str) -> Standing
 
 def failing(work: Work) -> bool:
     """Tell whether Slurm ended a task of its own accord: out of memory, out of time, node lost."""
-    return work.state.name == "ended" and work.state.detail not in ("COMPLETED", "CANCELLED", "")
+    ended = work.in_slurm and work.state.name == "ended"
+    return ended and work.state.detail not in ("COMPLETED", "CANCELLED", "")
 
 
 def _left_behind(found: Reading) -> Standing:

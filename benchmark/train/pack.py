@@ -18,6 +18,7 @@ from benchmark.data.open import open_batches
 from benchmark.methods.catalog import add_plugin, method_info
 from benchmark.models import model_info
 from benchmark.run.directory import RunDir
+from benchmark.run.failure import note_failure
 from benchmark.run.identity import ENGINE_VERSION, SCHEMA, Run
 from benchmark.run.lease import Lease, RunHeldError
 from benchmark.run.reading import read
@@ -100,6 +101,8 @@ def _open(run: Run, where: Surroundings, outcome: Outcome, reporter: Reporter) -
         outcome.note(run.key, "held", str(error))
         reporter.say(str(error))
     except (UserError, OSError) as error:
+        if read(rundir).state is not RunState.DAMAGED:  # else it may be another run's
+            note_failure(rundir, error)
         outcome.note(run.key, "failed", str(error))
         reporter.say(f"{run.key} cannot be trained: {error}")
     return None

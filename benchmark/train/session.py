@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
-import traceback
 from typing import Any
 
 from safetensors.torch import save
@@ -14,6 +12,7 @@ from safetensors.torch import save
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, replacing, write_json
 from benchmark.run.directory import RunDir
+from benchmark.run.failure import note_failure
 from benchmark.run.identity import SCHEMA
 from benchmark.run.lease import STALE_SECONDS, Lease
 from benchmark.train import state
@@ -148,22 +147,5 @@ class Session:
 
     def fail(self, error: BaseException) -> None:
         """Say why this attempt ended, with the number of attempts that ended alike."""
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        count = 1
-        with contextlib.suppress(ValueError):
-            before = read_json(self.rundir.failure, SCHEMA)
-            count += before["count"] if before["reason"] == reason else 0
-        text = "".join(traceback.format_exception(error))
-        with contextlib.suppress(OSError):
-            write_json(
-                self.rundir.failure,
-                {
-                    "schema": SCHEMA,
-                    "reason": reason,
-                    "kind": type(error).__name__,
-                    "count": count,
-                    "time": time.time(),
-                    "traceback": text[-20_000:],
-                },
-            )
+        note_failure(self.rundir, error)
         self.lease.release()

@@ -17,6 +17,7 @@ from benchmark.base.errors import UserError
 from benchmark.cli import watching
 from benchmark.cli.watching import repeat
 from benchmark.monitor.failures import group
+from benchmark.monitor.look import look
 from benchmark.monitor.metrics import metrics_text
 from benchmark.monitor.status import read_status, refresh_seconds
 from benchmark.monitor.summary import TableStatus
@@ -200,6 +201,18 @@ def test_a_failure_that_only_the_task_noted_is_shown(
     slurm_says()
     (found,) = _one(tmp_path, digits).failures
     assert (found.reason, found.task) == ("the digits data is not here", "96_0")
+
+
+def test_tasks_that_slurm_ended_are_attempts(
+    tmp_path: Path, digits: Path, students: list[Run], slurm_says: Ask
+) -> None:
+    """What was killed cannot note itself how often it was tried."""
+    for _ in range(3):
+        submitted.in_slurm(tmp_path, digits, _packs(students[:1]), 96)
+    slurm_says()
+    assert look(tmp_path).standings[students[0].key].attempts == 3
+    failed(tmp_path, students[0], "no data", when=4e9)  # the last attempt did
+    assert look(tmp_path).standings[students[0].key].attempts == 1
 
 
 def test_without_an_answer_the_files_are_shown_and_why(
