@@ -85,6 +85,11 @@ def _trained(teacher: TeacherRef, root: Path) -> tuple[dict[str, Tensor], str, s
     found = read(rundir)
     if found.state is RunState.DAMAGED:
         raise UserError(f"the teacher {teacher.key} is damaged: {found.reason}")
+    if found.state is RunState.DIVERGED:
+        raise TeacherMissingError(
+            f"the teacher {teacher.key} diverged, so nothing can learn from it; change"
+            " teacher.recipe in the table, or take other seeds"
+        )
     if found.state is not RunState.DONE:
         stands = _STANDS.get(found.state, f"is {found.state}")
         raise TeacherMissingError(

@@ -125,7 +125,13 @@ class Watcher:
             self._lost(key, error)
             return
         self._outcome.advanced = True
-        self._outcome.note(key, "done" if trainee.diverged_at is None else "diverged")
+        epoch = trainee.diverged_at
+        if epoch is None:
+            self._outcome.note(key, "done")
+            return
+        reason = f"diverged in epoch {epoch}: the loss became infinite or NaN"
+        self._outcome.note(key, "diverged", reason)
+        self._reporter.say(f"{key} {reason}")
 
     def failed(self, trainee: Trainee, error: Exception) -> None:
         """Note a run that raised an error while it trained."""
