@@ -42,3 +42,10 @@ def default_device() -> str:
 def default_cluster() -> str:
     """Return the executor that is used where none is named."""
     return "slurm" if shutil.which("sbatch") else "local"
+
+
+def own_cache_dir() -> Path:
+    """Return this project's folder among the user's caches; it need not be there."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    # Without a home there is no place for a cache, and none can be made below this one.
+    return (base if base.is_absolute() else Path(os.devnull)) / "kd-benchmark"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.base import files, words
+from benchmark.base.machine import own_cache_dir
 from benchmark.run import directory, identity, lease, reading
 from benchmark.run.directory import RunDir, entries
 from benchmark.run.reading import Measured, Progress, Reading, read, signature_of
@@ -59,7 +60,7 @@ class RunIndex:
         self.runs_dir = runs_dir
         self.foreign = 0
         name = hashlib.sha256(os.fsencode(runs_dir.resolve())).hexdigest()[:16]
-        self._path = (cache_dir or _cache_dir()) / f"runs-{name}.sqlite"
+        self._path = (cache_dir or own_cache_dir()) / f"runs-{name}.sqlite"
         self._database = self._open()
 
     # -- bringing it up to date -------------------------------------------------------------
@@ -238,12 +239,6 @@ def _code() -> str:
         assert module.__file__ is not None
         found.update(Path(module.__file__).read_bytes())
     return found.hexdigest()
-
-
-def _cache_dir() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    # Without a home there is no place for a cache, and none can be made below this one.
-    return (base if base.is_absolute() else Path(os.devnull)) / "kd-benchmark"
 
 
 def _stamp(rundir: RunDir) -> tuple[str, int]:

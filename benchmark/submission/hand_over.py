@@ -16,6 +16,7 @@ from benchmark.planning.matrix import Plan
 from benchmark.planning.pack_size import Limited, PackSize, no_limits
 from benchmark.planning.refuse import check_before_queue, check_files
 from benchmark.planning.remaining import Queued, Remaining, plan_packs, remaining
+from benchmark.planning.trial import check_trials
 from benchmark.run import directory
 from benchmark.submission.submission import (
     Executor,
@@ -102,6 +103,7 @@ def submit_plan(
         code = queueing.wait_for(theirs, runs_dir) if queueing and theirs and waits else 0
         return max(code, elsewhere)
     check_files(left.runs, runs_dir)
+    check_trials(left.runs, data_dir, plugins)
     limits = executor.limits if isinstance(executor, Limited) else no_limits
     packs = plan_packs(plan, left.runs, pack_size.sizer(runs_dir, limits), theirs)
     paths = [path.resolve() for path in plugins]

@@ -1,0 +1,150 @@
+"""Build each run's networks and methods without memory for them, to see whether it can start.
+
+Shapes are all that is computed (torch's meta device), so a table takes seconds. Whatever raises
+there is built again for real: only what fails then, too, is a problem.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmark.base.errors import UserError
+from benchmark.data.datasets import dataset_info
+from benchmark.data.order import BatchPlan
+from benchmark.methods import build_method
+from benchmark.methods.base import Probe, Setup
+from benchmark.methods.catalog import add_plugin
+from benchmark.models import build_model
+from benchmark.run.identity import Run
+from benchmark.train.rng import seeded
+
+
+def problems(runs: Sequence[Run], images: dict[str, int]) -> dict[str, str]:
+    """Return why cells cannot be trained, by their keys.
+
+    ``images``: the number of training images of each dataset.
+    """
+    found: dict[str, str] = {}
+    trial = _Trial(images)
+    with seeded(0, "trial"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for run in runs:
+            problem = trial.problem(run)
+            if problem is not None:
+                found[run.cell_key] = problem
+    return found
+
+
+class _Trial:
+    def __init__(self, images: dict[str, int]) -> None:
+        self._images = images
+        self._probes: dict[tuple[str, int, int, str], Probe] = {}
+        self._alone: dict[tuple[str, int, int], str | None] = {}
+
+    def problem(self, run: Run) -> str | None:
+        info = dataset_info(run.dataset.name)
+        recipe, count = run.recipe, self._images[run.dataset.name]
+        try:
+            BatchPlan(count, run.seed, recipe.batch_size, recipe.drop_last, recipe.holdout)
+        except UserError as error:
+            return str(error)
+        side = recipe.input_size or info.image_size
+        taught = run.teacher_input_size or info.image_size
+        names = [(run.model, side)] + ([(run.teacher.model, taught)] if run.teacher else [])
+        for name, size in names:
+            problem = self._unreadable(name, size, info.num_classes)
+            if problem is not None:
+                return problem
+        if (count - recipe.holdout) % recipe.batch_size == 1 and not recipe.drop_last:
+            problem = self._single(run.model, side, info.num_classes)
+            if problem is not None:
+                return (
+                    f"{count - recipe.holdout} training images in batches of {recipe.batch_size}"
+                    f" leave a last batch of one, and {run.model} cannot be trained on one image"
+                    f" ({problem}); set recipe.batch_size to another number, or recipe.drop_last"
+                )
+        return self._unsuitable(run, names, info.num_classes)
+
+    def _unreadable(self, name: str, side: int, num_classes: int) -> str | None:
+        """Return why a network cannot read images of a size."""
+        for device in ("meta", "cpu"):
+            try:
+                self._probe(name, side, num_classes, device)
+            except UserError as error:
+                return str(error)
+            except Exception as error:  # of a network, for images that it is not made for
+                reason = _first_line(error)
+            else:
+                return None
+        return (
+            f"{name} cannot read images of {side} x {side} pixels ({reason}); set"
+            " recipe.input_size to what it reads"
+        )
+
+    def _probe(self, name: str, side: int, num_classes: int, device: str) -> Probe:
+        key = (name, side, num_classes, device)
+        if key not in self._probes:
+            with torch.device(device), torch.no_grad():
+                model = build_model(name, num_classes).eval()
+                features = model.features(torch.zeros(2, 3, side, side))
+            self._probes[key] = Probe(name, model, features)
+        return self._probes[key]
+
+    def _single(self, name: str, side: int, num_classes: int) -> str | None:
+        """Return why a network cannot be trained on one image."""
+        key = (name, side, num_classes)
+        if key not in self._alone:
+            self._alone[key] = None
+            with torch.no_grad():
+                model = build_model(name, num_classes).train()
+                try:
+                    model.features(torch.zeros(1, 3, side, side))
+                except ValueError as error:  # torch: more than one value per channel
+                    self._alone[key] = _first_line(error)
+        return self._alone[key]
+
+    def _unsuitable(self, run: Run, names: list[tuple[str, int]], num_classes: int) -> str | None:
+        """Return why a method cannot be built between two networks."""
+        for device in ("meta", "cpu"):
+            try:
+                self._build(run, names, num_classes, device)
+            except UserError as error:
+                return str(error)
+            except Exception as error:  # of a method, on maps that it is not made for
+                reason = f"{type(error).__name__}: {_first_line(error)}"
+            else:
+                return None
+        return reason
+
+    def _build(self, run: Run, names: list[tuple[str, int]], num_classes: int, device: str) -> None:
+        student, *teacher = (self._probe(name, s, num_classes, device) for name, s in names)
+        setup = Setup(
+            student=student,
+            teacher=teacher[0] if teacher else None,
+            num_classes=num_classes,
+            labels=torch.arange(self._images[run.dataset.name]) % num_classes,
+            batch_size=run.recipe.batch_size,
+            epochs=run.recipe.epochs,
+            seed=run.seed,
+        )
+        with torch.device(device):
+            for method in run.methods:
+                build_method(method.name, setup, **method.options)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    for plugin in asked["plugins"]:
+        add_plugin(Path(plugin))
+    tried = problems([Run.model_validate(run) for run in asked["runs"]], asked["images"])
+    sys.stdout.write(json.dumps(tried))
