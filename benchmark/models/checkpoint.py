@@ -22,7 +22,11 @@ from torch import Tensor, nn
 from benchmark.base.errors import UserError
 
 # Where files keep the state_dict; a file may also be a state_dict itself.
-_CONTAINERS = ("model", "state_dict")
+_CONTAINERS = ("model", "state_dict", "net")
+# What a whole training's state calls its networks; nothing says which of them is meant.
+_PARTS = ("student.", "teacher.", "module.student.", "module.teacher.")
+# numpy's plain kinds: truth values, numbers, texts and times, but no Python objects.
+_KINDS = "?bBhHiIlLqQefdgFDGSUMm"
 _COUNTER = "num_batches_tracked"
 
 
@@ -67,7 +71,7 @@ def _read(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
-    dtypes = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8")]
+    dtypes = [type(np.dtype(kind)) for kind in _KINDS]
     inert = [argparse.Namespace, np.dtype, *dtypes, type(np.float64(0)), *_numpy_scalar()]
     with torch.serialization.safe_globals(inert), warnings.catch_warnings():
         # Other pickle protocols than torch's own are read as well, with a warning.
@@ -87,7 +91,9 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         inner = next((content[k] for k in _CONTAINERS if isinstance(content.get(k), Mapping)), None)
         content = content if inner is None else inner
     if not isinstance(content, Mapping) or not content:
-        raise UserError(f"checkpoint {path} holds no state_dict (looked under 'model')")
+        looked = ", ".join(f"'{name}'" for name in _CONTAINERS)
+        raise UserError(f"checkpoint {path} holds no state_dict (looked under {looked})")
+    _refuse_other_layouts(content, path)
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(
@@ -98,6 +104,32 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
             raise UserError(f"checkpoint {path}: tensor {key!r:.80} is not a plain dense tensor")
     prefix = "module." if all(key.startswith("module.") for key in content) else ""
     return {key.removeprefix(prefix): value.detach() for key, value in content.items()}
+
+
+def _refuse_other_layouts(content: Mapping[Any, Any], path: Path) -> None:
+    """Refuse, with how to convert it, what holds weights in a form of its own."""
+    inside = [
+        key
+        for key, value in content.items()
+        if isinstance(value, Mapping)
+        and value
+        and all(isinstance(weight, Tensor) for weight in value.values())
+    ]
+    if inside:
+        named = ", ".join(f"{key!r:.80}" for key in inside[:3])
+        raise UserError(
+            f"checkpoint {path} holds weights under {named}, which is none of"
+            f" {', '.join(_CONTAINERS)}; keep one of them:"
+            f" torch.save({{'model': torch.load(FILE)[{inside[0]!r:.80}]}}, NEW_FILE)"
+        )
+    parts = [part for part in _PARTS if any(str(key).startswith(part) for key in content)]
+    if parts:
+        raise UserError(
+            f"checkpoint {path} holds a whole training (its keys begin with"
+            f" {' and '.join(parts)}), not one network; keep one of them, where state is its"
+            f" state_dict: torch.save({{'model': {{k.removeprefix('{parts[0]}'): v for k, v in"
+            f" state.items() if k.startswith('{parts[0]}')}}}}, NEW_FILE)"
+        )
 
 
 def _check(key: str, tensor: Tensor, expected: Tensor, model: nn.Module, source: str) -> None:
@@ -128,6 +160,9 @@ def unreadable(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "GLOBAL " in text:
         name = text.split("GLOBAL ", 1)[1].split(" ")[0]
-        return f"holds {name}, which is no weight; files with such objects are not opened"
+        return (
+            f"holds {name}, which is no weight; files with such objects are not opened: save"
+            " the weights alone, torch.save({'model': network.state_dict()}, NEW_FILE)"
+        )
     said = ": ".join(filter(None, (type(error).__name__, text.split(". ")[0][:120])))
     return f"cannot be read: it is truncated, damaged or no checkpoint ({said})"

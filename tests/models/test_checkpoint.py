@@ -59,6 +59,9 @@ WRAPPINGS: dict[str, Callable[[State], Any]] = {
     },
     "beside arguments": lambda s: {"model": s, "opt": argparse.Namespace(lr=0.05, tags=["a"])},
     "beside numpy": lambda s: {"best": np.float64(72.3), "n": np.int64(3), "model": s},
+    "beside numpy's truth": lambda s: {"model": s, "is_best": np.bool_(True), "k": np.uint8(1)},
+    "beside numpy's text": lambda s: {"model": s, "arch": np.str_("a"), "z": np.complex64(1)},
+    "under net": lambda s: {"net": s, "acc": 95.1, "epoch": 200},
 }
 
 
@@ -147,6 +150,15 @@ def test_a_missing_file(tmp_path: Path) -> None:
     [
         ({"epoch": 3}, "its entry 'epoch' is a int, not a tensor"),
         ({"model": {"a": [1.0]}}, "its entry 'a' is a list"),
+        (
+            {"ema": {"a": torch.zeros(1)}, "epoch": 3},
+            r"holds weights under 'ema', .*torch\.load\(FILE\)\['ema'\]",
+        ),
+        (
+            {"model": {"module.student.a": torch.zeros(1), "module.teacher.a": torch.zeros(1)}},
+            r"begin with module\.student\. and module\.teacher\.\), not one network; keep one",
+        ),
+        ({"student.a": torch.zeros(1)}, r"k\.removeprefix\('student\.'\)"),
         ([1, 2], "holds no state_dict"),
         ({"model": {}}, "holds no state_dict"),
         ({"model": {"a": torch.eye(2).to_sparse()}}, "'a' is not a plain dense tensor"),
