@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -32,7 +33,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         # mkstemp makes private files; run directories are for the whole lab to read.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+        with contextlib.suppress(PermissionError):  # file systems without modes, such as FAT
+            os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
         _sync_directory(path.parent)
     except BaseException as error:
@@ -132,5 +134,8 @@ def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise  # the others cannot sync directories, or need not
     finally:
         os.close(descriptor)

@@ -9,7 +9,6 @@ import pwd
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from benchmark.base.shipped import code_root, is_installed
 from benchmark.base.words import count
 from benchmark.data.datasets import dataset_infos
 from benchmark.data.sidecar import read_sidecar
+from benchmark.run.lease import check_exclusive
 from benchmark.slurm import commands
 from benchmark.table.teachers import checkpoint_file, registry, teachers_dir
 
@@ -202,15 +202,14 @@ def _directory(what: str, path: Path) -> Finding:
 
 
 def _links(runs_dir: Path) -> Iterator[Finding]:
-    """Say if the runs' file system has no hard links, by trying one."""
+    """Say if the runs' file system has no hard links, and if leases can do without them."""
     place = existing_place(runs_dir)
     if not os.access(place, os.W_OK | os.X_OK):
         return
     try:
-        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as folder:
-            one = Path(folder) / "one"
-            one.touch()
-            os.link(one, one.with_name("two"))
-    except OSError as error:
-        text = f"the file system of {runs_dir} makes no hard links ({error.strerror})"
-        yield Finding("links", text, "note")
+        lacks = check_exclusive(place)
+    except UserError as error:
+        yield Finding("links", str(error), "broken")
+        return
+    if lacks is not None:
+        yield Finding("links", f"the file system of {runs_dir}: {lacks}", "note")

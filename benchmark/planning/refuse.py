@@ -16,6 +16,7 @@ from benchmark.data.augmentations import READERS, check_reader
 from benchmark.planning.matrix import Plan
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from benchmark.run.lease import check_exclusive
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED
 
@@ -100,3 +101,4 @@ def _check_writable(path: Path) -> None:
         raise UserError(f"{place} is not a directory")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError(f"{place} is not writable")
+    check_exclusive(place)

@@ -12,6 +12,7 @@ create; a claim whose owner died in between is itself taken over by the same rul
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # A lease that was not renewed for this long is taken to be abandoned.
 STALE_SECONDS = 180.0
 _UNREADABLE = "unreadable"  # the token of a lease that a crash of its disk left empty
+# How file systems without hard links say so: exFAT and FAT, SMB, FUSE.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _LONGEST_CHAIN = 8  # of claims whose owners all died
 
 
@@ -167,9 +170,74 @@ def _create(path: Path, identity: dict[str, Any]) -> bool:
             os.link(draft, path)
         except FileExistsError:
             return draft.stat().st_nlink == 2
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _create_without_links(path, identity)
         return True
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _create_without_links(path: Path, identity: dict[str, Any]) -> bool:
+    # Exclusive as well, but the lease is seen empty for a moment: nobody takes such a one
+    # before it is stale.
+    _refuse_remote(path.parent)
+    try:
+        with path.open("x") as file:
+            json.dump(identity, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    return True
+
+
+def check_exclusive(folder: Path) -> str | None:
+    """Try in ``folder`` what leases need, leaving nothing behind.
+
+    Returns a note if its file system has no hard links. Raises UserError if two processes could
+    then hold one run.
+    """
+    draft = folder / f".draft.{uuid.uuid4().hex}"
+    link = draft.with_suffix(".link")
+    try:
+        draft.touch()
+        os.link(draft, link)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+        _refuse_remote(folder)
+        return f"{file_system(folder)} has no hard links: leases are files created exclusively"
+    finally:
+        for path in (link, draft):
+            path.unlink(missing_ok=True)
+    return None
+
+
+def _refuse_remote(folder: Path) -> None:
+    kind = file_system(folder)
+    if kind.partition(".")[0] == "fuse":
+        raise UserError(
+            f"{folder} lies on a file system ({kind}) that has no hard links and cannot promise"
+            " that one process alone creates a file, so two could train one run; choose another"
+            " runs directory with --runs or BENCH_RUNS"
+        )
+
+
+def file_system(folder: Path) -> str:
+    """Return the kind of file system that a folder lies on, as mount names it; "" if unknown."""
+    device = folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        fields, _, kind = line.partition(" - ")
+        if fields.split()[2:3] == [number] and kind:
+            return kind.split()[0]
+    return ""
 
 
 def _take_over(path: Path, token: str, identity: dict[str, Any]) -> bool:
