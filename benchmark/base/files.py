@@ -19,10 +19,11 @@ LONGEST = 10_000_000
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that replaces it, fsynced, when the block ends.
 
-    On any error (a full disk, say) the temporary file is removed and ``path`` stays as it was.
+    Its permissions are ``mode``, or what the umask leaves. On any error (a full disk, say) the
+    temporary file is removed and ``path`` stays as it was.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -34,7 +35,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         umask = os.umask(0)
         os.umask(umask)
         with contextlib.suppress(PermissionError):  # file systems without modes, such as FAT
-            os.chmod(name, 0o666 & ~umask)
+            os.chmod(name, 0o666 & ~umask if mode is None else mode)
         os.replace(name, path)
         _sync_directory(path.parent)
     except BaseException as error:
@@ -45,9 +46,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's content atomically."""
-    with replacing(path) as file:
+def write_text(path: Path, text: str, mode: int | None = None) -> None:
+    """Replace a file's content atomically; ``mode``: its permissions, whatever the umask."""
+    with replacing(path, mode) as file:
         file.write(text.encode())
 
 

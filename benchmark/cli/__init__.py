@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from typing import Any
 
@@ -25,6 +26,10 @@ def main() -> None:
     from benchmark.base.log import reporting
     from benchmark.cli.app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        # Terminals that are not UTF-8, and names that are not, get escapes instead of a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # typer has a copy of click of its own, whose place differs between its releases.
     usage_error: type[Exception] = BadParameter.__mro__[1]
     try:

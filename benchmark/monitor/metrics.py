@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import make_directory, write_text
+from benchmark.base.words import printable
 from benchmark.run.state import RunState
 
 
@@ -35,40 +36,46 @@ class TableMetrics:
     planned: bool = True
 
 
-def metrics_text(tables: Iterable[TableMetrics], refreshed: float) -> str:
-    """Return the metrics in Prometheus' text format; ``refreshed``: seconds since 1970."""
+def metrics_text(tables: Iterable[TableMetrics], refreshed: float, file: str = "bench.prom") -> str:
+    """Return the metrics in Prometheus' text format; ``refreshed``: seconds since 1970.
+
+    Every series bears the name of its ``file``: a collector reads the files of many users and
+    tables from one folder and drops what two of them call alike.
+    """
     registry = CollectorRegistry()
 
     def gauge(name: str, words: str, *labels: str) -> Gauge:
-        return Gauge(f"bench_{name}", words, ("table", *labels), registry=registry)
+        return Gauge(f"bench_{name}", words, ("file", *labels), registry=registry)
 
-    cells = gauge("cells", "Cells of a table by state", "state")
-    hours = gauge("gpu_hours", "GPU-hours used, lost work included")
-    speed = gauge("images_per_second", "Training images per second, over what runs now")
-    heartbeat = gauge("heartbeat_age_seconds", "Oldest sign of life of a run that is running")
-    restarts = gauge("restarts", "How often runs were started again")
-    Gauge("bench_refreshed_timestamp_seconds", "When this file was written", registry=registry).set(
-        refreshed
-    )
+    cells = gauge("cells", "Cells of a table by state", "table", "state")
+    hours = gauge("gpu_hours", "GPU-hours used, lost work included", "table")
+    speed = gauge("images_per_second", "Training images per second, over what runs now", "table")
+    life = "Oldest sign of life of a run that is running"
+    heartbeat = gauge("heartbeat_age_seconds", life, "table")
+    restarts = gauge("restarts", "How often runs were started again", "table")
+    written = gauge("refreshed_timestamp_seconds", "When this file was written")
+    written.labels(file).set(refreshed)
     for table in tables:
+        of_table = (file, table.table)
         # States without cells are written as 0, so that a graph does not keep the last number.
         for state in RunState:
             if state is not RunState.MISSING or table.planned or table.cells.get(state):
-                cells.labels(table.table, state).set(table.cells.get(state, 0))
-        hours.labels(table.table).set(table.gpu_hours)
-        speed.labels(table.table).set(table.images_per_second)
-        restarts.labels(table.table).set(table.restarts)
+                cells.labels(*of_table, state).set(table.cells.get(state, 0))
+        hours.labels(*of_table).set(table.gpu_hours)
+        speed.labels(*of_table).set(table.images_per_second)
+        restarts.labels(*of_table).set(table.restarts)
         if table.heartbeat_age is not None:
-            heartbeat.labels(table.table).set(table.heartbeat_age)
+            heartbeat.labels(*of_table).set(table.heartbeat_age)
     return generate_latest(registry).decode()
 
 
 def write_metrics(path: Path, tables: Iterable[TableMetrics], refreshed: float) -> None:
     """Replace the text file atomically, so that Prometheus never reads half of it.
 
+    Everybody may read it, whatever the umask: node_exporter is another user.
     Raises UserError where it cannot be a file.
     """
     if path.is_dir():
         raise UserError(f"--textfile {path} is a directory; name a file in it: {path}/bench.prom")
     make_directory(path.resolve().parent)
-    write_text(path, metrics_text(tables, refreshed))
+    write_text(path, metrics_text(tables, refreshed, printable(path.name)), mode=0o644)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -309,3 +312,18 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert last.startswith(f"error: {tmp_path}/runs/.submissions/")
     assert last.endswith(": File too large")
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_terminal_shows_what_is_said(tmp_path: Path, encoding: str) -> None:
+    asked = ["collect", "--table", "cifar100", "--runs", str(tmp_path)]
+    for words in ([*asked, "--explain", "KD", "vgg13-vgg8"], asked):
+        done = subprocess.run(
+            [sys.executable, "-c", "from benchmark.cli import main; main()", *words],
+            capture_output=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            check=False,
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+        assert done.stdout.decode(encoding)

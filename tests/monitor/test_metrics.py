@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from pathlib import Path
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmark.base.files import write_text
 from benchmark.monitor.metrics import TableMetrics, metrics_text, write_metrics
 
 GRAFANA = Path(__file__).resolve().parents[2] / "slurm" / "grafana"
@@ -45,3 +48,26 @@ def test_dashboard_and_alerts_ask_only_for_metrics_that_exist() -> None:
     used = {name for text in asked for name in re.findall(r"bench_\w+", text)}
     assert used == known
     assert all({"alert", "expr", "for", "labels", "annotations"} <= set(rule) for rule in rules)
+
+
+def test_files_of_one_folder_have_no_series_in_common(tmp_path: Path) -> None:
+    for name in ("alice.prom", "bob.prom", "alice-cifar.prom"):
+        write_metrics(tmp_path / name, TABLES, refreshed=1000.0)
+    seen = [
+        (sample.name, tuple(sorted(sample.labels.items())))
+        for path in tmp_path.iterdir()
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+    ]
+    assert len(seen) == len(set(seen))
+
+
+def test_everybody_may_read_the_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_metrics(tmp_path / "bench.prom", TABLES, refreshed=0.0)
+        write_text(tmp_path / "other", "")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "bench.prom").stat().st_mode) == 0o644
+    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o640

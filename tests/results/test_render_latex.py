@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from benchmark.results.grid import Grid, GridCell, State
 from benchmark.results.judge import judge
 from benchmark.results.render import latex
-from benchmark.results.render.latex_text import ACCENTS, SPECIAL, escape
+from benchmark.results.render.latex_text import ACCENTS, SPECIAL, T1_ACCENTS, escape
 from tests.results.grids import claim, measured, published, small, wide, with_cell
 from tests.results.latex_syntax import check
 
@@ -31,6 +31,8 @@ NASTY = [
     "--- ``ligatures'' ?` !` <<",
     "caf\u00e9 \u0141\u00f3d\u017a \u00dfen",
     "\u03b1 = 0.3, \u03c4 \u2264 5 \u2192 \u2265",
+    "W\u0105sowicz, \u0218tef\u0103nescu, Nguy\u1ec5n, \u1ecdl\u00e1, \u01d6, co\u0301c\u0301",
+    "\u0110\u1ed3 \u00d0 \u00fe \u014b \u0153uvre \u00abx\u00bb \u00a3 \u00a9",
 ]
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=126))
 
@@ -66,6 +68,14 @@ def test_any_text_is_one_closed_ascii_line(text: str) -> None:
         ("\u00e9\u00ef\u0151", r"\'{e}\" {\i}\H{o}".replace(" ", "")),
         ("\u03b1\u03a3\u0391\u03c2", r"$\alpha$$\Sigma$A$\varsigma$"),
         ("\u4e2d", "{[}U+4E2D{]}"),
+        ("\u0105", r"{\fontencoding{T1}\selectfont\k{a}}"),
+        ("\u1ecd\u0219\u1ecb", r"\d{o}\textcommabelow{s}\d{i}"),
+        ("\u1ec7\u01d6", r"\^{\d{e}}\={\"{u}}"),
+        ("e\u0301u\u0308\u0304q\u0303", r"\'{e}\={\"{u}}\~{q}"),
+        ("i\u0307\u0131\u00ed", r"\.{\i}\i{}\'{\i}"),
+        ("\u0111\u0153", r"{\fontencoding{T1}\selectfont\dj}\oe{}"),
+        ("\u03b1\u0301\u4e2d\u0301", "{[}U+03AC{]}{[}U+4E2D{]}{[}U+0301{]}"),
+        ("\u0301", "{[}U+0301{]}"),
         ("a\nb\tc", "a b c"),
     ],
 )
@@ -207,4 +217,5 @@ def test_siunitx_compiles(tmp_path: Path) -> None:
 
 
 def test_every_accent_is_a_command_of_the_kernel() -> None:
-    assert set(ACCENTS.values()) <= set("`'^~\"=.uvHrc")
+    of_t1 = {ACCENTS[mark] for mark in T1_ACCENTS}
+    assert set(ACCENTS.values()) <= {*"`'^~\"=.uvHrcdb", "textcommabelow", *of_t1}

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -290,7 +291,16 @@ def test_any_name_survives_the_data_formats(name: str) -> None:
     grid = small({name: measured([70.0])}, title=name)
     assert json.loads(json_format.render(grid))["cells"][0]["row"] == name
     (line,) = csv.DictReader(io.StringIO(csv_format.render(grid), newline=""))
-    assert line["row"] == name
+    assert line["row"].removeprefix("'") == name.removeprefix("'")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+KD", "-KD", "@KD", "NA", "NaN", "None", "null"])
+def test_csv_holds_no_formula_and_no_missing_value_for_a_name(name: str) -> None:
+    text = csv_format.render(small({name: measured([70.0])}))
+    assert next(csv.DictReader(io.StringIO(text)))["row"] == f"'{name}"
+    read = pandas.read_csv(io.StringIO(text))
+    assert list(read["row"]) == [f"'{name}"]
+    assert list(read["mean"]) == [70.0]
 
 
 def test_collecting_needs_no_torch() -> None:

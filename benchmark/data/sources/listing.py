@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.errors import UserError
-from benchmark.base.words import count
+from benchmark.base.words import count, printable
 
 # torchvision.datasets.folder.IMG_EXTENSIONS
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -82,7 +82,7 @@ def list_images(root: Path) -> Listing:
 
 def shown(path: Path) -> str:
     """Return a path as it can be printed, with escapes if its name is no UTF-8."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+    return printable(str(path))
 
 
 def _speakable(root: Path, name: str) -> bool:

@@ -1,7 +1,8 @@
 """CSV from a Grid: one line a cell, for spreadsheets and data frames; numbers unrounded.
 
 Numbers and run keys of one field are joined by ``;``, which none of them holds; texts, which
-may hold anything, are a JSON array.
+may hold anything, are a JSON array. A text that a spreadsheet would take for a formula, or a data
+frame for a missing value (a row named NA), begins with an apostrophe.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ verdict seeds_needed noise chosen chosen_on candidates selection_bias diverged_s
 overrides marks runs
 """
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+# What pandas reads as a missing value, in lower case.
+_MISSING = frozenset(
+    ["#n/a", "#n/a n/a", "#na", "1.#ind", "1.#qnan", "<na>", "n/a", "na", "null", "nan", "none"]
+)
+
 
 def render(grid: Grid) -> str:
     """Return one line for each cell of the table, missing ones included."""
@@ -31,20 +38,26 @@ def render(grid: Grid) -> str:
     writer = csv.DictWriter(out, FIELDS.split(), lineterminator="\n")
     writer.writeheader()
     for (row, column, metric), cell in grid.ordered:
-        writer.writerow(
-            {
-                "table": grid.name,
-                "row": row,
-                "group": rows[row].group,
-                "column": column,
-                "teacher": rows[row].teacher or columns[column].teacher,
-                "student": rows[row].student or columns[column].student,
-                "metric": metric,
-                **_ours(cell),
-                **_theirs(cell),
-            }
-        )
+        found = {
+            "table": grid.name,
+            "row": row,
+            "group": rows[row].group,
+            "column": column,
+            "teacher": rows[row].teacher or columns[column].teacher,
+            "student": rows[row].student or columns[column].student,
+            "metric": metric,
+            **_ours(cell),
+            **_theirs(cell),
+        }
+        writer.writerow({name: _plain(value) for name, value in found.items()})
     return out.getvalue()
+
+
+def _plain(value: object) -> object:
+    """Return a text so that no program sees more in it than a text."""
+    if not isinstance(value, str):
+        return value
+    return f"'{value}" if value.startswith(_FORMULAS) or value.lower() in _MISSING else value
 
 
 def _ours(cell: GridCell) -> dict[str, object]:

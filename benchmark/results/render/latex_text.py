@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 
 # OT1, LaTeX's default font encoding, has no straight double quote and sets < > | as other
@@ -44,6 +45,10 @@ SPECIAL = {
     "\N{LATIN SMALL LETTER L WITH STROKE}": r"\l{}",
     "\N{LATIN CAPITAL LETTER L WITH STROKE}": r"\L{}",
     "\N{LATIN SMALL LETTER DOTLESS I}": r"\i{}",
+    "\N{LATIN SMALL LIGATURE OE}": r"\oe{}",
+    "\N{LATIN CAPITAL LIGATURE OE}": r"\OE{}",
+    "\N{POUND SIGN}": r"\pounds{}",
+    "\N{COPYRIGHT SIGN}": r"\copyright{}",
     "\N{PLUS-MINUS SIGN}": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{MIDDLE DOT}": r"$\cdot$",
@@ -83,9 +88,30 @@ ACCENTS = {
     "\N{COMBINING DOT ABOVE}": ".",
     "\N{COMBINING DOUBLE ACUTE ACCENT}": "H",
     "\N{COMBINING CEDILLA}": "c",
+    "\N{COMBINING DOT BELOW}": "d",
+    "\N{COMBINING MACRON BELOW}": "b",
+    "\N{COMBINING COMMA BELOW}": "textcommabelow",
+    "\N{COMBINING OGONEK}": "k",
+}
+# Letters and accents that OT1 lacks; LaTeX itself knows T1, also where nothing loads it.
+T1 = r"{\fontencoding{T1}\selectfont"
+T1_ACCENTS = "\N{COMBINING OGONEK}"
+T1_LETTERS = {
+    "\N{LATIN SMALL LETTER D WITH STROKE}": r"\dj",
+    "\N{LATIN CAPITAL LETTER D WITH STROKE}": r"\DJ",
+    "\N{LATIN SMALL LETTER ETH}": r"\dh",
+    "\N{LATIN CAPITAL LETTER ETH}": r"\DH",
+    "\N{LATIN SMALL LETTER THORN}": r"\th",
+    "\N{LATIN CAPITAL LETTER THORN}": r"\TH",
+    "\N{LATIN SMALL LETTER ENG}": r"\ng",
+    "\N{LATIN CAPITAL LETTER ENG}": r"\NG",
+    "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}": r"\guillemotleft",
+    "\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}": r"\guillemotright",
 }
 # Pairs that TeX's fonts would join into another character.
 LIGATURES = re.compile(r"(?<=-)(?=-)|(?<=')(?=')|(?<=`)(?=`)|(?<=[!?])(?=`)")
+_LETTERS = frozenset(string.ascii_letters)
+_ABOVE = 230  # Unicode's combining class of marks above a letter, which take the dot's place
 SPACES = re.compile(r"[^\S\N{NO-BREAK SPACE}]+")
 
 
@@ -95,17 +121,34 @@ def escape(text: str) -> str:
     Accented Latin and Greek letters, and the common signs, become commands that pdfLaTeX knows;
     a character that its fonts lack is named by its code point, "[U+4E2D]".
     """
-    flat = SPACES.sub(" ", text).strip()
-    return "".join(_character(c) if c else "{}" for c in _split(flat))
+    flat = unicodedata.normalize("NFC", SPACES.sub(" ", text).strip())
+    return "".join(_cluster(c) if c else "{}" for c in _split(flat))
 
 
 def _split(text: str) -> list[str]:
-    """Return the characters, with "" wherever a ligature must be broken."""
+    """Return the letters, each with its accents, and "" wherever a ligature must be broken."""
     breaks = {match.start() for match in LIGATURES.finditer(text)}
     parts: list[str] = []
     for i, character in enumerate(text):
-        parts += ["", character] if i in breaks else [character]
+        if parts and parts[-1] and unicodedata.combining(character):
+            parts[-1] += character
+        else:
+            parts += ["", character] if i in breaks else [character]
     return parts
+
+
+def _cluster(text: str) -> str:
+    """Return a letter with its accents, the innermost of which stands first."""
+    if len(text) == 1 and (text in SPECIAL or text.isascii()):
+        return _character(text)
+    letter, *marks = list(unicodedata.normalize("NFD", text))
+    if not marks or letter not in _LETTERS or not set(marks) <= set(ACCENTS):
+        return "".join(map(_character, text))
+    above = any(unicodedata.combining(mark) == _ABOVE for mark in marks)
+    found = {"i": r"\i", "j": r"\j"}.get(letter, letter) if above else letter
+    for mark in marks:
+        found = f"\\{ACCENTS[mark]}{{{found}}}"
+    return f"{T1}{found}}}" if set(marks) & set(T1_ACCENTS) else found
 
 
 def _character(character: str) -> str:
@@ -123,8 +166,6 @@ def _character(character: str) -> str:
             command = GREEK_NAMES.get(word, word.lower())
             if f" {command} " in GREEK_COMMANDS:
                 return f"$\\{command if case == 'SMALL' else command.capitalize()}$"
-    parts = unicodedata.normalize("NFD", character)
-    if len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS:
-        base = {"i": r"\i", "j": r"\j"}.get(parts[0], parts[0])
-        return f"\\{ACCENTS[parts[1]]}{{{base}}}"
+    if character in T1_LETTERS:
+        return f"{T1}{T1_LETTERS[character]}}}"
     return f"{{[}}U+{ord(character):04X}{{]}}"
