@@ -32,6 +32,14 @@ def fixtures_root() -> Path | None:
     return Path(root) if root else None
 
 
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plug-ins that a test registers end with it."""
+    from benchmark.methods import catalog
+
+    monkeypatch.setattr(catalog, "_plugins", {})
+
+
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
     """The shared fixtures; skips where BENCH_FIXTURES is unset, fails in CI."""

@@ -61,22 +61,113 @@ def functions(node: ast.ClassDef) -> set[str]:
     return {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
 
 
+def lineage(path: Path, name: str, root: str) -> list[tuple[Path, ast.ClassDef]] | None:
+    """Return a class of a file and all classes that it extends, itself first, but for ``root``.
+
+    Bases are followed within the file and into files of this package that it imports them from.
+    None where no base leads to a class named ``root``.
+    """
+    tree = parse(path)
+    here = classes(tree)
+    if name not in here:
+        home = home_of(tree, name)
+        return None if home is None else lineage(*home, root)
+    found: list[tuple[Path, ast.ClassDef]] = [(path, here[name])]
+    reaches = False
+    for base in _base_names(here[name]):
+        if base.rpartition(".")[2] == root and base not in here:
+            reaches = True
+            continue
+        home = (path, base) if base in here else home_of(tree, base)
+        above = None if home is None else lineage(*home, root)
+        if above is not None:
+            reaches = True
+            found += above
+    return found if reaches else None
+
+
+def _base_names(node: ast.ClassDef) -> list[str]:
+    """Return the dotted names of a class's bases, without what stands in brackets."""
+    bases = (base.value if isinstance(base, ast.Subscript) else base for base in node.bases)
+    return [ast.unparse(base) for base in bases]
+
+
+def home_of(tree: ast.Module, name: str) -> tuple[Path, str] | None:
+    """Return the file of this package that ``name`` is imported from, and its name there.
+
+    ``name`` may be a class or ``module.Class``; None for what comes from elsewhere.
+    """
+    module, _, attribute = name.rpartition(".")
+    for node in tree.body:
+        for alias in node.names if isinstance(node, ast.ImportFrom | ast.Import) else ():
+            known = alias.asname or alias.name
+            origin = alias.name
+            if isinstance(node, ast.ImportFrom):
+                if node.level or node.module is None:
+                    continue
+                if not module and known == name:
+                    file = _file_of(node.module)
+                    return None if file is None else (file, alias.name)
+                origin = f"{node.module}.{alias.name}"
+            if module and known == module and (file := _file_of(origin)) is not None:
+                return file, attribute
+    return None
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _file_of(module: str) -> Path | None:
+    package, *parts = module.split(".")
+    if package != _PACKAGE.name or not parts:
+        return None
+    path = _PACKAGE.joinpath(*parts).with_suffix(".py")
+    return path if path.is_file() else None
+
+
 def execute_class(path: Path, name: str) -> type:
     """Execute one class of a file, with its imports from :data:`LIGHT_MODULES`, and return it.
 
-    Raises UserError where the class needs anything else: it must be readable without torch.
+    Classes that it extends, in the file or imported from others of this package, are executed
+    before it. Raises UserError where it needs anything else: it must be readable without torch.
     """
     tree = parse(path)
+    here = classes(tree)
+    if name not in here:
+        home = home_of(tree, name)
+        if home is None:
+            raise UserError(f"{path} defines no class {name}")
+        return execute_class(*home)
+    # pydantic resolves annotations through sys.modules, so the fragment needs a home there.
+    module = types.ModuleType(f"benchmark.base.static.{path.stem}")
+    module.__file__ = str(path)
+    needed = _with_bases(here, name)
     wanted: list[ast.stmt] = []
     for node in tree.body:
         light_import = (isinstance(node, ast.ImportFrom) and node.module in LIGHT_MODULES) or (
             isinstance(node, ast.Import) and all(a.name in LIGHT_MODULES for a in node.names)
         )
-        if light_import or (isinstance(node, ast.ClassDef) and node.name == name):
+        if light_import or (isinstance(node, ast.ClassDef) and node.name in needed):
             wanted.append(node)
-    # pydantic resolves annotations through sys.modules, so the fragment needs a home there.
-    module = types.ModuleType(f"benchmark.base.static.{path.stem}")
-    module.__file__ = str(path)
+    for base in {base for one in needed for base in _base_names(here[one])}:
+        home = home_of(tree, base)
+        if home is not None and home[0] not in _LIGHT_FILES and "." not in base:
+            module.__dict__[base] = execute_class(*home)
+    return _executed(path, name, wanted, module)
+
+
+def _with_bases(here: dict[str, ast.ClassDef], name: str) -> set[str]:
+    found = {name}
+    for base in _base_names(here[name]):
+        if base in here and base not in found:
+            found |= _with_bases(here, base)
+    return found
+
+
+_LIGHT_FILES = frozenset(filter(None, map(_file_of, LIGHT_MODULES)))
+
+
+def _executed(path: Path, name: str, wanted: list[ast.stmt], module: types.ModuleType) -> type:
     sys.modules[module.__name__] = module
     code = compile(ast.Module(body=wanted, type_ignores=[]), str(path), "exec")
     try:

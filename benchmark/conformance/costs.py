@@ -61,7 +61,7 @@ def _measured(
     lab = Lab(pair, digit_images(batch_size, SIZE, batch_size, SAMPLES, CLASSES))
     batch = lab.batch()
     teacher = lab.taught(batch)
-    plain = _Timer(lab.start(lab.run()), batch, None)
+    plain = _Timer(lab, lab.start(lab.run()), None)
     costs = {}
     for info in infos:
         costs[info.name] = _cost_of(info, lab, plain, batch, teacher, rounds)
@@ -92,10 +92,10 @@ def _cost_of(
     main = lab.start(run)
     cost: dict[str, Any] = {}
     if main.epoch < 1:
-        ratios = _ratios(plain, _Timer(first, batch, teacher), rounds)
+        ratios = _ratios(plain, _Timer(lab, first, teacher), rounds)
         cost["first_stage_step_cost"] = round(statistics.median(ratios), 3)
-        main.end_epoch(None, None)
-    ratios = _ratios(plain, _Timer(main, batch, teacher), rounds)
+        main.end_epoch()
+    ratios = _ratios(plain, _Timer(lab, main, teacher), rounds)
     low, _, high = statistics.quantiles(ratios, n=4)
     cost["relative_step_cost"] = round(statistics.median(ratios), 3)
     cost["quartiles"] = [round(low, 3), round(high, 3)]
@@ -111,14 +111,16 @@ def _ratios(plain: _Timer, other: _Timer, rounds: int) -> list[float]:
 class _Timer:
     """Takes steps of one run and notes the processor time of each."""
 
-    def __init__(self, trainee: Trainee, batch: Batch, teacher: Features | None) -> None:
-        self._trainee, self._batch, self._teacher = trainee, batch, teacher
+    def __init__(self, lab: Lab, trainee: Trainee, teacher: Features | None) -> None:
+        self._trainee = trainee
+        batch, further = lab.seen(trainee)
+        self._given = (batch, teacher, further) if trainee.uses_images else (None, None, None)
         self.seconds: list[float] = []
 
     def step(self) -> float:
         """Take a step; return its seconds."""
         began = time.process_time()
-        self._trainee.train_step(self._batch, self._teacher)
+        self._trainee.train_step(*self._given)
         self.seconds.append(time.process_time() - began)
         assert self._trainee.diverged_at is None, "a diverged run does not take the usual time"
         return self.seconds[-1]

@@ -12,42 +12,50 @@ from benchmark.conformance.compare import copied
 from benchmark.conformance.findings import CheckFailedError
 from benchmark.conformance.lab import Lab
 from benchmark.conformance.one_step import (
-    Networks,
+    Observed,
     leaves,
     main_stage,
-    make_step,
     mapped,
     named,
     observe,
+    terms_of,
     total,
 )
+from benchmark.data.batches import Batch
 from benchmark.run.identity import MethodRef
 
 LARGE_LOGIT = 1e4
 
 
-def _everywhere(seen: Networks, change: Callable[[Tensor], Tensor]) -> Networks:
+def _everywhere(seen: Observed, change: Callable[[Tensor], Tensor]) -> Observed:
     student = mapped(seen.student, change)
     teacher = None if seen.teacher is None else mapped(seen.teacher, change)
     private = None if seen.private is None else mapped(seen.private, change)
     return seen._replace(student=student, teacher=teacher, private=private)
 
 
-def _rows(*rows: int) -> Callable[[Networks], Networks]:
-    def change(seen: Networks) -> Networks:
+def _chosen(batch: Batch, rows: Tensor) -> Batch:
+    given = {name: t[rows] for name, t in batch._asdict().items() if t is not None}
+    return batch._replace(**given)
+
+
+def _rows(*rows: int) -> Callable[[Observed], Observed]:
+    def change(seen: Observed) -> Observed:
         chosen = torch.tensor(rows)
-        given = {name: t[chosen] for name, t in seen.batch._asdict().items() if t is not None}
-        batch = seen.batch._replace(**given)
-        return _everywhere(seen, lambda tensor: tensor[chosen])._replace(batch=batch)
+        batch = _chosen(seen.batch, chosen)
+        further = {which: _chosen(other, chosen) for which, other in seen.further.items()}
+        return _everywhere(seen, lambda tensor: tensor[chosen])._replace(
+            batch=batch, further=further
+        )
 
     return change
 
 
-def _constant(value: float) -> Callable[[Networks], Networks]:
+def _constant(value: float) -> Callable[[Observed], Observed]:
     return lambda seen: _everywhere(seen, lambda tensor: torch.full_like(tensor, value))
 
 
-def _large_logits(seen: Networks) -> Networks:
+def _large_logits(seen: Observed) -> Observed:
     """The student is sure of one class and the teacher of another."""
 
     def sure(logits: Tensor, place: int) -> Tensor:
@@ -60,13 +68,13 @@ def _large_logits(seen: Networks) -> Networks:
     return seen._replace(student=student, teacher=teachers[0], private=teachers[1])
 
 
-def _one_class(seen: Networks) -> Networks:
+def _one_class(seen: Observed) -> Observed:
     return seen._replace(
         batch=seen.batch._replace(labels=seen.batch.labels[:1].expand(len(seen.batch.labels)))
     )
 
 
-CASES: dict[str, Callable[[Networks], Networks]] = {
+CASES: dict[str, Callable[[Observed], Observed]] = {
     "one image": _rows(0),
     "two images alike": _rows(0, 0, 1),
     "constant maps": _constant(0.5),
@@ -79,6 +87,8 @@ CASES: dict[str, Callable[[Networks], Networks]] = {
 def degenerate_batches(lab: Lab, ref: MethodRef) -> str:
     """Loss and gradients are finite, or the method refuses the batch with a UserError."""
     trainee = main_stage(lab, ref)
+    if not trainee.uses_images:
+        return "it is given none"
     usual = observe(lab, trainee)
     before = copied(trainee.methods.state_dict())
     refused = []
@@ -87,7 +97,7 @@ def degenerate_batches(lab: Lab, ref: MethodRef) -> str:
         seen = change(usual)
         seen = seen._replace(student=leaves(seen.student))
         try:
-            terms, _ = trainee.objective.terms(make_step(lab, trainee, seen), seen.private)
+            terms, _ = terms_of(lab, trainee, seen)
         except UserError as error:
             refused.append(f"{name} refused ({error})")
             continue

@@ -31,7 +31,7 @@ def trains(
     trainee = lab.start(run)
     if trainee.epoch < 1:
         _step(lab, trainee)
-        trainee.end_epoch(None, None)
+        trainee.end_epoch()
     losses = _step(lab, trainee)
     said = f"loss {losses:.4g}"
     own = sum(p.numel() for p in trainee.methods.parameters())
@@ -53,9 +53,7 @@ def trains(
 
 
 def _step(lab: Lab, trainee: Trainee) -> float:
-    batch = lab.batch(0)
-    teacher = lab.taught(batch) if trainee.needs_teacher else None
-    trainee.train_step(batch, teacher)
+    lab.step(trainee)
     if trainee.diverged_at is not None:
         raise CheckFailedError("the loss is not finite")
     for name, parameter in trainee.student.model.named_parameters():

@@ -9,19 +9,29 @@ from torch import Tensor
 
 from benchmark.conformance.findings import CheckFailedError, listed
 from benchmark.conformance.lab import Lab
-from benchmark.conformance.one_step import leaves, main_stage, make_step, named, observe, total
+from benchmark.conformance.one_step import (
+    leaves,
+    main_stage,
+    make_step,
+    named,
+    observe,
+    terms_of,
+    total,
+)
+from benchmark.methods.base import Method
+from benchmark.methods.seen import NO_FEATURES
 from benchmark.models.features import Features, Model
 from benchmark.run.identity import MethodRef
-from benchmark.train.trainee import NO_FEATURES
+from benchmark.train.losses import AnyMethod
 
 
 def finite_losses(lab: Lab, ref: MethodRef) -> str:
     """Every term is a finite scalar, at the published weights."""
     trainee = main_stage(lab, ref)
     seen = observe(lab, trainee)
-    terms, logits = trainee.objective.terms(make_step(lab, trainee, seen), seen.private)
+    terms, logits = terms_of(lab, trainee, seen)
     shape = (len(seen.batch.labels), lab.images.num_classes)
-    if tuple(logits.shape) != shape:
+    if trainee.uses_images and tuple(logits.shape) != shape:
         raise CheckFailedError(f"predicted logits have shape {tuple(logits.shape)}, not {shape}")
     for name, value in terms.items():
         if value.shape != ():
@@ -39,13 +49,14 @@ def gradients_where_they_belong(lab: Lab, ref: MethodRef) -> str:
     seen = seen._replace(student=leaves(seen.student))
     student = trainee.student.model
     teachers = [n.model for n in (trainee.teacher, trainee.private_teacher) if n]
-    trained = {id(p) for p in trainee.parameters}
-    own = {name: p for name, p in method.named_parameters() if id(p) in trained}
+    students = {id(p) for p in student.parameters()}
+    own = {n: p for n, p in method.named_parameters() if p.requires_grad and id(p) not in students}
     for teacher in teachers:
         teacher.requires_grad_(True)
     try:
-        terms, _ = trainee.objective.terms(make_step(lab, trainee, seen), seen.private)
-        _none_into_teachers(terms, teachers)
+        terms, _ = terms_of(lab, trainee, seen)
+        if trainee.uses_images:  # else it runs the teacher itself, which is frozen
+            _none_into_teachers(terms, teachers)
         # The graph is needed twice: with the cross-entropy and without.
         without_labels = {name: value for name, value in terms.items() if name != "ce"}
         everything = _gradients(total(terms), own)
@@ -60,11 +71,16 @@ def gradients_where_they_belong(lab: Lab, ref: MethodRef) -> str:
             " then shrinks; freeze them or leave them out"
         )
     _finite(everything)
-    if not reached and not method.prepare_epochs:
+    if not reached and not (method.prepare_epochs or _changes_later(method)):
         raise CheckFailedError("its loss has no gradient into the student")
     numbers = sum(p.numel() for p in own.values())
     into = f"reaches {listed(reached)}" if reached else "nothing after the first stage"
     return f"{into}; {numbers:,} numbers of its own trained; none into the teacher"
+
+
+def _changes_later(method: AnyMethod) -> bool:
+    """Whether an epoch's end may give it what it says nothing about before."""
+    return type(method).end_epoch is not Method.end_epoch
 
 
 def first_stage(lab: Lab, ref: MethodRef) -> str:

@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.base.companion import Companion
 from benchmark.data.batches import Batch
 
 
 class FewImages:
     """Images [N, C, H, W] and labels [N] as ``Batches`` (see data/batches.py), not augmented.
+
+    With ``holds_out`` the first images pose as held-out ones, too.
 
     ``labels`` of the whole training set may be longer than the images, as methods with a
     memory of every sample need it at its true size.
@@ -24,24 +27,50 @@ class FewImages:
         self.num_classes = num_classes
         self.batch_size = batch_size
         self.num_train = len(labels)
+        self.holds_out = False
         self.steps_per_epoch = -(-len(images) // batch_size)
         self.image_shape = (images.shape[1], images.shape[2], images.shape[3])
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the epoch's batches from step ``start`` on, rotated by the epoch's number."""
+        for step in range(start, self.steps_per_epoch):
+            yield self._batch(self._part(epoch, step))
+
+    def companion(self, which: Companion, epoch: int, step: int) -> Batch:
+        """Return further images: shifted in brightness by their number, so that all differ."""
+        if which.kind == "previous":
+            if step == 0 and epoch == 1:
+                return self._batch(torch.arange(0))
+            before = (epoch, step - 1) if step else (epoch - 1, self.steps_per_epoch - 1)
+            return self._brighter(self._batch(self._part(*before)), which.number)
+        indices = self._part(epoch, step)
+        if which.kind == "class":
+            same = [
+                torch.nonzero(self.labels[: len(self.images)] == self.labels[i]) for i in indices
+            ]
+            turn = epoch + step + which.number
+            indices = torch.stack([places[turn % len(places), 0] for places in same])
+        return self._brighter(self._batch(indices), which.number + (which.kind == "class"))
+
+    def _part(self, epoch: int, step: int) -> Tensor:
         order = torch.arange(len(self.images)).roll(epoch)
-        for begin in range(start * self.batch_size, len(order), self.batch_size):
-            indices = order[begin : begin + self.batch_size]
-            yield Batch(self.images[indices], self.labels[indices], indices)
+        return order[step * self.batch_size : (step + 1) * self.batch_size]
+
+    def _batch(self, indices: Tensor) -> Batch:
+        return Batch(self.images[indices], self.labels[indices], indices)
+
+    @staticmethod
+    def _brighter(batch: Batch, number: int) -> Batch:
+        return batch._replace(images=batch.images + 0.1 * number)
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """Yield the first images as a test set."""
         indices = torch.arange(min(4, len(self.images)))
-        yield Batch(self.images[indices], self.labels[indices], indices)
+        yield self._batch(indices)
 
     def validation(self, batch_size: int) -> Iterator[Batch]:
-        """Yield nothing: no image is held out."""
-        return iter(())
+        """Yield the first images if some are to be held out, else nothing."""
+        return self.test(batch_size) if self.holds_out else iter(())
 
 
 def digit_images(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmark.base.companion import Companion
 from benchmark.conformance.findings import CheckFailedError
 from benchmark.conformance.images import FewImages
 from benchmark.conformance.pairs import Pair
@@ -76,6 +77,7 @@ class Lab:
         """Return the run of a row of methods, or of the plain student."""
         teacher = TeacherRef(model=self.pair.teacher, source="train", key="conformance")
         taught = any(method_info(method.name).needs_teacher for method in methods)
+        networks = {n for m in methods for n in method_info(m.name).networks(m.options)}
         return Run(
             dataset=DatasetRef(name="digits", digest="conformance"),
             model=self.pair.student,
@@ -83,6 +85,7 @@ class Lab:
             methods=tuple(methods),
             ce_weight=ce_weight,
             predict=predict,
+            pair=self.pair.teacher if "pair" in networks else None,
             recipe=self.recipe.model_copy(update={"lr": lr}),
             seed=0,
             versions={},
@@ -98,6 +101,26 @@ class Lab:
         """Return a batch of the first epoch."""
         return next(iter(self.images.epoch(1, number)))
 
+    def step(self, trainee: Trainee, taught: Features | None = None) -> None:
+        """Take a step of a run outside the loop; ``taught``: in place of the teacher's features."""
+        if not trainee.uses_images:
+            trainee.train_step(None, None)
+            return
+        batch, further = self.seen(trainee)
+        if taught is None and trainee.needs_teacher:
+            taught = self.taught(batch)
+        trainee.train_step(batch, taught, further)
+
+    def seen(self, trainee: Trainee) -> tuple[Batch, dict[Companion, Batch] | None]:
+        """Return the batch that such a step sees, and the further images that the run asks for."""
+        asked = trainee.companions
+        if not asked:
+            return self.batch(), None
+        # Where there is a full batch before it.
+        epoch, number = (1, 1) if self.images.steps_per_epoch > 1 else (2, 0)
+        batch = next(iter(self.images.epoch(epoch, number)))
+        return batch, {which: self.images.companion(which, epoch, number) for which in asked}
+
     def taught(self, batch: Batch) -> Features:
         """Return the teacher's features."""
         with torch.no_grad():
@@ -109,6 +132,7 @@ class Lab:
         Raises what a run raises, and CheckFailedError where one diverges.
         """
         listener = _Quiet(stop_after)
+        self.images.holds_out = any(trainee.wants_held_out for trainee in trainees)
         teacher = self.teacher if any(t.run.teacher for t in trainees) else None
         with contextlib.suppress(Interrupted):
             Engine(trainees, self.images, teacher, listener).train()

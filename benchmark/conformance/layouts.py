@@ -38,7 +38,7 @@ def steps_alike(lab: Lab, channels_last: Lab, run: Run) -> str:
             worst = max(worst, _compared(_update(lab, ours), _update(channels_last, theirs)))
             steps += 1
         if stage + 1 < stages:
-            ours.end_epoch(None, None)
+            ours.end_epoch()
     return f"{steps} steps alike, the worst to {worst:.1g}"
 
 
@@ -50,8 +50,7 @@ def _update(lab: Lab, trainee: Trainee) -> dict[str, Tensor]:
         for name, parameter in module.named_parameters()
     }
     before = {name: p.detach().clone() for name, p in named.items()}
-    batch = lab.batch()
-    trainee.train_step(batch, lab.taught(batch) if trainee.needs_teacher else None)
+    lab.step(trainee)
     return {name: p.detach() - before[name] for name, p in named.items()}
 
 

@@ -37,7 +37,7 @@ def listing(
     if measure:
         conditions, costs = measure_costs(infos, say=say)
     else:
-        conditions, costs = _read_costs(infos, file)
+        conditions, costs = read_costs(infos, file)
     pairs, geometry = table_pairs(table), _geometry(table)
     return {
         "schema": SCHEMA,
@@ -85,9 +85,10 @@ def _geometry(table: str) -> Geometry:
     return Geometry(dataset.num_classes, dataset.image_size, recipe.batch_size)
 
 
-def _read_costs(
-    infos: Sequence[MethodInfo], file: Path
+def read_costs(
+    infos: Sequence[MethodInfo], file: Path = COSTS_FILE
 ) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
+    """Return how the committed costs were measured, and those of ``infos`` that are present."""
     if not file.is_file():
         return None, {}
     data = read_json(file, SCHEMA)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from benchmark.base.errors import UserError
-from benchmark.conformance.declared import built_as_declared, declared
+from benchmark.conformance.declared import built_as_declared, declared, measured
 from benchmark.conformance.degenerate import degenerate_batches
 from benchmark.conformance.everywhere import trains
 from benchmark.conformance.findings import Finding, Report, find
@@ -76,6 +76,7 @@ def close_checks(lab: Lab, name: str, quick: bool) -> list[Check]:
         ("finite losses", partial(finite_losses, lab, ref)),
         ("gradients", partial(gradients_where_they_belong, lab, ref)),
         ("first stage", partial(first_stage, lab, ref)),
+        ("costs", partial(measured, info)),
         ("teacher's maps", partial(reads_what_it_names, lab, ref)),
         ("pack = solo", partial(pack_equals_solo, lab, ref)),
         ("resume = undisturbed", partial(resume_equals_undisturbed, lab, ref, stops)),

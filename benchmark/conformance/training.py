@@ -81,7 +81,7 @@ def finite_in_bf16(lab: Lab, ref: MethodRef) -> str:
     for where, name in ((lab, "float32"), (half, "bfloat16")):
         trainee = where.start(where.run([ref]))
         if trainee.epoch < 1:
-            trainee.end_epoch(None, None)
+            trainee.end_epoch()
         where.train([trainee], stop_after=1)
         terms = {k: v.item() for k, v in trainee.state()["sums"].items() if k[0] != "/"}
         loss = sum(terms.values()) / lab.images.batch_size

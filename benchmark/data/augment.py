@@ -27,9 +27,19 @@ class CropFlip(NamedTuple):
     flip: Tensor
 
 
-def crop_flip(info: AugmentationInfo, seed: int, epoch: int, indices: Tensor) -> CropFlip:
-    """Return the crops and flips of the samples ``indices`` [B] in one epoch, on their device."""
-    bits = draws_tensor(stream_key(seed, epoch, "crop_flip"), indices)
+def crop_flip(
+    info: AugmentationInfo,
+    seed: int,
+    epoch: int,
+    indices: Tensor,
+    draw: int = 0,
+    purpose: str = "crop_flip",
+) -> CropFlip:
+    """Return the crops and flips of the samples ``indices`` [B] in one epoch, on their device.
+
+    Further views of the same samples have other values of ``draw``.
+    """
+    bits = draws_tensor(stream_key(seed, epoch, purpose, draw), indices)
     side = 2 * info.padding + 1
     return CropFlip(
         top=below_tensor(bits, side, 0),

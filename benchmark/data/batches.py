@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from benchmark.base.companion import Companion
+
 
 class Batch(NamedTuple):
     """Some images on the reader's device.
@@ -63,6 +65,9 @@ class Batches(Protocol):
 
         Negative epochs are as good as others (first stages use them).
         """
+
+    def companion(self, which: Companion, epoch: int, step: int) -> Batch:
+        """Return further images of a step. UserError for a reader that cannot read them."""
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """Yield the test set in index order, not augmented."""

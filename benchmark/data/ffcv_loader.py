@@ -19,10 +19,12 @@ from ffcv.pipeline.pipeline_spec import PipelineSpec
 from ffcv.transforms import ToTensor
 from torch import Tensor
 
+from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
 from benchmark.data.augment import Normalise, crop_flip_table, normalised_by
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
+from benchmark.data.companions import no_companions
 from benchmark.data.datasets import DatasetInfo
 from benchmark.data.erasing import erase, random_boxes
 from benchmark.data.ffcv_epoch import Epoch
@@ -212,6 +214,10 @@ class FfcvBatches:
             begin += len(own)
             boxes = random_boxes(seed, epoch, own, height, width, self._erasing)
             yield batch._replace(images=erase(batch.images, boxes, seed, epoch, own))
+
+    def companion(self, which: Companion, epoch: int, step: int) -> Batch:
+        """Refuse: the file is read in the order of its batches."""
+        raise no_companions("ffcv")
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """Yield the test set in index order."""

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.base.companion import Companion
+from benchmark.base.errors import UserError
 from benchmark.data.batches import Batch, Batches
 from benchmark.data.rng import stream_key
 from benchmark.table.recipe import Mixing
@@ -156,6 +158,13 @@ class MixedBatches:
         larger = batch.labels if mix.share >= 0.5 else batch.labels[other]
         images = mixed_images(batch.images, other, mix)
         return Batch(images, larger, batch.indices, targets)
+
+    def companion(self, which: Companion, epoch: int, step: int) -> Batch:
+        """Refuse: which images they would be mixed with is nobody's convention."""
+        raise UserError(
+            "recipe.mix mixes the images of a batch, and further images of a step are not mixed;"
+            " set recipe.mix to null"
+        )
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """Yield the test set."""

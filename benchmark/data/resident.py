@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.base.companion import Companion
 from benchmark.data.augment import Normalise, crop_flip, flipped, pad, variants, windows
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
+from benchmark.data.companions import Companions
 from benchmark.data.datasets import DatasetInfo
 from benchmark.data.formats import Bytes, Layout, read_pixels
 from benchmark.data.order import BatchPlan, Indices, slices
@@ -90,6 +92,22 @@ class ResidentBatches:
                 images = flipped(images, crops.flip[part])
             labels = self._train_labels[indices]
             yield Batch(self._normalise(images), labels, indices, variants=numbers[part])
+
+    def companion(self, which: Companion, epoch: int, step: int) -> Batch:
+        """Return further images of a step."""
+        found = self._companions.samples(which, epoch, step)
+        indices = torch.from_numpy(found.indices).to(self._device)
+        drawn = torch.from_numpy(found.drawn_for).to(self._device)
+        info, seed = self._augmentation, self._plan.seed
+        crops = crop_flip(info, seed, found.epoch, drawn, which.number, found.purpose)
+        images = self._crops[indices, crops.top, crops.left]
+        if info.flip:
+            images = flipped(images, crops.flip)
+        return Batch(self._normalise(images), self._train_labels[indices], indices)
+
+    @cached_property
+    def _companions(self) -> Companions:
+        return Companions(self._plan, self.labels.numpy())
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """Yield the test set in index order."""

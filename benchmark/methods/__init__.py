@@ -32,7 +32,11 @@ def build_method(name: str, setup: Setup, **options: Any) -> Method[Any]:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[module_name] = module
-            spec.loader.exec_module(module)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:  # half a module would be taken for a whole one next time
+                del sys.modules[module_name]
+                raise
         module = sys.modules[module_name]
     method: Method[Any] = getattr(module, method_class_name(info.path))(
         setup, module.Options(**resolved)

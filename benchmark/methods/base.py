@@ -7,84 +7,46 @@ The name of the file is the name of the method.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.methods.options import MethodOptions
+from benchmark.base.companion import Kind
+from benchmark.methods.options import DECIDED, MethodOptions
+from benchmark.methods.seen import Probe, Setup, Step
 from benchmark.models.features import MAPS, Features, MapName, Model
 
+__all__ = ["MAIN", "Entries", "Method", "Optim", "Probe", "Setup", "Step", "Terms"]
+
 OptionsT = TypeVar("OptionsT", bound=MethodOptions)
+MAIN = "main"  # the recipe's optimiser
+Terms = Tensor | dict[str, Tensor]
+Entries = Mapping[str | tuple[str, ...], Terms]
 
 
-class Probe(NamedTuple):
-    """One network as a method sees it when it is built.
+class Optim(NamedTuple):
+    """An optimiser beside the recipe's.
 
-    ``features`` come from two images in eval mode and give every shape; ``model`` is the
-    network itself, to read from (its head, its batch-norm layers). A method that keeps a part
-    of it keeps a copy: assigning a module would make it one of the method's own. Hooks on the
-    teacher are refused: a copy of it computes the features.
+    ``lr`` and ``weight_decay`` None: the recipe's; the recipe's schedule scales either rate, and
+    its momentum is SGD's. ``clip_norm``: of its own parameters' gradient. Its parameters leave
+    the recipe's optimiser, unless ``shared``: then both move them.
     """
 
-    name: str
-    model: Model
-    features: Features
-
-
-@dataclass(frozen=True)
-class Setup:
-    """All that a method may know before the first batch.
-
-    ``labels`` [N] int64: the training labels in index order; ``batch_size``: of a full batch;
-    ``epochs``: of the whole run; ``seed``: the run's. ``teacher`` is None for methods that
-    need none.
-    """
-
-    student: Probe
-    teacher: Probe | None
-    num_classes: int
-    labels: Tensor
-    batch_size: int
-    epochs: int
-    seed: int
-
-    def need_teacher(self) -> Probe:
-        """Return the teacher's probe; a programmer's error where there is none."""
-        assert self.teacher is not None, "this method needs a teacher"
-        return self.teacher
-
-
-class Step(NamedTuple):
-    """One batch as a method's loss sees it.
-
-    images [B, C, H, W], labels [B], indices [B] (positions in the training set); ``epoch``
-    counts from 1 (during a first stage: from 1 to ``prepare_epochs``); teacher outputs carry
-    no gradient. ``targets`` [B, K]: where images are mixed, their mixed and smoothed labels.
-    """
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-    student: Features
-    teacher: Features | None
-    epoch: int
-    student_head: nn.Linear
-    teacher_head: nn.Linear | None
-    targets: Tensor | None = None
-
-    def need_teacher(self) -> Features:
-        """Return the teacher's features; a programmer's error where there are none."""
-        assert self.teacher is not None, "this method needs a teacher"
-        return self.teacher
+    parameters: Sequence[nn.Parameter]
+    kind: Literal["sgd", "adam"] = "sgd"
+    lr: float | None = None
+    weight_decay: float | None = None
+    clip_norm: float | None = None
+    shared: bool = False
 
 
 class Method(nn.Module, Generic[OptionsT]):
     """One distillation method. Submodules are trained, counted and checkpointed with the student.
 
-    Class attributes (literals, so that they can be read without importing the file):
+    Class attributes (literals, so that they can be read without importing the file; where an
+    option decides, a property of ``Options`` of the same name):
 
     - ``version``: raised whenever the method's numbers change; part of every run's key.
     - ``needs_teacher``: False for baselines.
@@ -95,6 +57,14 @@ class Method(nn.Module, Generic[OptionsT]):
     - ``private_teacher``: "train" gives the method its own copy of the teacher, kept in train
       mode and in the run's checkpoint, whose features then stand in ``Step.teacher``. Where an
       option decides it, an instance sets its own.
+    - ``companions``: further images of each step, as (kind, number); see base/companion.py.
+    - ``uses_images``: False for a run that reads no image and no label.
+    - ``shares_student``: True where it holds parameters of the student on purpose; the optimiser
+      gets each parameter once.
+    - ``evaluates``: the names of what :meth:`outputs` returns.
+    - ``averaged``: those outputs ("student" among them) whose mean accuracy is noted.
+    - ``reported``: which output the table prints; "student" or one of ``evaluates``.
+    - ``wants_held_out``: True where :meth:`end_epoch` looks at the held-out images.
     """
 
     version: ClassVar[int] = 1
@@ -102,24 +72,70 @@ class Method(nn.Module, Generic[OptionsT]):
     teacher_maps: ClassVar[tuple[MapName, ...]] = MAPS
     prepare_student: ClassVar[bool] = True
     private_teacher: Literal["train"] | None = None
+    companions: tuple[tuple[Kind, int], ...] = ()
+    uses_images: bool = True
+    shares_student: bool = False
+    evaluates: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = ()
+    reported: str = "student"
+    wants_held_out: bool = False
 
     def __init__(self, setup: Setup, options: OptionsT) -> None:
         super().__init__()
         self.options = options
         self.num_classes = setup.num_classes
+        for name in DECIDED:
+            if hasattr(options, name):
+                setattr(self, name, getattr(options, name))
 
     @property
     def ce_weight(self) -> float:
         """Weight of the cross-entropy on the labels, which the engine adds once."""
         return float(getattr(self.options, "ce_weight", 1.0))
 
-    def loss(self, step: Step) -> Tensor | dict[str, Tensor]:
+    def loss(self, step: Step) -> Terms:
         """Return the method's own term, weighted: a scalar, or named scalars that are summed."""
         raise NotImplementedError
 
     def predict(self, student: Features) -> Tensor:
         """Return the logits [B, K] that are trained on the labels and evaluated."""
         return student.logits
+
+    def forward(self, step: Step) -> tuple[Terms, Tensor]:
+        """Return :meth:`loss` and :meth:`predict` of one training step.
+
+        A method in which both share work defines this in the place of ``loss``, and ``predict``
+        for the evaluation.
+        """
+        return self.loss(step), self.predict(step.student)
+
+    # -- several networks, optimisers and updates ---------------------------------------------
+
+    def optimizers(self) -> dict[str, Optim]:
+        """Return the optimisers beside the recipe's, by name."""
+        return {}
+
+    def turns(self, step: Step) -> Iterator[Entries]:
+        """Yield the updates of one step in the place of :meth:`loss`: who moves by which terms.
+
+        The gradients of all entries of a turn are taken at one point; then the optimisers step,
+        in the entries' order. "main" is the recipe's optimiser, others are those of
+        :meth:`optimizers`; a tuple of names is moved by one gradient. After the update the
+        generator is resumed: what it computes then sees the new weights. The cross-entropy on
+        the labels and the terms of a row's other methods join the first entry with "main".
+        """
+        yield {MAIN: self.loss(step)}
+
+    def outputs(self, images: Tensor, student: Features) -> dict[str, Tensor]:
+        """Return further logits [B, K] to evaluate, under the names of ``evaluates``."""
+        return {}
+
+    def end_epoch(self, epoch: int, held_out: dict[str, Tensor] | None) -> None:
+        """Called after each epoch (from 1), evaluated or not, the last one too.
+
+        Without gradients, after the evaluation. ``held_out``, where ``wants_held_out``: by output
+        the logits [N, K] on the held-out images in eval mode, and their ``labels`` [N].
+        """
 
     # -- an optional first stage, run before the first epoch inside the same run -----------
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.base import static
+from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError, unknown
-from benchmark.methods.options import MethodOptions
+from benchmark.methods.options import MethodOptions, Planned
 
 _HERE = Path(__file__).parent
 _plugins: dict[str, Path] = {}
@@ -24,9 +25,10 @@ _plugins: dict[str, Path] = {}
 class MethodInfo:
     """A method as planning sees it.
 
-    ``version`` is the integer in the method's class; a plug-in's is the digest of its file, as
-    nobody raises a number while experimenting. ``overrides_predict`` and ``has_update`` say
-    which of the exclusive hooks the class defines.
+    ``version`` is the integer in the method's class; a plug-in's is the digest of its file (and
+    of the versions of the methods that it extends), as nobody raises a number while
+    experimenting. ``overrides_predict``, ``has_update`` and ``takes_turns`` say which of the
+    exclusive hooks the class defines or inherits, ``attributes`` its literal attributes.
     """
 
     name: str
@@ -37,6 +39,8 @@ class MethodInfo:
     private_teacher: str | None
     overrides_predict: bool
     has_update: bool
+    takes_turns: bool
+    attributes: Mapping[str, Any] = field(hash=False)
 
     @property
     def options_class(self) -> type[MethodOptions]:
@@ -81,6 +85,28 @@ class MethodInfo:
         """Whether that step clips gradients itself, given resolved options."""
         return bool(getattr(self._typed(options), "clips_gradients", False))
 
+    def fact(self, name: str, options: Mapping[str, Any]) -> Any:
+        """Return what the method declares under ``name``, given resolved options.
+
+        That is an attribute of its options, or else of its class, or else the base class's.
+        """
+        typed = self._typed(options)
+        return getattr(typed, name) if hasattr(typed, name) else self.attributes[name]
+
+    def companions(self, options: Mapping[str, Any]) -> tuple[Companion, ...]:
+        """Return the further images of each step that it asks for, given resolved options."""
+        return tuple(Companion(*item) for item in self.fact("companions", options))
+
+    def networks(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of networks that it builds, given resolved options."""
+        return tuple(self._typed(options).networks)
+
+    def refuse(self, options: Mapping[str, Any], planned: Planned) -> None:
+        """Raise UserError where its options do not suit a run."""
+        reason = self._typed(options).refuse(planned)
+        if reason is not None:
+            raise UserError(f"{self.name} {reason}")
+
     def _typed(self, options: Mapping[str, Any]) -> MethodOptions:
         return self.options_class.model_validate(dict(options))
 
@@ -94,35 +120,63 @@ def _options_class(path: Path) -> type[MethodOptions]:
 
 
 def method_class_name(path: Path) -> str:
-    """Return the name of the one Method subclass that a method file defines."""
-    names = [
-        name
-        for name, node in static.classes(static.parse(path)).items()
-        if any("Method" in ast.unparse(base) for base in node.bases) and name != "Options"
-    ]
+    """Return the name of the one Method subclass that a method file defines.
+
+    Where one class of the file extends another it is the last one that counts.
+    """
+    chains = {
+        name: [node.name for _, node in chain]
+        for name in static.classes(static.parse(path))
+        if (chain := static.lineage(path, name, "Method")) is not None
+    }
+    extended = {above for chain in chains.values() for above in chain[1:]}
+    names = [name for name in chains if name not in extended]
     if len(names) != 1:
         listed = ", ".join(names) or "none"
-        raise UserError(f"{path} must define exactly one subclass of Method (found: {listed})")
+        raise UserError(
+            f"{path} must define exactly one subclass of Method, or of a method's class that it"
+            f" imports by name (found: {listed})"
+        )
     return names[0]
 
 
+@cache
+def _base_attributes() -> dict[str, Any]:
+    """The literal attributes of the base class."""
+    tree = static.parse(_HERE / "base.py")
+    return static.literal_attributes(static.classes(tree)["Method"])
+
+
 def _read(path: Path, plugin: bool) -> MethodInfo:
-    tree = static.parse(path)
-    node = static.classes(tree)[method_class_name(path)]
-    attributes = static.literal_attributes(node)
-    defined = static.functions(node)
-    doc = (ast.get_docstring(tree) or "").strip().splitlines()
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    chain = static.lineage(path, method_class_name(path), "Method")
+    assert chain is not None
+    attributes = _base_attributes()
+    for _, node in reversed(chain):
+        attributes = {**attributes, **static.literal_attributes(node)}
+    own = static.literal_attributes(chain[0][1])
+    defined = {name for _, node in chain for name in static.functions(node)}
+    doc = (ast.get_docstring(static.parse(path)) or "").strip().splitlines()
+    extended = sorted({home.stem for home, _ in chain} - {path.stem})
     return MethodInfo(
         name=path.stem,
         path=path,
         summary=doc[0] if doc else "",
-        version=digest if plugin else int(attributes.get("version", 1)),
-        needs_teacher=bool(attributes.get("needs_teacher", True)),
-        private_teacher=attributes.get("private_teacher"),
-        overrides_predict="predict" in defined,
+        version=_digest(path, extended) if plugin else int(own.get("version", 1)),
+        needs_teacher=bool(attributes["needs_teacher"]),
+        private_teacher=attributes["private_teacher"],
+        overrides_predict=bool({"predict", "forward"} & defined),
         has_update="update" in defined,
+        takes_turns="turns" in defined,
+        attributes=attributes,
     )
+
+
+def _digest(path: Path, extended: Sequence[str]) -> str:
+    """Return a plug-in's version: of its file, and of the methods that its class extends."""
+    digest = hashlib.sha256(path.read_bytes())
+    for name in extended:
+        digest.update(f"{name} {method_info(name).version}".encode())
+    return digest.hexdigest()[:16]
 
 
 @cache
@@ -134,7 +188,8 @@ def _builtin() -> dict[str, MethodInfo]:
 
 @cache
 def _plugin(path: Path) -> MethodInfo:
-    if "Options" not in static.classes(static.parse(path)):
+    tree = static.parse(path)
+    if "Options" not in static.classes(tree) and static.home_of(tree, "Options") is None:
         raise UserError(f"{path} defines no class Options, so it is no method")
     info = _read(path, plugin=True)
     _options_class(path)

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+
+# What a method declares as a class attribute, or its options decide under the same name.
+DECIDED = (
+    "companions",
+    "uses_images",
+    "shares_student",
+    "evaluates",
+    "averaged",
+    "reported",
+    "wants_held_out",
+)
+
+
+class Planned(NamedTuple):
+    """What planning knows of a run whose method's options may refuse it.
+
+    ``num_stages``: of the student after its stem, 0 where it cannot be cut; ``pair``: the
+    architecture of the column's teacher; ``image_size``: the side of the images; ``teacher``:
+    whether the run has one.
+    """
+
+    student: str
+    num_stages: int
+    pair: str
+    epochs: int
+    batch_size: int
+    holdout: int
+    image_size: int
+    num_classes: int
+    teacher: bool
 
 
 class MethodOptions(BaseModel):
     """Options of a method; the defaults are those of the method's own paper.
 
     A method that weights the cross-entropy on the labels declares ``ce_weight``; where it is
-    not declared the weight is 1.
+    not declared the weight is 1. What else depends on options is a property here, of the name
+    that the method's class attribute has (``companions``, ``evaluates``, ...).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks that the method builds, by name; "student" and "pair" stand for theirs."""
+        return ()
+
+    def refuse(self, planned: Planned) -> str | None:
+        """Return why these options do not suit a run, in words that follow the method's name."""
+        return None
 
 
 class AlphaOptions(MethodOptions):

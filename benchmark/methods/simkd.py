@@ -17,9 +17,6 @@ nobody uses gets a gradient of zero and so decays, instead of staying where it w
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -28,7 +25,7 @@ from benchmark.methods._batch import need_two
 from benchmark.methods._last_map import last_map, need_last_map
 from benchmark.methods._maps import need_maps
 from benchmark.methods._precision import full_precision
-from benchmark.methods.base import Method, Setup, Step
+from benchmark.methods.base import Method, Setup, Step, Terms
 from benchmark.methods.options import MethodOptions
 from benchmark.models.features import Features
 
@@ -101,42 +98,29 @@ class SimKD(Method[Options]):
         head = teacher.model.head
         self.register_buffer("head_weight", head.weight.detach().clone())
         self.register_buffer("head_bias", head.bias.detach().clone())
-        # Loss and prediction share one pass of the projector: a second one would cost its time
-        # again and update its running statistics twice a step.
-        self._shared: tuple[str, Tensor, int, Tensor] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave a shared pass out of copies: a tensor with a graph cannot be copied."""
-        return {**self.__dict__, "_shared": None}
+    def forward(self, step: Step) -> tuple[Terms, Tensor]:
+        """Return the weighted feature loss, and the logits of the same pass of the projector.
 
-    def _projected(self, student: Features, asker: str) -> Tensor:
-        x = _student_map(student)
-        version = next(self.simkd.parameters())._version  # of the weights
-        shared, self._shared = self._shared, None
-        if shared is not None and self.training and shared[0] != asker:
-            _, of, seen, result = shared
-            usable = result.requires_grad or not torch.is_grad_enabled()
-            if of is x and seen == version and usable:
-                return result
-        source = pooled_to(x, self._size)
+        Raises UserError for a batch of one on a 1x1 map.
+        """
+        source = self._source(step.student)
         if self.training and source.shape[2:].numel() == 1:
             need_two("simkd", source)
         projected: Tensor = self.simkd(source)
-        if self.training:
-            self._shared = (asker, x, version, projected)
-        return projected
-
-    def loss(self, step: Step) -> Tensor:
-        """Return the weighted feature loss; UserError for a batch of one on a 1x1 map."""
-        projected = self._projected(step.student, "loss")
+        logits = self._classified(projected)
         loss = simkd_loss(projected, last_map(step.need_teacher()))
-        return self.options.weight * loss + 0.0 * step.student.logits.float().mean()
+        return self.options.weight * loss + 0.0 * step.student.logits.float().mean(), logits
 
     def predict(self, student: Features) -> Tensor:
         """Return the teacher's classifier [B, K] on the mean of the projected map."""
-        pooled = self._projected(student, "predict").mean((2, 3))
-        logits: Tensor = F.linear(pooled, self.head_weight, self.head_bias)
-        return logits
+        return self._classified(self.simkd(self._source(student)))
+
+    def _source(self, student: Features) -> Tensor:
+        return pooled_to(_student_map(student), self._size)
+
+    def _classified(self, projected: Tensor) -> Tensor:
+        return F.linear(projected.mean((2, 3)), self.head_weight, self.head_bias)
 
 
 def _student_map(features: Features) -> Tensor:

@@ -28,10 +28,11 @@ __all__ = ["ModelInfo", "build_model", "model", "model_info", "model_infos"]
 Constructor = TypeVar("Constructor", bound=Callable[..., Any])
 
 
-def model(version: int = 1) -> Callable[[Constructor], Constructor]:
+def model(version: int = 1, stages: int = 3) -> Callable[[Constructor], Constructor]:
     """Mark ``def NAME(num_classes: int) -> Model`` as the network NAME.
 
-    ``version`` is raised whenever the network's numbers change (its initialisation included).
+    ``version`` is raised whenever the network's numbers change (its initialisation included);
+    ``stages`` follow its stem, and it can be cut after each of them but the last (0: it cannot).
     """
 
     def mark(constructor: Constructor) -> Constructor:
@@ -42,12 +43,13 @@ def model(version: int = 1) -> Callable[[Constructor], Constructor]:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A network as planning sees it: its name, the file that defines it, its version."""
+    """A network as planning sees it: its name, the file that defines it, its version and stages."""
 
     name: str
     module: str
     version: int
     takes: frozenset[str] = frozenset()  # of drop_path, image_size
+    stages: int = 0
 
 
 def _marked(path: Path) -> list[ModelInfo]:
@@ -59,8 +61,9 @@ def _marked(path: Path) -> list[ModelInfo]:
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "model":
                 keywords = {k.arg: ast.literal_eval(k.value) for k in decorator.keywords}
                 takes = frozenset(argument.arg for argument in node.args.args[1:])
-                version = int(keywords.get("version", 1))
-                found.append(ModelInfo(node.name, path.stem, version, takes))
+                version, stages = keywords.get("version", 1), keywords.get("stages", 3)
+                info = ModelInfo(node.name, path.stem, int(version), takes, int(stages))
+                found.append(info)
     return found
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from torch import Tensor, nn
 
+from benchmark.base.errors import UserError
+
 # All but the logits, which every pack keeps. The pooled vector is a map of one pixel.
 MapName = Literal["pooled", "stages", "preacts", "last_map"]
 MAPS: tuple[MapName, ...] = ("pooled", "stages", "preacts", "last_map")
@@ -82,11 +84,62 @@ class Dropped:
 
 
 class Model(nn.Module):
-    """A network with features, a linear head, and known batch-norm layers before its ReLUs."""
+    """A network with features, a linear head, and known batch-norm layers before its ReLUs.
+
+    A network that says how to run each of its stages, and how it ends, can be cut after any of
+    them; one that defines :meth:`features` alone cannot.
+    """
+
+    @property
+    def num_stages(self) -> int:
+        """How many stages follow the stem. UserError for a network that cannot be cut."""
+        raise UserError(f"{type(self).__name__} cannot be cut after a stage")
+
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one stage, the stem being 0; return its map and the same before its activation."""
+        raise UserError(f"{type(self).__name__} cannot be cut after a stage")
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Return the features, given the maps of the last stages."""
+        raise NotImplementedError
 
     def features(self, images: Tensor) -> Features:
         """Return logits, pooled vector, stage maps and their pre-activations."""
-        raise NotImplementedError
+        stem, before = self.stage(0, images)
+        return self._onwards(0, stem, before)
+
+    def trunk(self, number: int, images: Tensor) -> Tensor:
+        """Return the map after stage ``number`` (the stem is 0); later stages are not run."""
+        self.check_stage(number)
+        x = images
+        for i in range(number + 1):
+            x, _ = self.stage(i, x)
+        return x
+
+    def after(self, number: int, x: Tensor) -> Features:
+        """Return the features from the map ``x`` of stage ``number`` on.
+
+        ``stages`` begins with ``x`` itself; where its pre-activation is not known it stands for
+        that, too. ``after(k, trunk(k, images))`` has the logits of ``features(images)``.
+        """
+        self.check_stage(number)
+        return self._onwards(number, x, x)
+
+    def check_stage(self, number: int) -> None:
+        """Raise UserError where the network has no stage ``number``, or none after it."""
+        if not 0 <= number < self.num_stages:
+            raise UserError(
+                f"{type(self).__name__} has {self.num_stages} stages, so it can be cut after"
+                f" 0 (its stem) to {self.num_stages - 1}, not after {number}"
+            )
+
+    def _onwards(self, number: int, x: Tensor, before: Tensor) -> Features:
+        stages, preacts = [x], [before]
+        for i in range(number + 1, self.num_stages + 1):
+            x, before = self.stage(i, x)
+            stages.append(x)
+            preacts.append(before)
+        return self.finish(tuple(stages), tuple(preacts))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [B, K] alone."""

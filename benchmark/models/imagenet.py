@@ -35,24 +35,32 @@ class TorchvisionResNet(Model):
         self.layer4: nn.Sequential = network.layer4
         self.fc: nn.Linear = network.fc
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W].
+    @property
+    def num_stages(self) -> int:
+        """Four."""
+        return 4
 
-        The stem's map is taken before the max-pooling ([B, 64, H / 2, W / 2]) and stands in
-        preacts[0] after its ReLU, as in the published ImageNet tables.
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stem [B, 64, H / 2, W / 2] or a stage.
+
+        The stem's map is taken before the max-pooling, which is the first stage's, and stands for
+        what precedes its ReLU, as in the published ImageNet tables.
         """
-        stem = F.relu(self.bn1(self.conv1(images)))
-        stages = [stem]
-        preacts = [stem]
-        x = F.max_pool2d(stem, 3, 2, padding=1)
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            for block in layer:
-                before = _before_last_relu(block, x)
-                x = F.relu(before)
-            stages.append(x)
-            preacts.append(before)
-        pooled = global_average(x)
-        return Features(self.fc(pooled), pooled, tuple(stages), tuple(preacts), last_map=x)
+        if number == 0:
+            stem = F.relu(self.bn1(self.conv1(x)))
+            return stem, stem
+        if number == 1:
+            x = F.max_pool2d(x, 3, 2, padding=1)
+        before = x
+        for block in (self.layer1, self.layer2, self.layer3, self.layer4)[number - 1]:
+            before = _before_last_relu(block, x)
+            x = F.relu(before)
+        return x, before
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Average and classify."""
+        pooled = global_average(stages[-1])
+        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     @property
     def head(self) -> nn.Linear:
@@ -87,31 +95,31 @@ def timm_model(
     return build(name, num_classes, drop_path, image_size)
 
 
-@model()
+@model(stages=4)
 def tv_resnet18(num_classes: int) -> TorchvisionResNet:
     """torchvision's ResNet-18."""
     return TorchvisionResNet("resnet18", num_classes)
 
 
-@model()
+@model(stages=4)
 def tv_resnet34(num_classes: int) -> TorchvisionResNet:
     """torchvision's ResNet-34."""
     return TorchvisionResNet("resnet34", num_classes)
 
 
-@model()
+@model(stages=4)
 def tv_resnet50(num_classes: int) -> TorchvisionResNet:
     """torchvision's ResNet-50."""
     return TorchvisionResNet("resnet50", num_classes)
 
 
-@model()
+@model(stages=4)
 def tv_resnet101(num_classes: int) -> TorchvisionResNet:
     """torchvision's ResNet-101."""
     return TorchvisionResNet("resnet101", num_classes)
 
 
-@model()
+@model(stages=4)
 def tv_resnet152(num_classes: int) -> TorchvisionResNet:
     """torchvision's ResNet-152."""
     return TorchvisionResNet("resnet152", num_classes)

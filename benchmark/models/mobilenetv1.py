@@ -39,23 +39,29 @@ class MobileNetV1(Model):
         self.model = nn.Sequential(*blocks)
         self.fc = nn.Linear(in_channels, num_classes)
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W]; the stem's map stands in preacts[0] after its ReLU."""
-        x = images
-        stages: list[Tensor] = []
-        preacts: list[Tensor] = []
-        for i, block in enumerate(self.model):
+    @property
+    def num_stages(self) -> int:
+        """Four."""
+        return len(STAGE_ENDS)
+
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stem [B, 32, H / 2, W / 2] or the blocks of a stage.
+
+        The stem's map stands for what precedes its ReLU.
+        """
+        ends = (0, *STAGE_ENDS)
+        first = ends[number - 1] + 1 if number else 0
+        before = x
+        for block in list(self.model)[first : ends[number] + 1]:
             for layer in list(block.children())[:-1]:
                 x = layer(x)
             before, x = x, F.relu(x)
-            if i == 0:  # [B, 32, H / 2, W / 2]
-                stages.append(x)
-                preacts.append(x)
-            elif i in STAGE_ENDS:
-                stages.append(x)
-                preacts.append(before)
-        pooled = global_average(x)  # [B, 1024]
-        return Features(self.fc(pooled), pooled, tuple(stages), tuple(preacts), last_map=x)
+        return x, before if number else x
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Average [B, 1024] and classify."""
+        pooled = global_average(stages[-1])
+        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     @property
     def head(self) -> nn.Linear:
@@ -78,7 +84,7 @@ def _separable(in_channels: int, channels: int, stride: int) -> nn.Sequential:
     )
 
 
-@model()
+@model(stages=4)
 def mobilenetv1(num_classes: int) -> MobileNetV1:
     """MobileNetV1 at full width for 224x224 images, 4.23 M parameters at 1000 classes."""
     return MobileNetV1(num_classes)

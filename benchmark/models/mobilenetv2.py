@@ -98,23 +98,30 @@ class MobileNetV2(Model):
         nn.init.normal_(self.head.weight, 0.0, 0.01)
         nn.init.zeros_(self.head.bias)
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W].
+    @property
+    def num_stages(self) -> int:
+        """Four."""
+        return len(STAGE_ENDS)
 
-        Its stages are linear (signed): no activation follows them, so preacts are the stages
-        themselves. The published networks name no pre-activations.
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stem [B, 16, H / 2, W / 2] or the groups of a stage.
+
+        Its stages are linear (signed): no activation follows them, so they are their own
+        pre-activations. The published networks name none.
         """
-        x = self.conv1(images)  # [B, 16, H / 2, W / 2]
-        stages = [x]
-        for i, group in enumerate(self.blocks):
+        if number == 0:
+            x = self.conv1(x)
+            return x, x
+        first = STAGE_ENDS[number - 2] + 1 if number > 1 else 0
+        for group in self.blocks[first : STAGE_ENDS[number - 1] + 1]:
             x = group(x)
-            if i in STAGE_ENDS:
-                stages.append(x)
-        last_map = self.conv2(x)  # [B, 1280, H / 16, W / 16]
+        return x, x
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Convolve once more [B, 1280, H / 16, W / 16], average and classify."""
+        last_map = self.conv2(stages[-1])
         pooled = global_average(last_map)
-        return Features(
-            self.classifier(pooled), pooled, tuple(stages), tuple(stages), last_map=last_map
-        )
+        return Features(self.classifier(pooled), pooled, stages, preacts, last_map)
 
     @property
     def head(self) -> nn.Linear:
@@ -129,7 +136,7 @@ class MobileNetV2(Model):
         return batch_norms(*(stage[-1].conv[-1] for stage in stages))  # type: ignore[index]
 
 
-@model()
+@model(stages=4)
 def mobilenetv2(num_classes: int) -> MobileNetV2:
     """MobileNetV2 at half width with expansion 6, 0.81 M parameters."""
     return MobileNetV2(0.5, 6, num_classes)

@@ -100,21 +100,26 @@ class FourStageResNet(Model):
         self.linear = nn.Linear(512 * out, num_classes)
         init_convolutions(self)
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W]; the stem's map stands in preacts[0] after its ReLU."""
-        stem = F.relu(self.bn1(self.conv1(images)))  # [B, 64, H, W]
-        stage1, before1 = run_stage(self.layer1, stem)
-        stage2, before2 = run_stage(self.layer2, stage1)  # [B, 128 * expansion, H / 2, W / 2]
-        stage3, before3 = run_stage(self.layer3, stage2)
-        stage4, before4 = run_stage(self.layer4, stage3)  # [B, 512 * expansion, H / 8, W / 8]
-        pooled = global_average(stage4)
-        return Features(
-            logits=self.linear(pooled),
-            pooled=pooled,
-            stages=(stem, stage1, stage2, stage3, stage4),
-            preacts=(stem, before1, before2, before3, before4),
-            last_map=stage4,
-        )
+    @property
+    def num_stages(self) -> int:
+        """Four."""
+        return 4
+
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stem [B, 64, H, W] or a stage; the stem's map stands for what precedes its ReLU.
+
+        Stages 2 to 4 halve the map: [B, 512 * expansion, H / 8, W / 8] in the end.
+        """
+        if number == 0:
+            stem = F.relu(self.bn1(self.conv1(x)))
+            return stem, stem
+        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+        return run_stage(stages[number - 1], x)
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Average and classify."""
+        pooled = global_average(stages[-1])
+        return Features(self.linear(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     @property
     def head(self) -> nn.Linear:
@@ -135,19 +140,19 @@ def _stage(
     return nn.Sequential(block(in_channels, channels, stride), *rest)
 
 
-@model()
+@model(stages=4)
 def resnet18(num_classes: int) -> FourStageResNet:
     """CIFAR ResNet-18, 11.2 M parameters."""
     return FourStageResNet(BasicBlock, (2, 2, 2, 2), num_classes)
 
 
-@model()
+@model(stages=4)
 def resnet34(num_classes: int) -> FourStageResNet:
     """CIFAR ResNet-34, 21.3 M parameters."""
     return FourStageResNet(BasicBlock, (3, 4, 6, 3), num_classes)
 
 
-@model()
+@model(stages=4)
 def resnet50(num_classes: int) -> FourStageResNet:
     """CIFAR ResNet-50, 23.7 M parameters."""
     return FourStageResNet(Bottleneck, (3, 4, 6, 3), num_classes)

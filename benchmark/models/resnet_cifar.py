@@ -63,20 +63,25 @@ class CifarResNet(Model):
         self.fc = nn.Linear(stages[2], num_classes)
         init_convolutions(self)
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W]; the stem's map stands in preacts[0] after its ReLU."""
-        stem = F.relu(self.bn1(self.conv1(images)))  # [B, 16, H, W]
-        stage1, before1 = run_stage(self.layer1, stem)
-        stage2, before2 = run_stage(self.layer2, stage1)  # [B, 32, H / 2, W / 2]
-        stage3, before3 = run_stage(self.layer3, stage2)  # [B, 64, H / 4, W / 4]
-        pooled = global_average(stage3)
-        return Features(
-            logits=self.fc(pooled),
-            pooled=pooled,
-            stages=(stem, stage1, stage2, stage3),
-            preacts=(stem, before1, before2, before3),
-            last_map=stage3,
-        )
+    @property
+    def num_stages(self) -> int:
+        """Three."""
+        return 3
+
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stem [B, 16, H, W] or a stage; the stem's map stands for what precedes its ReLU.
+
+        Maps are [B, 16, H, W], [B, 32, H / 2, W / 2] and [B, 64, H / 4, W / 4].
+        """
+        if number == 0:
+            stem = F.relu(self.bn1(self.conv1(x)))
+            return stem, stem
+        return run_stage((self.layer1, self.layer2, self.layer3)[number - 1], x)
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Average and classify."""
+        pooled = global_average(stages[-1])
+        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     @property
     def head(self) -> nn.Linear:

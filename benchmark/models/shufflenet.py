@@ -72,20 +72,25 @@ class ShuffleNetV1(Model):
         self.layer3 = _stage_v1(widths[1], widths[2], 4, groups)
         self.linear = nn.Linear(widths[2], num_classes)
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W]; the stem's map stands in preacts[0] after its ReLU."""
-        stem = F.relu(self.bn1(self.conv1(images)))  # [B, 24, H, W]
-        stage1, before1 = run_stage(self.layer1, stem)  # [B, 240, H / 2, W / 2]
-        stage2, before2 = run_stage(self.layer2, stage1)
-        stage3, before3 = run_stage(self.layer3, stage2)  # [B, 960, H / 8, W / 8]
-        pooled = global_average(stage3)
-        return Features(
-            logits=self.linear(pooled),
-            pooled=pooled,
-            stages=(stem, stage1, stage2, stage3),
-            preacts=(stem, before1, before2, before3),
-            last_map=stage3,
-        )
+    @property
+    def num_stages(self) -> int:
+        """Three."""
+        return 3
+
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stem [B, 24, H, W] or a stage; the stem's map stands for what precedes its ReLU.
+
+        Maps are [B, 240, H / 2, W / 2] to [B, 960, H / 8, W / 8].
+        """
+        if number == 0:
+            stem = F.relu(self.bn1(self.conv1(x)))
+            return stem, stem
+        return run_stage((self.layer1, self.layer2, self.layer3)[number - 1], x)
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Average and classify."""
+        pooled = global_average(stages[-1])
+        return Features(self.linear(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     @property
     def head(self) -> nn.Linear:
@@ -169,25 +174,27 @@ class ShuffleNetV2(Model):
         self.bn2 = nn.BatchNorm2d(widths[3])
         self.linear = nn.Linear(widths[3], num_classes)
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W].
+    @property
+    def num_stages(self) -> int:
+        """Three."""
+        return 3
+
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stem [B, 24, H, W] or a stage [B, 116, H / 2, W / 2] to [B, 464, H / 8, W / 8].
 
         A stage's pre-activation is [passed half, convolved half before its ReLU], not shuffled,
         so its channels stand in another order than the stage's: as in the published network.
         """
-        stem = F.relu(self.bn1(self.conv1(images)))  # [B, 24, H, W]
-        stage1, before1 = _run_v2(self.layer1, stem)  # [B, 116, H / 2, W / 2]
-        stage2, before2 = _run_v2(self.layer2, stage1)
-        stage3, before3 = _run_v2(self.layer3, stage2)  # [B, 464, H / 8, W / 8]
-        last_map = F.relu(self.bn2(self.conv2(stage3)))  # [B, 1024, H / 8, W / 8]
+        if number == 0:
+            stem = F.relu(self.bn1(self.conv1(x)))
+            return stem, stem
+        return _run_v2((self.layer1, self.layer2, self.layer3)[number - 1], x)
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Convolve once more [B, 1024, H / 8, W / 8], average and classify."""
+        last_map = F.relu(self.bn2(self.conv2(stages[-1])))
         pooled = global_average(last_map)
-        return Features(
-            logits=self.linear(pooled),
-            pooled=pooled,
-            stages=(stem, stage1, stage2, stage3),
-            preacts=(stem, before1, before2, before3),
-            last_map=last_map,
-        )
+        return Features(self.linear(pooled), pooled, stages, preacts, last_map)
 
     @property
     def head(self) -> nn.Linear:

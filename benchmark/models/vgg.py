@@ -30,23 +30,27 @@ class VGG(Model):
         nn.init.normal_(self.classifier.weight, 0.0, 0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W]; the first block stands in preacts[0] after its ReLU.
+    @property
+    def num_stages(self) -> int:
+        """Four: the first of the five blocks counts as the stem."""
+        return len(WIDTHS) - 1
 
-        Maps are halved before blocks 1 to 3, and before block 4 only for images of 64 pixels.
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run a block; the first block's map stands for what precedes its ReLU.
+
+        Maps are halved before blocks 1 to 3, and before block 4 only for images of 64 pixels
+        (which arrive there at 8).
         """
-        x = images
-        stages: list[Tensor] = []
-        preacts: list[Tensor] = []
-        for i in range(len(WIDTHS)):
-            if 1 <= i <= 3 or (i == 4 and images.shape[2] == 64):
-                x = F.max_pool2d(x, 2)
-            before = self.get_submodule(f"block{i}")(x)
-            x = F.relu(before)
-            stages.append(x)
-            preacts.append(before if i > 0 else x)
-        pooled = global_average(x)
-        return Features(self.classifier(pooled), pooled, tuple(stages), tuple(preacts), last_map=x)
+        if 1 <= number <= 3 or (number == 4 and x.shape[2] == 8):
+            x = F.max_pool2d(x, 2)
+        before = self.get_submodule(f"block{number}")(x)
+        x = F.relu(before)
+        return x, before if number > 0 else x
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Average and classify."""
+        pooled = global_average(stages[-1])
+        return Features(self.classifier(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     @property
     def head(self) -> nn.Linear:
@@ -68,31 +72,31 @@ def _block(in_channels: int, width: int, num_convs: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-@model()
+@model(stages=4)
 def vgg8(num_classes: int) -> VGG:
     """VGG-8 with batch norm, 3.97 M parameters."""
     return VGG((1, 1, 1, 1, 1), num_classes)
 
 
-@model()
+@model(stages=4)
 def vgg11(num_classes: int) -> VGG:
     """VGG-11 with batch norm, 9.28 M parameters."""
     return VGG((1, 1, 2, 2, 2), num_classes)
 
 
-@model()
+@model(stages=4)
 def vgg13(num_classes: int) -> VGG:
     """VGG-13 with batch norm, 9.46 M parameters."""
     return VGG((2, 2, 2, 2, 2), num_classes)
 
 
-@model()
+@model(stages=4)
 def vgg16(num_classes: int) -> VGG:
     """VGG-16 with batch norm, 14.8 M parameters."""
     return VGG((2, 2, 3, 3, 3), num_classes)
 
 
-@model()
+@model(stages=4)
 def vgg19(num_classes: int) -> VGG:
     """VGG-19 with batch norm, 20.1 M parameters."""
     return VGG((2, 2, 4, 4, 4), num_classes)

@@ -73,24 +73,32 @@ class WideResNet(Model):
         init_convolutions(self)
         nn.init.zeros_(self.fc.bias)
 
-    def features(self, images: Tensor) -> Features:
-        """Run the network on [B, 3, H, W]; stages are raw (signed), the stem's preact is itself."""
-        stem = self.conv1(images)  # [B, 16, H, W]
-        stage1 = self.block1(stem)
-        stage2 = self.block2(stage1)  # [B, 32 * width, H / 2, W / 2]
-        stage3 = self.block3(stage2)  # [B, 64 * width, H / 4, W / 4]
-        last_map = F.relu(self.bn1(stage3))
+    @property
+    def num_stages(self) -> int:
+        """Three."""
+        return 3
+
+    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the stem or a stage; maps are raw (signed), and stand for their pre-activations here.
+
+        Maps are [B, 16, H, W], then [B, width * 16, H, W] to [B, width * 64, H / 4, W / 4].
+        """
+        run = (self.conv1, self.block1, self.block2, self.block3)[number]
+        out: Tensor = run(x)
+        return out, out
+
+    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
+        """Normalise, average, classify; the pre-activation of a stage follows a batch norm."""
+        last_map = F.relu(self.bn1(stages[-1]))
         pooled = global_average(last_map)
-        # Each of the three has run once above: this is the second update of its statistics.
-        again = self.batch_norms_before_relu()
-        preacts = tuple(bn(x) for bn, x in zip(again, (stage1, stage2, stage3), strict=True))
-        return Features(
-            logits=self.fc(pooled),
-            pooled=pooled,
-            stages=(stem, stage1, stage2, stage3),
-            preacts=(stem, *preacts),
-            last_map=last_map,
-        )
+        # Each of the three has run once before: this is the second update of its statistics.
+        first = max(1, 4 - len(stages))
+        places = range(first, 4)
+        normed = [
+            self._norm_after(n)(x) for n, x in zip(places, stages[-len(places) :], strict=True)
+        ]
+        preacts = (*preacts[: -len(places)], *normed)
+        return Features(self.fc(pooled), pooled, stages, preacts, last_map)
 
     @property
     def head(self) -> nn.Linear:
@@ -99,7 +107,13 @@ class WideResNet(Model):
 
     def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
         """Return the batch norm that follows each stage: the next stage's first, then the last."""
-        return batch_norms(self.block2.layer[0].bn1, self.block3.layer[0].bn1, self.bn1)
+        return batch_norms(*(self._norm_after(number) for number in (1, 2, 3)))
+
+    def _norm_after(self, number: int) -> nn.Module:
+        if number == 3:
+            return self.bn1
+        following: Stage = (self.block2, self.block3)[number - 1]
+        return following.layer[0].get_submodule("bn1")
 
 
 @model()

@@ -7,15 +7,17 @@ Imports no torch.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.base.errors import UserError, unknown
+from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import dataset_identity, dataset_info
 from benchmark.methods.catalog import method_info
+from benchmark.methods.composition import RowPart, compose
+from benchmark.methods.options import Planned
 from benchmark.models import check_drop_path, model_info
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
 from benchmark.table.recipe import Recipe, named_recipe, override
@@ -163,7 +165,9 @@ class _Builder:
         recipe = self._student_recipe(row, column, assignment, where)
         student = row.student or column.student
         methods = tuple(self._method(use, row, column, assignment, where) for use in row.methods)
-        _check_composition(methods, recipe, where, row.ce_weight, row.predict)
+        _check_composition(methods, recipe, where, row)
+        networks = {name for m in methods for name in method_info(m.name).networks(m.options)}
+        pair = (row.teacher or column.teacher) if "pair" in networks else None
         teacher = None
         if any(method_info(m.name).needs_teacher for m in methods):
             model = row.teacher or column.teacher
@@ -178,6 +182,9 @@ class _Builder:
             methods=methods,
             ce_weight=row.ce_weight,
             predict=row.predict,
+            reported=row.reported,
+            pair=pair,
+            networks=networks,
         )
 
     def _student_recipe(
@@ -257,10 +264,19 @@ class _Builder:
         return self.teachers.setdefault(run.key, run)
 
     def _make(
-        self, dataset: DatasetRef, model: str, recipe: Recipe, seed: int, where: str, **rest: Any
+        self,
+        dataset: DatasetRef,
+        model: str,
+        recipe: Recipe,
+        seed: int,
+        where: str,
+        networks: Iterable[str] = (),
+        **rest: Any,
     ) -> Run:
         teacher: TeacherRef | None = rest.get("teacher")
         models = [model] + ([teacher.model] if teacher else [])
+        models += [rest["pair"]] if rest.get("pair") else []
+        models += sorted({*networks} - {"student", "pair", *models})
         versions = {f"model:{name}": model_info(name, where).version for name in models}
         versions["engine"] = ENGINE_VERSION
         versions["augmentation"] = augmentation_info(recipe.augmentation, where).version
@@ -270,9 +286,9 @@ class _Builder:
         own = {name: s for name, s in recipe.per_model.items() if name in models}
         device = self.context.device if recipe.device == "auto" else recipe.device
         recipe = recipe.model_copy(update={"per_model": own, "device": device})
-        return Run(
-            dataset=dataset, model=model, recipe=recipe, seed=seed, versions=versions, **rest
-        )
+        run = Run(dataset=dataset, model=model, recipe=recipe, seed=seed, versions=versions, **rest)
+        _ask_methods(run, where)
+        return run
 
     def _dataset(self, name: str) -> DatasetRef:
         if name not in self._datasets:
@@ -326,42 +342,76 @@ def _check_composition(
     methods: tuple[MethodRef, ...],
     recipe: Recipe,
     where: str,
-    ce_weight: float | None = None,
-    predict: str | None = None,
+    row: Row | None = None,
 ) -> None:
     """Refuse compositions whose parts contradict each other unless the row settles it."""
-    infos = {m.name: method_info(m.name) for m in methods}
-    if len(infos) < len(methods):
-        listed = ", ".join(m.name for m in methods)
-        raise UserError(f"{where}: a method stands in the row more than once ({listed})")
-    weights = {m.name: infos[m.name].ce_weight(m.options) for m in methods}
-    if len(set(weights.values())) > 1 and ce_weight is None:
-        listed = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+    ce_weight, predict, reported = None, None, None
+    if row is not None:
+        ce_weight, predict, reported = row.ce_weight, row.predict, row.reported
+    try:
+        parts = [_part(method) for method in methods]
+        settled = (ce_weight, predict, recipe.clip_norm, recipe.accumulate, reported)
+        compose(parts, *settled)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    readers = [m.name for m in methods if method_info(m.name).fact("uses_images", m.options)]
+    if recipe.steps_per_epoch is not None and (readers or not methods):
         raise UserError(
-            f"{where}: the methods disagree on the cross-entropy's weight ({listed});"
-            " set ce_weight in the row"
+            f"{where}: recipe.steps_per_epoch is for runs without images; an epoch of this one is"
+            " its batches"
         )
-    predicting = [name for name, info in infos.items() if info.overrides_predict]
-    if len(predicting) > 1 and predict is None:
+
+
+def _ask_methods(run: Run, where: str) -> None:
+    """Let the methods' options refuse a run that they do not suit."""
+    data = dataset_info(run.dataset.name)
+    planned = Planned(
+        student=run.model,
+        num_stages=model_info(run.model).stages,
+        pair=run.pair or "",
+        epochs=run.recipe.epochs,
+        batch_size=run.recipe.batch_size,
+        holdout=run.recipe.holdout,
+        image_size=run.recipe.input_size or data.image_size,
+        num_classes=data.num_classes,
+        teacher=run.teacher is not None,
+    )
+    for method in run.methods:
+        info = method_info(method.name)
+        try:
+            if info.fact("wants_held_out", method.options) and not planned.holdout:
+                raise UserError(f"{method.name} looks at held-out images; set recipe.holdout")
+            if info.companions(method.options):
+                _check_companions(method.name, run.recipe)
+            info.refuse(method.options, planned)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+
+def _check_companions(name: str, recipe: Recipe) -> None:
+    """Refuse a recipe whose reader has no further images of a step."""
+    if "resident" not in augmentation_info(recipe.augmentation).readers:
         raise UserError(
-            f"{where}: {' and '.join(predicting)} each bring their own prediction;"
-            " name one as predict in the row"
+            f"{name} sees further images of each step, which augmentation"
+            f" '{recipe.augmentation}' has no reader for"
         )
-    if predict is not None and predict not in predicting:
-        raise unknown("method with a prediction of its own", predict, predicting, where)
-    ruled = [m for m in methods if infos[m.name].has_gradient_rule(m.options)]
-    if len(ruled) > 1:
+    if recipe.mix is not None or recipe.repeats > 1:
         raise UserError(
-            f"{where}: {' and '.join(m.name for m in ruled)} each replace the optimiser step;"
-            " a row can have one of them"
+            f"{name} sees further images of each step, which are neither mixed nor repeated; set"
+            " recipe.mix to null and recipe.repeats to 1"
         )
-    if ruled and recipe.accumulate > 1:
-        raise UserError(
-            f"{where}: {ruled[0].name} replaces the optimiser step, so batches cannot be"
-            " accumulated; set recipe.accumulate to 1"
-        )
-    if ruled and recipe.clip_norm and not infos[ruled[0].name].clips_gradients(ruled[0].options):
-        raise UserError(
-            f"{where}: {ruled[0].name} replaces the optimiser step, so the recipe's clip_norm"
-            f" {recipe.clip_norm:g} would not apply; set recipe.clip_norm to null"
-        )
+
+
+def _part(method: MethodRef) -> RowPart:
+    info, options = method_info(method.name), method.options
+    return RowPart(
+        name=method.name,
+        ce_weight=info.ce_weight(options),
+        predicts=info.overrides_predict,
+        ruled=info.has_gradient_rule(options),
+        clips=info.clips_gradients(options),
+        turns=info.takes_turns,
+        uses_images=bool(info.fact("uses_images", options)),
+        evaluates=tuple(info.fact("evaluates", options)),
+        reported=str(info.fact("reported", options)),
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.files import existing_place
 from benchmark.data.augmentations import READERS, check_reader
+from benchmark.methods.catalog import method_info
 from benchmark.planning.matrix import Plan
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
@@ -77,6 +78,17 @@ def _check_reader(plan: Plan, reader: str) -> None:
         raise unknown("reader", reader, READERS, "--reader")
     for name in sorted({run.recipe.augmentation for run in plan.runs}):
         check_reader(name, reader)
+    asking = {
+        m.name
+        for run in plan.runs
+        for m in run.methods
+        if method_info(m.name).companions(m.options)
+    }
+    if reader != "resident" and asking:
+        raise UserError(
+            f"{', '.join(sorted(asking))}: the {reader} reader has no further images of a step; use"
+            " --reader resident"
+        )
 
 
 def _check_public_teachers(plan: Plan) -> None:

@@ -51,12 +51,14 @@ class TeacherRef(Grown):
     later: ClassVar[frozenset[str]] = frozenset({"input_size"})
 
 
-class Run(Strict):
+class Run(Grown):
     """A cell with a seed.
 
     ``model`` is the network that is trained; with ``weights`` (the sha256 of a public
     checkpoint) it is only evaluated. ``predict`` names the method whose prediction is used
-    where several bring one. ``versions`` holds the engine's, the augmentation's and the
+    where several bring one, ``reported`` the output that the table prints where it is not the
+    methods' own choice; ``pair`` is the architecture of the column's teacher, where a method
+    builds one of its kind. ``versions`` holds the engine's, the augmentation's and the
     networks' own.
     """
 
@@ -68,9 +70,12 @@ class Run(Strict):
     methods: tuple[MethodRef, ...] = ()
     ce_weight: Number | None = None
     predict: str | None = None
+    reported: str | None = None
+    pair: str | None = None
     recipe: Recipe
     seed: Count
     versions: dict[str, int]
+    later: ClassVar[frozenset[str]] = frozenset({"reported", "pair"})
 
     @property
     def identity(self) -> dict[str, Any]:

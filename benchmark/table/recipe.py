@@ -111,7 +111,8 @@ class Recipe(Grown):
     ``holdout`` training images are kept for validation; ``input_size`` upscales the images
     inside the network; ``eval_every`` epochs lie between evaluations (the last five epochs
     are always evaluated, so that every protocol can be reported); ``keep_drops`` keeps the
-    checkpoint at each drop of the learning rate.
+    checkpoint at each drop of the learning rate; ``steps_per_epoch`` is for runs that read no
+    image (others take an epoch's batches).
 
     ``decay_on`` matrices: no decay on one-dimensional parameters, biases, and what the network
     lists (tokens, position embeddings), but for names in ``also_decay``. ``accumulate`` batches
@@ -133,6 +134,7 @@ class Recipe(Grown):
     schedule: Annotated[Milestones | Plateau | Cosine, Field(discriminator="kind")]
     augmentation: str
     drop_last: bool = False
+    steps_per_epoch: Positive | None = None
     holdout: Count = 0
     input_size: Positive | None = None
     eval_every: Positive = 1
@@ -172,6 +174,7 @@ class Recipe(Grown):
             "repeats",
             "crop_size",
             "test_interpolation",
+            "steps_per_epoch",
         }
     )
 

@@ -127,10 +127,11 @@ class Row(Strict):
     """One printed row: a baseline (``of``), a composition of methods, or a reference.
 
     ``per_column`` holds options by column and method; ``recipe`` overrides training fields;
-    ``ce_weight`` and ``predict`` settle what composed methods disagree on; ``grid`` lists
-    values by ``method.option`` and ``select`` says how one is chosen. ``sources`` names where
-    an option's value comes from. A ``reference`` row is published only and never trained;
-    ``not_run`` names columns for which the row does not exist, each with the reason.
+    ``ce_weight``, ``predict`` and ``reported`` (the output that is printed) settle what composed
+    methods disagree on; ``grid`` lists values by ``method.option`` and ``select`` says how one
+    is chosen. ``sources`` names where an option's value comes from. A ``reference`` row is
+    published only and never trained; ``not_run`` names columns for which the row does not exist,
+    each with the reason.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Row(Strict):
     recipe_per_column: dict[str, dict[str, Any]] = {}
     ce_weight: Number | None = None
     predict: str | None = None
+    reported: str | None = None
     counts_for_best: bool = True
     teacher: str | None = None
     student: str | None = None

@@ -20,7 +20,8 @@ class Average:
 
     def __init__(self, settings: Averaging, *modules: nn.Module) -> None:
         self._settings = settings
-        self.modules = tuple(copy.deepcopy(module) for module in modules)
+        # In one go: a method that looks at the student looks at its average then.
+        self.modules = tuple(copy.deepcopy(list(modules)))
         for module in self.modules:
             module.eval()
             module.requires_grad_(False)

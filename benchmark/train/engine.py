@@ -14,10 +14,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor
+
+from benchmark.base.companion import Companion
 from benchmark.data.batches import Batch, Batches
 from benchmark.models.features import Features
 from benchmark.train.answers import Answers
-from benchmark.train.evaluate import Accuracy, evaluate
+from benchmark.train.evaluate import Accuracy, Outputs, evaluate_outputs, single
+from benchmark.train.history import Evaluated
 from benchmark.train.memory import peak_memory_mb
 from benchmark.train.network import Network, resized
 from benchmark.train.trainee import Trainee
@@ -50,7 +55,7 @@ class Listener(Protocol):
 class Timing:
     """Where an epoch's seconds went, for the whole pack.
 
-    ``teacher``: in the shared teacher's pass; ``steps``: in each run's steps, by its id. On a GPU
+    ``teacher``: in the shared teacher's pass; ``steps``: in each run's steps, by its key. On a GPU
     only what it took to launch them, since nothing waits for the device in between.
     """
 
@@ -58,12 +63,12 @@ class Timing:
     data_wait: float = 0.0
     teacher: float = 0.0
     images: int = 0
-    steps: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
+    steps: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def student(self, trainee: Trainee, packed: int) -> float:
         """Return one run's part but for the teacher's pass: its steps, and a share of the rest."""
         rest = self.seconds - self.teacher - sum(self.steps.values())
-        return self.steps[id(trainee)] + rest / packed
+        return self.steps[trainee.run.key] + rest / packed
 
 
 class Engine:
@@ -92,57 +97,85 @@ class Engine:
 
     def _train_epoch(self, epoch: int) -> None:
         timing = Timing()
-        start = min(t.step for t in self.active if t.epoch == epoch)
         began = time.perf_counter()
-        for number, batch in self._timed(epoch, start, timing):
+        for number, batch in self._timed(epoch, timing):
             joined = [t for t in self.active if t.position == (epoch, number)]
             if joined:
                 self._step(joined, batch, timing)
-                timing.images += len(batch.labels)
+                timing.images += joined[0].recipe.batch_size if batch is None else len(batch.labels)
             self._tick()
         closing = [t for t in self.active if t.epoch == epoch]
         self._close(closing, timing, began)
 
-    def _timed(self, epoch: int, start: int, timing: Timing) -> Iterator[tuple[int, Batch]]:
-        if start >= self.batches.steps_per_epoch:
-            return
-        source = self.batches.epoch(epoch, start)
-        number = start
-        while True:
+    def _timed(self, epoch: int, timing: Timing) -> Iterator[tuple[int, Batch | None]]:
+        """Yield the epoch's steps, with their batches where anybody looks at them."""
+        joining = [t for t in self.active if t.epoch == epoch]
+        start = min(t.step for t in joining)
+        end = max(t.steps_per_epoch for t in joining)
+        source: Iterator[Batch] = iter(())
+        if start < end and any(t.uses_images for t in joining):
+            source = self.batches.epoch(epoch, start)
+        for number in range(start, end):
             asked = time.perf_counter()
             batch = next(source, None)
             timing.data_wait += time.perf_counter() - asked
-            if batch is None:
-                return
             yield number, batch
-            number += 1
 
-    def _step(self, trainees: list[Trainee], batch: Batch, timing: Timing) -> None:
+    def _step(self, trainees: list[Trainee], batch: Batch | None, timing: Timing) -> None:
+        looking = [t for t in trainees if t.uses_images]
+        if batch is not None and looking:
+            self._step_on(looking, batch, timing)
+        for trainee in trainees:
+            if not trainee.uses_images:
+                self._take(trainee, timing, batch=None, teacher=None)
+
+    def _step_on(self, trainees: list[Trainee], batch: Batch, timing: Timing) -> None:
         features: Features | None = None
         if self._answers is not None and any(t.needs_teacher for t in trainees):
             began = time.perf_counter()
             maps = {name for t in trainees for name in t.teacher_maps}
             features = self._answers.features(batch, maps)
             timing.teacher += time.perf_counter() - began
+        further = self._companions(trainees, timing)
         # Once for each form of students, not once for each student.
         seen = {}
         for student in {t.student.form: t.student for t in trainees}.values():
             own = batch._replace(images=student.layout(batch.images))
-            seen[student.form] = (own, None if features is None else student.reads(features))
+            beside: dict[Companion, Batch] | None = {
+                which: found._replace(images=student.layout(found.images))
+                for which, found in further.items()
+            }
+            taught = None if features is None else student.reads(features)
+            seen[student.form] = (own, taught, beside or None)
         for trainee in trainees:
-            own, taught = seen[trainee.student.form]
+            own, taught, beside = seen[trainee.student.form]
             if trainee.private_teacher is not None:
                 own = batch  # each of its networks reads the images at its own size
-            step = partial(Trainee.train_step, batch=own, teacher=taught)
-            began = time.perf_counter()
-            self._guarded(trainee, step)
-            timing.steps[id(trainee)] += time.perf_counter() - began
-            if trainee.diverged_at is not None:
-                self._leave(trainee, {})
+            self._take(trainee, timing, batch=own, teacher=taught, further=beside)
+
+    def _take(self, trainee: Trainee, timing: Timing, **given: Any) -> None:
+        began = time.perf_counter()
+        self._guarded(trainee, partial(Trainee.train_step, **given))
+        timing.steps[trainee.run.key] += time.perf_counter() - began
+        if trainee.diverged_at is not None:
+            # In the middle of an epoch, which ends here for it.
+            self.listener.epoch_done(trainee, trainee.end_epoch())
+            self._leave(trainee)
+
+    def _companions(self, trainees: list[Trainee], timing: Timing) -> dict[Companion, Batch]:
+        """Read the further images of a step that any of these runs asks for."""
+        wanted = sorted({which for t in trainees for which in t.companions})
+        if not wanted:
+            return {}
+        asked = time.perf_counter()
+        epoch, number = trainees[0].position
+        found = {which: self.batches.companion(which, epoch, number) for which in wanted}
+        timing.data_wait += time.perf_counter() - asked
+        return found
 
     def _close(self, trainees: list[Trainee], timing: Timing, began: float) -> None:
-        due = [t for t in trainees if t.evaluates()]
-        tests, validations, averages = self._evaluate(due)
+        evaluated, averages = self._evaluate([t for t in trainees if t.evaluates()])
+        held_out = self._held_out([t for t in trainees if t.wants_held_out and t.epoch >= 1])
         timing.seconds = time.perf_counter() - began
         extra = {
             "seconds": round(timing.seconds, 4),
@@ -153,52 +186,71 @@ class Engine:
             "peak_memory_mb": round(peak_memory_mb()),
         }
         for trainee in trainees:
-            test, validation = tests.get(id(trainee)), validations.get(id(trainee))
+            key = trainee.run.key
             if trainee in self.active:
-                record = trainee.end_epoch(test, validation, averages.get(id(trainee)))
+                record = trainee.end_epoch(evaluated.get(key), held_out.get(key), averages.get(key))
                 own = {"student_seconds": round(timing.student(trainee, len(trainees)), 4)}
                 self.listener.epoch_done(trainee, record | extra | own)
                 if trainee.finished:
-                    self._leave(trainee, None)
+                    self._leave(trainee)
 
     def _tick(self) -> None:
-        dropped = [id(trainee) for trainee in self.listener.tick(self.active)]
+        dropped = {trainee.run.key for trainee in self.listener.tick(self.active)}
         if dropped:
-            self.active = [t for t in self.active if id(t) not in dropped]
+            self.active = [t for t in self.active if t.run.key not in dropped]
 
     def _evaluate(
         self, trainees: list[Trainee]
-    ) -> tuple[dict[int, Accuracy], dict[int, Accuracy], dict[int, Accuracy]]:
-        """Return accuracies by a run's id: on the test set, held out, and of averaged weights."""
+    ) -> tuple[dict[str, dict[str, Evaluated]], dict[str, Accuracy]]:
+        """Return by run its outputs on test and held-out images, and its averaged weights'."""
         if not trainees:
-            return {}, {}, {}
+            return {}, {}
         for trainee in trainees:
             trainee.eval()
         size = trainees[0].recipe.eval_batch
         averaged = [trainee for trainee in trainees if trainee.average is not None]
         tests, averages = self._accuracies(trainees, averaged, self.batches.test(size))
         validations, _ = self._accuracies(trainees, [], self.batches.validation(size))
-        return tests, validations, averages
+        evaluated = {
+            key: {
+                name: Evaluated(test, validations.get(key, {}).get(name))
+                for name, test in outputs.items()
+            }
+            for key, outputs in tests.items()
+        }
+        return evaluated, averages
 
     def _accuracies(
         self, trainees: list[Trainee], averaged: list[Trainee], batches: Iterator[Batch]
-    ) -> tuple[dict[int, Accuracy], dict[int, Accuracy]]:
-        size = trainees[0].recipe.input_size  # once for all students, which share it
-        seen = (b._replace(images=resized(b.images, size)) for b in batches)
-        predictors = [trainee.predict for trainee in trainees]
-        predictors += [trainee.predict_average for trainee in averaged]
-        found = evaluate(predictors, seen, self._tick)
+    ) -> tuple[dict[str, dict[str, Accuracy]], dict[str, Accuracy]]:
+        seen = _at_size(trainees[0], batches)  # once for all students, which share it
+        predictors: list[Outputs] = [trainee.outputs for trainee in trainees]
+        predictors += [single(trainee.predict_average) for trainee in averaged]
+        found = evaluate_outputs(predictors, seen, self._tick)
         plain, average = found[: len(trainees)], found[len(trainees) :]
         return (
-            {id(t): a for t, a in zip(trainees, plain, strict=False)},
-            {id(t): a for t, a in zip(averaged, average, strict=False)},
+            {t.run.key: outputs for t, outputs in zip(trainees, plain, strict=False)},
+            {t.run.key: one[""] for t, one in zip(averaged, average, strict=False)},
         )
 
-    def _leave(self, trainee: Trainee, record: dict[str, Any] | None) -> None:
-        """Take a run out of the pack: it is done, or it diverged in the middle of an epoch."""
-        if record is not None:
-            record = trainee.end_epoch(None, None)
-            self.listener.epoch_done(trainee, record)
+    def _held_out(self, trainees: list[Trainee]) -> dict[str, dict[str, Tensor]]:
+        """Return by run the logits of its outputs on all held-out images, and their labels."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for trainee in trainees:
+            trainee.eval()
+            parts: defaultdict[str, list[Tensor]] = defaultdict(list)
+            batches = self.batches.validation(trainee.recipe.eval_batch)
+            for batch in _at_size(trainee, batches):
+                with torch.no_grad():
+                    logits = trainee.outputs(batch.images)
+                for name, value in (*logits.items(), ("labels", batch.labels)):
+                    parts[name].append(value)
+                self._tick()
+            found[trainee.run.key] = {name: torch.cat(part) for name, part in parts.items()}
+        return found
+
+    def _leave(self, trainee: Trainee) -> None:
+        """Take a run out of the pack: it is done, or it diverged."""
         self.active = [t for t in self.active if t is not trainee]
         self._guarded(trainee, self.listener.finished)
 
@@ -211,3 +263,8 @@ class Engine:
         except Exception as error:
             self.active = [t for t in self.active if t is not trainee]
             self.listener.failed(trainee, error)
+
+
+def _at_size(trainee: Trainee, batches: Iterator[Batch]) -> Iterator[Batch]:
+    size = trainee.recipe.input_size
+    return (batch._replace(images=resized(batch.images, size)) for batch in batches)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from benchmark.data.batches import Batch
 
 Predictor = Callable[[Tensor], Tensor]
+Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 class Accuracy(NamedTuple):
@@ -33,21 +34,42 @@ def evaluate(
     ``predictors`` map images [B, C, H, W] to logits [B, K], networks in eval mode already;
     ``tick`` is called after every batch (heartbeats). Nothing is synchronised until the end.
     """
-    sums: list[Tensor] = []
+    outputs = [single(predict) for predict in predictors]
+    return [found[""] for found in evaluate_outputs(outputs, batches, tick)]
+
+
+def single(predict: Predictor) -> Outputs:
+    """Return a predictor of one output, which has no name."""
+    return lambda images: {"": predict(images)}
+
+
+def evaluate_outputs(
+    predictors: Sequence[Outputs],
+    batches: Iterable[Batch],
+    tick: Callable[[], None] = lambda: None,
+) -> list[dict[str, Accuracy]]:
+    """Evaluate runs of several outputs each, by name, as :func:`evaluate` does of one."""
+    sums: list[dict[str, Tensor]] = []
     count = 0
     with torch.no_grad():
         for batch in batches:
             count += len(batch.labels)
-            parts = [_sums(predict(batch.images), batch.labels) for predict in predictors]
-            sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
+            parts = [
+                {
+                    name: _sums(logits, batch.labels)
+                    for name, logits in predict(batch.images).items()
+                }
+                for predict in predictors
+            ]
+            pairs = zip(sums, parts, strict=True) if sums else ()
+            sums = [{k: a[k] + b[k] for k in a} for a, b in pairs] or parts
             tick()
-    if not count:
-        return []
-    found = []
-    for total in sums:
-        top1, top5, loss = total.tolist()
-        found.append(Accuracy(100 * top1 / count, 100 * top5 / count, loss / count, count))
-    return found
+    return [{name: _accuracy(total, count) for name, total in one.items()} for one in sums]
+
+
+def _accuracy(sums: Tensor, count: int) -> Accuracy:
+    top1, top5, loss = sums.tolist()
+    return Accuracy(100 * top1 / count, 100 * top5 / count, loss / count, count)
 
 
 def _sums(logits: Tensor, labels: Tensor) -> Tensor:

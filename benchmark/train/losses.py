@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
-from benchmark.methods.base import Method, Step
+from benchmark.data.batches import Batch
+from benchmark.methods.base import MAIN, Method, Step, Terms
+from benchmark.methods.composition import STUDENT, RowPart, compose
 from benchmark.models.features import Features
 from benchmark.train.optimiser import laid_out_like
 
 AnyMethod = Method[Any]
+Named = dict[str, Tensor]
+Further = Mapping[Companion, Batch]
 
 
 class Part(NamedTuple):
@@ -38,6 +43,12 @@ class Part(NamedTuple):
 WHOLE = Part(True, True, 1)
 
 
+class Turn(NamedTuple):
+    """One update: who moves by which terms, in order, each with the gradients of one point."""
+
+    entries: tuple[tuple[tuple[str, ...], Named], ...]
+
+
 class Objective:
     """Sums the terms of one row of methods and applies the one gradient rule it may have."""
 
@@ -45,55 +56,28 @@ class Objective:
         self,
         methods: Sequence[AnyMethod],
         names: Sequence[str],
-        ce_weight: float | None,
-        predict: str | None,
+        ce_weight: float | None = None,
+        predict: str | None = None,
         label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
+        accumulate: int = 1,
+        reported: str | None = None,
     ) -> None:
         self.methods = list(methods)
-        self.names = _unique(names)
+        self.names = list(names)
         self._smoothing = label_smoothing
-        weights = {method.ce_weight for method in methods}
-        if ce_weight is None and len(weights) > 1:
-            raise UserError("the methods disagree on the cross-entropy's weight; set ce_weight")
-        self.ce_weight = ce_weight if ce_weight is not None else (weights or {1.0}).pop()
-        self._predicting = self._choose_prediction(names, predict)
-        ruled = [i for i, method in enumerate(methods) if method.has_gradient_rule]
-        if len(ruled) > 1:
-            both = " and ".join(names[i] for i in ruled)
-            raise UserError(f"{both} each replace the optimiser step; a row can have one of them")
-        self._ruled = ruled[0] if ruled else None
+        parts = [part_of(*pair) for pair in zip(names, methods, strict=True)]
+        row = compose(parts, ce_weight, predict, clip_norm, accumulate, reported)
+        self.ce_weight = row.ce_weight if all(part.uses_images for part in parts) else 0.0
+        self.reported, self.outputs = row.reported, row.outputs
+        self._predicting = row.predicting
+        self._ruled = row.ruled
+        self._turning = row.turning
 
-    def check_accumulation(self, accumulate: int) -> None:
-        """Raise UserError where gradients are to be accumulated but a rule steps by itself."""
-        if accumulate > 1 and self._ruled is not None:
-            raise UserError(
-                f"{self.names[self._ruled]} replaces the optimiser step, so batches cannot be"
-                " accumulated; set recipe.accumulate to 1"
-            )
-
-    def check_clipping(self, clip_norm: float | None) -> None:
-        """Raise UserError where the recipe clips gradients but a gradient rule would not."""
-        if clip_norm is None or self._ruled is None:
-            return
-        if not self.methods[self._ruled].clips_gradients:
-            raise UserError(
-                f"{self.names[self._ruled]} replaces the optimiser step, so the recipe's"
-                f" clip_norm {clip_norm:g} would not apply; set recipe.clip_norm to null, or clip"
-                " by an option of the method where it has one"
-            )
-
-    def _choose_prediction(self, names: Sequence[str], predict: str | None) -> int | None:
-        own = [
-            (name, index)
-            for index, (name, method) in enumerate(zip(names, self.methods, strict=True))
-            if type(method).predict is not Method.predict
-        ]
-        chosen = [index for name, index in own if predict in (None, name)]
-        if len(chosen) > 1:
-            raise UserError(
-                f"{' and '.join(n for n, _ in own)} each bring their own prediction; choose one"
-            )
-        return chosen[0] if chosen else None
+    @property
+    def takes_turns(self) -> bool:
+        """Whether a step is the turns of one of the methods."""
+        return self._turning is not None
 
     def predict(self, student: Features, methods: Sequence[AnyMethod] | None = None) -> Tensor:
         """Return the logits [B, K] that are trained on the labels and evaluated.
@@ -109,28 +93,76 @@ class Objective:
             return F.cross_entropy(logits, step.targets)
         return F.cross_entropy(logits, step.labels, label_smoothing=self._smoothing)
 
+    def evaluated(self, images: Tensor, student: Features) -> Named:
+        """Return the logits of every evaluated output by name, the prediction as "student"."""
+        found = {STUDENT: self.predict(student)}
+        for name, method in zip(self.names, self.methods, strict=True):
+            if not method.evaluates:
+                continue
+            own = method.outputs(images, student)
+            if set(own) != set(method.evaluates):
+                raise UserError(
+                    f"{name} evaluates {', '.join(method.evaluates)}, and its outputs are"
+                    f" {', '.join(own) or 'none'}"
+                )
+            found |= {key: own[key] for key in method.evaluates}
+        return found
+
     def terms(
-        self, step: Step, private: Features | None = None
-    ) -> tuple[dict[str, Tensor], Tensor]:
+        self, step: Step, private: Features | None = None, further: Further | None = None
+    ) -> tuple[Named, Tensor]:
         """Return the weighted terms by name (``ce`` first), and the predicted logits.
 
         A method's single term bears the method's name, named ones ``method.name``. Methods
-        with a private teacher see ``private`` as the teacher's features.
+        with a private teacher see ``private`` as the teacher's features, and each sees those of
+        the ``further`` images that it declares. The terms of a method with turns are its turns'.
         """
-        logits = self.predict(step.student)
-        found: dict[str, Tensor] = {}
+        at_once: Terms | None = None
+        chosen = None if self._predicting is None else self.methods[self._predicting]
+        if chosen is not None and _at_once(chosen):
+            at_once, logits = chosen.forward(_seen(chosen, step, private, further))
+        else:
+            logits = self.predict(step.student)
+        found: Named = {}
         if self.ce_weight != 0:
             found["ce"] = self.ce_weight * self._cross_entropy(logits, step)
-        for name, method in zip(self.names, self.methods, strict=True):
-            seen = step._replace(teacher=private) if method.private_teacher else step
-            loss = method.loss(seen)
-            parts = {"": loss} if isinstance(loss, Tensor) else loss
-            found.update({f"{name}.{k}" if k else name: v for k, v in parts.items()})
+        for i, (name, method) in enumerate(zip(self.names, self.methods, strict=True)):
+            if i == self._turning:
+                continue
+            if at_once is not None and i == self._predicting:
+                found |= _named(name, at_once)
+                continue
+            seen = _seen(method, step, private, further)
+            found |= _named(
+                name, method.forward(seen)[0] if _at_once(method) else method.loss(seen)
+            )
         return found, logits
+
+    def turns(
+        self, step: Step, private: Features | None, further: Further | None, row: Named
+    ) -> Iterator[Turn]:
+        """Yield the updates of a step; the other terms of the row join the first with "main"."""
+        assert self._turning is not None
+        method, name = self.methods[self._turning], self.names[self._turning]
+        joins = bool(row)
+        for entries in method.turns(_seen(method, step, private, further)):
+            found = []
+            for who, terms in entries.items():
+                movers = (who,) if isinstance(who, str) else tuple(who)
+                named = _named(name, terms)
+                if joins and MAIN in movers:
+                    named, joins = row | named, False
+                found.append((movers, named))
+            yield Turn(tuple(found))
+        if joins:
+            raise UserError(
+                f"no turn of {name} moves 'main', so the row's other terms"
+                f" ({', '.join(row)}) would be left out"
+            )
 
     def step(
         self,
-        terms: dict[str, Tensor],
+        terms: Named,
         parameters: Sequence[nn.Parameter],
         optimizer: torch.optim.Optimizer,
         clip_norm: float | None,
@@ -145,8 +177,8 @@ class Objective:
         if self._ruled is None:
             if part.first:
                 optimizer.zero_grad(set_to_none=True)
-            total = _total(terms.values())
-            torch.autograd.backward(total if part.batches == 1 else total / part.batches)
+            loss = total(terms.values())
+            torch.autograd.backward(loss if part.batches == 1 else loss / part.batches)
             if not part.last:
                 return
             if clip_norm is not None:
@@ -157,26 +189,53 @@ class Objective:
         own = [v for k, v in terms.items() if k == name or k.startswith(f"{name}.")]
         rest = [v for k, v in terms.items() if not (k == name or k.startswith(f"{name}."))]
         optimizer.zero_grad(set_to_none=True)
-        rest_grads = _gradients(rest, parameters, retain_graph=bool(own))
-        own_grads = _gradients(own, parameters, retain_graph=False)
+        rest_grads = gradients(rest, parameters, retain_graph=bool(own))
+        own_grads = gradients(own, parameters, retain_graph=False)
         self.methods[self._ruled].update(optimizer, parameters, rest_grads, own_grads)
 
 
-def _total(terms: Any) -> Tensor:
-    total, *others = terms
+def part_of(name: str, method: AnyMethod) -> RowPart:
+    """Return what the rules of composition ask of a built method.
+
+    Raises UserError where its class would be asked for one loss and has changed another.
+    """
+    own = type(method)
+    order = list(own.__mro__)
+    changed, asked = (next(c for c in order if a in vars(c)) for a in ("loss", "forward"))
+    if asked is not Method and order.index(changed) < order.index(asked):
+        raise UserError(
+            f"{name} changes loss, but {asked.__name__}, which it extends, gives terms and"
+            " prediction by forward: define forward instead"
+        )
+    return RowPart(
+        name=name,
+        ce_weight=method.ce_weight,
+        predicts=own.predict is not Method.predict or _at_once(method),
+        ruled=method.has_gradient_rule,
+        clips=method.clips_gradients,
+        turns=own.turns is not Method.turns,
+        uses_images=method.uses_images,
+        evaluates=tuple(method.evaluates),
+        reported=method.reported,
+    )
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """Return the sum of terms, of which there is at least one."""
+    summed, *others = terms
     for other in others:
-        total = total + other
-    assert isinstance(total, Tensor)
-    return total
+        summed = summed + other
+    return summed
 
 
-def _gradients(
-    terms: list[Tensor], parameters: Sequence[nn.Parameter], retain_graph: bool
+def gradients(
+    terms: Sequence[Tensor], parameters: Sequence[nn.Parameter], retain_graph: bool
 ) -> list[Tensor | None]:
+    """Return the gradient of the sum of terms into each parameter, None where there is none."""
     if not terms:
         return [None] * len(parameters)
     found = torch.autograd.grad(
-        _total(terms), list(parameters), retain_graph=retain_graph, allow_unused=True
+        total(terms), list(parameters), retain_graph=retain_graph, allow_unused=True
     )
     # Unlike backward, grad leaves a gradient as its kernel laid it out.
     return [
@@ -185,8 +244,19 @@ def _gradients(
     ]
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    return [
-        name if names.count(name) == 1 else f"{name}{names[:i].count(name) + 1}"
-        for i, name in enumerate(names)
-    ]
+def _at_once(method: AnyMethod) -> bool:
+    """Whether terms and prediction come of one call."""
+    return type(method).forward is not Method.forward
+
+
+def _seen(method: AnyMethod, step: Step, private: Features | None, further: Further | None) -> Step:
+    seen = step._replace(teacher=private) if method.private_teacher else step
+    if further is None or not method.companions:
+        return seen
+    own = tuple(further[Companion(kind, number)] for kind, number in method.companions)
+    return seen._replace(companions=own)
+
+
+def _named(name: str, terms: Terms) -> Named:
+    parts = {"": terms} if isinstance(terms, Tensor) else terms
+    return {f"{name}.{k}" if k else name: v for k, v in parts.items()}

@@ -30,11 +30,21 @@ class Network:
         self.form = (input_size, self.channels_last, self._autocast)
         self._device = recipe.device
         self._probes: dict[tuple[int, int, int], Features] = {}
-        self.model = model.to(self._device)
+        self.model = self.placed(model)
+        self._passes = self.model
+
+    def placed(self, model: Model) -> Model:
+        """Bring a network to this one's device and memory format; returns the same object."""
+        model.to(self._device)
         if self.channels_last:
             # mypy: torch's stub of Module.to leaves memory_format out.
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._passes = self.model
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
+    def run(self, model: Model, images: Tensor) -> Features:
+        """Return another network's features as this one would be run: precision and layout."""
+        with self.autocast():
+            return model.features(self.layout(images))
 
     def fold(self, shape: tuple[int, int, int]) -> None:
         """Let a copy with folded batch norms compute the features of images of ``shape``.

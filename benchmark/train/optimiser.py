@@ -31,13 +31,7 @@ def build_optimizer(
     so all of them get the parameter's strides before every step and after every load. Raises
     UserError for a parameter with gaps in memory.
     """
-    parameters = list(parameters)
-    for parameter in parameters:
-        if torch.empty_like(parameter).stride() != parameter.stride():
-            raise UserError(
-                f"a parameter of shape {tuple(parameter.shape)} is a part of a larger tensor, or"
-                " repeats one, which the fused optimiser cannot step; make it of a clone()"
-            )
+    parameters = _without_gaps(parameters)
     groups = _groups(recipe, parameters, undecayed)
     optimizer: torch.optim.Optimizer
     if recipe.optimizer in ("adam", "adamw"):
@@ -61,6 +55,30 @@ def build_optimizer(
             weight_decay=recipe.weight_decay,
             fused=True,
         )
+    return _kept_laid_out(optimizer)
+
+
+def build_adam(
+    parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Return Adam with torch's betas, for what a method trains beside the recipe's optimiser."""
+    fitting = _without_gaps(parameters)
+    adam = torch.optim.Adam(fitting, lr=lr, weight_decay=weight_decay, fused=True)
+    return _kept_laid_out(adam)
+
+
+def _without_gaps(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    found = list(parameters)
+    for parameter in found:
+        if torch.empty_like(parameter).stride() != parameter.stride():
+            raise UserError(
+                f"a parameter of shape {tuple(parameter.shape)} is a part of a larger tensor, or"
+                " repeats one, which the fused optimiser cannot step; make it of a clone()"
+            )
+    return found
+
+
+def _kept_laid_out(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     optimizer.register_step_pre_hook(_before_step)
     optimizer.register_load_state_dict_post_hook(_lay_out_state)
     return optimizer

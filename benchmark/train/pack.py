@@ -26,12 +26,13 @@ from benchmark.run.state import ENDED, RunState
 from benchmark.train.answers import open_answers
 from benchmark.train.engine import Engine, Interrupted
 from benchmark.train.evaluate import evaluate
+from benchmark.train.history import Evaluation
 from benchmark.train.memory import keep_freed_memory
 from benchmark.train.network import Network
 from benchmark.train.report import Reporter
 from benchmark.train.session import Session
 from benchmark.train.teacher import LoadedTeacher, load_public, load_teacher
-from benchmark.train.trainee import Evaluation, Trainee, World
+from benchmark.train.trainee import Trainee, World
 from benchmark.train.verify import check_teacher
 from benchmark.train.watcher import Outcome, Surroundings, Watcher
 

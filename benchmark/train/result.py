@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.run.identity import SCHEMA, Run
-from benchmark.train.trainee import LAST, Evaluation
+from benchmark.train.history import LAST, Evaluation
 
 
 def summarise(
@@ -62,6 +62,28 @@ def _averages(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if not measured:
         return {}
     return {"average": {metric: measured[-1][f"average_{metric}"] for metric in ("top1", "top5")}}
+
+
+def of_outputs(
+    reported: str,
+    others: Mapping[str, Sequence[Evaluation]],
+    averaged: Mapping[str, Sequence[Evaluation]],
+) -> dict[str, Any]:
+    """Return which output ``metrics`` are of, and those of every other, named before training.
+
+    ``mean`` is the mean of the ``averaged`` outputs' accuracies in each evaluation.
+    """
+    found = {name: _metrics(history) for name, history in others.items()}
+    if averaged:
+        found["mean"] = _metrics(
+            [_mean(together) for together in zip(*averaged.values(), strict=True)]
+        )
+    return {"reported": reported} | ({"outputs": found} if found else {})
+
+
+def _mean(together: Sequence[Evaluation]) -> Evaluation:
+    epoch, *rest = (statistics.fmean(values) for values in zip(*together, strict=True))
+    return Evaluation(round(epoch), *rest)
 
 
 def _metrics(history: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from safetensors.torch import save
+from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, replacing, write_json
@@ -17,7 +18,7 @@ from benchmark.run.identity import SCHEMA
 from benchmark.run.lease import STALE_SECONDS, Lease
 from benchmark.train import state
 from benchmark.train.provenance import provenance
-from benchmark.train.result import summarise
+from benchmark.train.result import of_outputs, summarise
 from benchmark.train.trainee import Trainee
 
 METHOD_PREFIX = "method."
@@ -120,7 +121,7 @@ class Session:
         if trainee.average is not None:
             model, _ = trainee.average.modules
             tensors |= {AVERAGE_PREFIX + name: v for name, v in model.state_dict().items()}
-        content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+        content = save(_separate(tensors))
         try:
             with replacing(self.rundir.weights) as file:
                 file.write(content)
@@ -132,7 +133,7 @@ class Session:
             trainee.diverged_at,
             self.rundir.read_records(),
             self.starts,
-            extra,
+            extra | of_outputs(trainee.objective.reported, trainee.others, trainee.averaged),
             trainee.needs_teacher,
         )
         self.write_result(result)
@@ -149,3 +150,15 @@ class Session:
         """Say why this attempt ended, with the number of attempts that ended alike."""
         note_failure(self.rundir, error)
         self.lease.release()
+
+
+def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors as they are exported; what two names share is written under both."""
+    found, seen = {}, set()
+    for name, value in tensors.items():
+        exported = value.detach().cpu().contiguous()
+        if value.numel() and value.data_ptr() in seen:
+            exported = exported.clone()
+        seen.add(value.data_ptr())
+        found[name] = exported
+    return found

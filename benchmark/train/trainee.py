@@ -1,4 +1,4 @@
-"""One run while it trains: networks, methods, optimiser, randomness, history.
+"""One run while it trains: networks, methods, optimisers, randomness, history.
 
 A trainee knows nothing of the pack that it shares a process with. Its position is the next
 step to take, as (epoch, step); a method's first stage runs in epochs 0, -1, ... before 1.
@@ -6,56 +6,39 @@ step to take, as (epoch, step); a method's first stage runs in epochs 0, -1, ...
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmark.base.errors import UserError
+from benchmark.base.companion import Companion
 from benchmark.data.batches import Batch
-from benchmark.methods import build_method
-from benchmark.methods.base import Probe, Setup, Step
-from benchmark.models import build_model
+from benchmark.methods.base import Method
+from benchmark.methods.composition import STUDENT
 from benchmark.models.features import Features, MapName
 from benchmark.run.identity import SCHEMA, Run
 from benchmark.train.average import Average
-from benchmark.train.evaluate import Accuracy
-from benchmark.train.losses import Objective, Part
-from benchmark.train.network import Network
-from benchmark.train.optimiser import (
-    build_optimizer,
-    drops_after,
-    ends_early,
-    learning_rate,
-    undecayed,
+from benchmark.train.build import (
+    World,
+    build_methods,
+    build_objective,
+    build_student,
+    private_teacher,
 )
-from benchmark.train.rng import RunRng, seeded
+from benchmark.train.evaluate import Accuracy
+from benchmark.train.first_stage import FirstStage
+from benchmark.train.history import Evaluated, Evaluation, Evaluations, finite
+from benchmark.train.losses import AnyMethod, Further, Part
+from benchmark.train.network import Network
+from benchmark.train.players import Players
+from benchmark.train.rng import RunRng
+from benchmark.train.steps import Given, Networks, Steps
+from benchmark.train.sums import Sums
 
-# What stands in for the student's features where a first stage does not look at them.
-NO_FEATURES = Features(torch.empty(0), torch.empty(0), (), ())
-LAST = 5  # epochs at the end that are always evaluated, for the last-five protocols
-
-
-class Evaluation(NamedTuple):
-    """The accuracies after one epoch, in percent; validation is NaN without held-out images."""
-
-    epoch: int
-    top1: float
-    top5: float
-    loss: float
-    val_top1: float
-
-
-class World(NamedTuple):
-    """What a trainee is told of the data: shape, labels, sizes."""
-
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    labels: Tensor
-    steps_per_epoch: int
+__all__ = ["Trainee", "World"]
 
 
 class Trainee:
@@ -65,72 +48,37 @@ class Trainee:
         self.run = run
         self.recipe = run.recipe
         self.device = run.recipe.device
-        self._steps_per_epoch = world.steps_per_epoch
-        with seeded(run.seed, f"init/{run.model}"):
-            model = build_model(
-                run.model,
-                world.num_classes,
-                drop_path=run.recipe.drop_path,
-                image_size=run.recipe.input_size or world.image_shape[1],
-            )
-        self.student = Network(run.model, model, run.recipe, run.recipe.input_size)
         self.teacher = teacher
-        student_probe = Probe(run.model, self.student.model, self.student.probe(world.image_shape))
-        teacher_probe = None
-        if teacher is not None:
-            teacher_features = teacher.probe(world.image_shape)
-            teacher_probe = Probe(teacher.name, teacher.model, teacher_features)
-        setup = Setup(
-            student=student_probe,
-            teacher=teacher_probe,
-            num_classes=world.num_classes,
-            labels=world.labels,
-            batch_size=run.recipe.batch_size,
-            epochs=run.recipe.epochs,
-            seed=run.seed,
-        )
-        self.methods = nn.ModuleList()
-        for ref in run.methods:
-            hooks = 0 if teacher is None else teacher.num_hooks
-            with seeded(run.seed, f"method/{ref.name}"):
-                self.methods.append(build_method(ref.name, setup, **ref.options))
-            if teacher is not None and teacher.num_hooks > hooks:
-                raise UserError(
-                    f"{ref.name} hooks the teacher, but a copy of it computes the features: read"
-                    " what Step.teacher holds"
-                )
-        self.methods.to(self.device)
-        names = [ref.name for ref in run.methods]
-        methods = list(self.methods)
-        self.objective = Objective(
-            methods,  # type: ignore[arg-type]
-            names,
-            run.ce_weight,
-            run.predict,
-            run.recipe.label_smoothing,
-        )
-        self.objective.check_clipping(run.recipe.clip_norm)
-        self.objective.check_accumulation(run.recipe.accumulate)
-        self.private_teacher = self._private_teacher()
-        self.parameters = [
-            p
-            for p in (*self.student.model.parameters(), *self.methods.parameters())
-            if p.requires_grad
-        ]
-        spared = undecayed(run.recipe, self.student.model)
-        self.optimizer = build_optimizer(run.recipe, self.parameters, spared)
+        self.student = build_student(run, world)
+        channels, height, width = world.image_shape
+        side = run.recipe.input_size
+        self._image_shape = (channels, side or height, side or width)
+        self.methods = build_methods(run, world, self.student, teacher)
+        self.objective = build_objective(run, self.methods)
+        own = None if self.uses_images else run.recipe.steps_per_epoch
+        self.steps_per_epoch = own or world.steps_per_epoch
+        self.private_teacher = private_teacher(run, self.methods, teacher)
+        row, model = self.objective.methods, self.student.model
+        self._players = Players(run.recipe, model, self.methods, row)
+        self.parameters, self.optimizer = self._players.parameters, self._players.main
         self.average: Average | None = None
         if run.recipe.average is not None:
-            self.average = Average(run.recipe.average, self.student.model, self.methods)
-        self._prepare_epochs = [int(m.prepare_epochs) for m in self.objective.methods]
-        self._prepare_optimizers = self._first_stage_optimizers()
+            self.average = Average(run.recipe.average, model, self.methods)
+        self._first_stage = FirstStage(row, model, run.recipe)
+        self._steps = Steps(
+            Networks(self.student, teacher, self.private_teacher),
+            self.objective,
+            self._players,
+            self._first_stage,
+            run.recipe,
+            self.uses_images,
+        )
         self.rng = RunRng(run.seed, "train")
-        self.epoch = 1 - max(self._prepare_epochs, default=0)
-        self.step = 0
-        self.history: list[Evaluation] = []
+        self.epoch, self.step = 1 - self._first_stage.epochs, 0
+        self._history = Evaluations(run.recipe)
         self.ended_early = False
         self.diverged_at: int | None = None
-        self._sums: dict[str, Tensor] = {}
+        self._sums = Sums()
         self._training: bool | None = None
 
     # -- where it stands --------------------------------------------------------------------
@@ -146,27 +94,25 @@ class Trainee:
         return self.diverged_at is not None or self.ended_early or self.epoch > self.recipe.epochs
 
     @property
-    def needs_teacher(self) -> bool:
-        """Whether the next step needs the shared teacher's features."""
-        return any(m.needs_teacher and not m.private_teacher for m in self.objective.methods)
+    def history(self) -> list[Evaluation]:
+        """The evaluations of the output that the table reports."""
+        return self._history.reported
 
     @property
-    def teacher_maps(self) -> frozenset[MapName]:
-        """Which maps of the shared teacher's features the losses read."""
-        sharing = (m for m in self.objective.methods if m.needs_teacher and not m.private_teacher)
-        return frozenset(name for method in sharing for name in method.teacher_maps)
+    def others(self) -> Mapping[str, list[Evaluation]]:
+        """The evaluations of every other output, by name."""
+        return self._history.others
+
+    @property
+    def averaged(self) -> Mapping[str, list[Evaluation]]:
+        """The evaluations of those outputs whose mean accuracy is noted."""
+        known = {**self.others, self.objective.reported: self.history}
+        return {n: known[n] for m in self.objective.methods for n in m.averaged if n in known}
 
     @property
     def lr(self) -> float:
-        """The learning rate of the current epoch."""
-        accumulate = self.recipe.accumulate
-        return learning_rate(
-            self.recipe,
-            max(1, self.epoch),
-            self._schedule_accuracies(),
-            self.step // accumulate,
-            -(-self._steps_per_epoch // accumulate),
-        )
+        """The learning rate of the next step."""
+        return self._history.lr(self.epoch, self.step, self.steps_per_epoch)
 
     @property
     def _accumulating(self) -> bool:
@@ -175,83 +121,79 @@ class Trainee:
 
     def evaluates(self) -> bool:
         """Whether the epoch that just ended is evaluated."""
+        return self._history.evaluates(self.epoch)
+
+    # -- what it needs ----------------------------------------------------------------------
+
+    @cached_property
+    def uses_images(self) -> bool:
+        """Whether its steps read batches at all."""
+        return all(m.uses_images for m in self.objective.methods)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the next step needs the shared teacher's features."""
+        return any(m.needs_teacher and not m.private_teacher for m in self._readers)
+
+    @property
+    def teacher_maps(self) -> frozenset[MapName]:
+        """Which maps of the shared teacher's features the losses read."""
+        sharing = (m for m in self._readers if m.needs_teacher and not m.private_teacher)
+        return frozenset(name for method in sharing for name in method.teacher_maps)
+
+    @property
+    def _readers(self) -> list[AnyMethod]:
+        return self.objective.methods if self.uses_images else []
+
+    @property
+    def companions(self) -> frozenset[Companion]:
+        """The further images of the next step; a first stage has none."""
         if self.epoch < 1:
-            return False
-        last = self.epoch > self.recipe.epochs - LAST
-        return last or self.epoch % self.recipe.eval_every == 0
+            return frozenset()
+        return self._companions
+
+    @cached_property
+    def _companions(self) -> frozenset[Companion]:
+        declared = (item for method in self.objective.methods for item in method.companions)
+        return frozenset(Companion(*item) for item in declared)
+
+    @cached_property
+    def wants_held_out(self) -> bool:
+        """Whether a method looks at the held-out images when an epoch ends."""
+        return any(m.wants_held_out for m in self.objective.methods)
 
     # -- training ---------------------------------------------------------------------------
 
-    def train_step(self, batch: Batch, teacher: Features | None) -> None:
-        """Take one optimiser step on a batch; ``teacher``: the shared teacher's features."""
+    def train_step(
+        self, batch: Batch | None, teacher: Features | None, further: Further | None = None
+    ) -> None:
+        """Take one optimiser step on a batch; ``teacher``: the shared teacher's features.
+
+        ``batch`` is None for a run without images; ``further`` holds what ``companions`` names.
+        """
         self._set_training(True)
+        given = Given(self.no_images, None, None, self.recipe.batch_size)
+        if batch is not None:
+            given = Given(batch, teacher, further, len(batch.labels))
         with self.rng.active():
             if self.epoch < 1:
-                self._prepare_step(batch, teacher)
+                self._steps.first_stage(given, self.epoch, self._sums)
             else:
-                self._main_step(batch, teacher)
-        self._add("/images", torch.tensor(float(len(batch.labels)), dtype=torch.float64))
+                part = Part.of(self.step, self.steps_per_epoch, self.recipe.accumulate)
+                self._players.set_rate(self.lr)
+                self._steps.main(given, self.epoch, part, self._sums)
+                if self.average is not None and part.last:
+                    self.average.update(self.student.model, self.methods)
+        self._sums.add_images(given.size)
         self.step += 1
         if self.device == "cpu":
             self._look_for_divergence()
 
-    def _main_step(self, batch: Batch, teacher: Features | None) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
-        private = self._private_features(batch)
-        with self.student.autocast():
-            step = self._make_step(batch, teacher, self.epoch)
-            terms, logits = self.objective.terms(step, private)
-        part = Part.of(self.step, self._steps_per_epoch, self.recipe.accumulate)
-        self.objective.step(terms, self.parameters, self.optimizer, self.recipe.clip_norm, part)
-        if self.average is not None and part.last:
-            self.average.update(self.student.model, self.methods)
-        for name, value in terms.items():
-            self._add(name, value.detach().double() * len(batch.labels))
-        self._add("/correct", (logits.detach().argmax(1) == batch.labels).sum().double())
-
-    def _prepare_step(self, batch: Batch, teacher: Features | None) -> None:
-        private = self._private_features(batch)
-        for index, optimizer in self._prepare_optimizers.items():
-            epoch = self.epoch + self._prepare_epochs[index]
-            if epoch < 1:
-                continue
-            method = self.objective.methods[index]
-            seen = private if method.private_teacher else teacher
-            with self.student.autocast():
-                step = self._make_step(batch, seen, epoch, method.prepare_student)
-                loss = method.prepare_loss(step)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            total = loss.detach().double() * len(batch.labels)
-            self._add(f"first_stage.{self.objective.names[index]}", total)
-
-    def _private_features(self, batch: Batch) -> Features | None:
-        if self.private_teacher is None:
-            return None
-        with torch.no_grad():
-            return self.student.reads(self.private_teacher.features(batch.images))
-
-    def _make_step(
-        self, batch: Batch, teacher: Features | None, epoch: int, student: bool = True
-    ) -> Step:
-        images = self.student.layout(batch.images)
-        return Step(
-            images=images,
-            labels=batch.labels,
-            indices=batch.indices,
-            student=self.student.model.features(images) if student else NO_FEATURES,
-            teacher=teacher,
-            epoch=epoch,
-            student_head=self.student.model.head,
-            teacher_head=self.teacher.model.head if self.teacher else None,
-            targets=batch.targets,
-        )
-
-    def _add(self, name: str, value: Tensor) -> None:
-        # Sums stay on the device until the epoch ends.
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
+    @cached_property
+    def no_images(self) -> Batch:
+        """What a run without images is given for a batch."""
+        none = torch.empty(0, dtype=torch.int64, device=self.device)
+        return Batch(torch.empty(0, *self._image_shape, device=self.device), none, none)
 
     def _set_training(self, training: bool) -> None:
         # Walking the modules costs as much as a small layer, so only when the mode changes.
@@ -261,69 +203,71 @@ class Trainee:
             self._training = training
 
     def _look_for_divergence(self) -> None:
-        if any(not math.isfinite(v.item()) for v in self._sums.values()):
+        if not self._sums.finite:
             self.diverged_at = self.epoch
 
     # -- the end of an epoch ----------------------------------------------------------------
 
     def end_epoch(
         self,
-        accuracy: Accuracy | None,
-        validation: Accuracy | None,
+        evaluated: Mapping[str, Evaluated] | None = None,
+        held_out: dict[str, Tensor] | None = None,
         average: Accuracy | None = None,
     ) -> dict[str, Any]:
         """Close the epoch and return its record; moves on to the next epoch.
 
-        ``average``: of the averaged weights, which are noted beside the trained ones' alone.
+        ``evaluated``: every output by name, None for an epoch that is not evaluated; ``average``:
+        of the averaged weights, which are noted beside the trained ones' alone.
         """
         self._look_for_divergence()
-        sums = {name: value.item() for name, value in self._sums.items()}
-        images = sums.pop("/images", 0.0)
-        correct = sums.pop("/correct", None)
-        record: dict[str, Any] = {
-            "schema": SCHEMA,
-            "epoch": self.epoch,
-            "lr": self.lr,
-            "losses": {name: _finite(total / max(images, 1.0)) for name, total in sums.items()},
-            "train_top1": None if correct is None else 100 * correct / max(images, 1.0),
-        }
-        if accuracy is not None:
-            if not math.isfinite(accuracy.loss):
+        record: dict[str, Any] = {"schema": SCHEMA, "epoch": self.epoch, "lr": self.lr}
+        record |= self._sums.means()
+        if evaluated:
+            others = dict(evaluated)
+            reported = others.pop(self.objective.reported)
+            if not math.isfinite(reported.test.loss):
                 self.diverged_at = self.epoch
-            value = math.nan if validation is None else validation.top1
-            found = Evaluation(self.epoch, accuracy.top1, accuracy.top5, accuracy.loss, value)
-            self.history.append(found)
-            record |= {
-                "test_top1": accuracy.top1,
-                "test_top5": accuracy.top5,
-                "test_loss": _finite(accuracy.loss),
-                "val_top1": None if validation is None else validation.top1,
-            }
+            self._history.add(self.epoch, reported, others)
+            record |= reported.to_json()
+            if others:
+                record["outputs"] = {name: found.to_json() for name, found in others.items()}
         if average is not None:
             record |= {
                 "average_top1": average.top1,
                 "average_top5": average.top5,
-                "average_loss": _finite(average.loss),
+                "average_loss": finite(average.loss),
             }
         if self.diverged_at is not None:
             record["diverged"] = True
-        self.ended_early = ends_early(self.recipe, self._schedule_accuracies())
-        self._sums = {}
+        else:
+            self._tell_methods(held_out)
+        self.ended_early = self._history.ends_early
+        self._sums = Sums()
         self.epoch, self.step = self.epoch + 1, 0
-        self._leave_first_stage()
+        if self.epoch == 1:
+            self._first_stage.leave()
         return record
+
+    def _tell_methods(self, held_out: dict[str, Tensor] | None) -> None:
+        listening = [m for m in self._in_row("end_epoch") if self.epoch >= 1]
+        if listening:
+            with self.rng.active(), torch.no_grad():
+                for method in listening:
+                    method.end_epoch(self.epoch, held_out if method.wants_held_out else None)
+
+    def _in_row(self, hook: str) -> list[AnyMethod]:
+        """Return the methods that define a hook."""
+        base = getattr(Method, hook)
+        return [m for m in self.objective.methods if getattr(type(m), hook) is not base]
 
     def keeps_checkpoint(self) -> bool:
         """Whether the checkpoint at this epoch's start is one to keep (the rate drops here)."""
         if not self.recipe.keep_drops or self.step != 0 or self.epoch <= 1:
             return False
-        after = self._schedule_accuracies()
-        evaluated = bool(self.history) and self.history[-1].epoch == self.epoch - 1
-        before = after[:-1] if evaluated else after
-        return drops_after(self.recipe, self.epoch - 1, before, after)
+        return self._history.drops_before(self.epoch)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return the evaluated logits [B, K]; call :meth:`eval` first."""
+        """Return the prediction's logits [B, K]; call :meth:`eval` first."""
         with self.student.autocast():
             features = self.student.model.features(self.student.layout(images))
             return self.objective.predict(features)
@@ -336,6 +280,14 @@ class Trainee:
             features = model.features(self.student.layout(images))  # type: ignore[operator]
             return self.objective.predict(features, list(methods.children()))  # type: ignore[arg-type]
 
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the logits [B, K] of every evaluated output; call :meth:`eval` first."""
+        if not self.objective.outputs:
+            return {STUDENT: self.predict(images)}
+        with self.student.autocast():
+            images = self.student.layout(images)
+            return self.objective.evaluated(images, self.student.model.features(images))
+
     def eval(self) -> None:
         """Put the student and its methods in eval mode."""
         self._set_training(False)
@@ -344,28 +296,29 @@ class Trainee:
 
     def state(self) -> dict[str, Any]:
         """Return everything that a resume needs: tensors, numbers and strings."""
-        return {
+        private = self.private_teacher
+        found = {
             "schema": SCHEMA,
             "key": self.run.key,
             "epoch": self.epoch,
             "step": self.step,
             "student": self.student.model.state_dict(),
             "methods": self.methods.state_dict(),
-            "private_teacher": self.private_teacher.model.state_dict()
-            if self.private_teacher
-            else None,
+            "private_teacher": private.model.state_dict() if private else None,
             "optimizer": self.optimizer.state_dict(),
-            "prepare_optimizers": {i: o.state_dict() for i, o in self._prepare_optimizers.items()}
-            if self.epoch < 1
-            else {},
+            "prepare_optimizers": self._first_stage.state() if self.epoch < 1 else {},
             "average": self.average.state() if self.average else None,
             "gradients": [p.grad for p in self.parameters] if self._accumulating else None,
             "rng": self.rng.state(),
-            "sums": dict(self._sums),
+            "sums": dict(self._sums.values),
             "history": [list(item) for item in self.history],
             "ended_early": self.ended_early,
             "diverged_at": self.diverged_at,
         }
+        further = self._players.state()
+        found |= {"optimizers": further} if further else {}
+        others = {name: [list(item) for item in of] for name, of in self.others.items()}
+        return found | ({"others": others} if others else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state`."""
@@ -374,56 +327,18 @@ class Trainee:
         if self.private_teacher is not None:
             self.private_teacher.model.load_state_dict(state["private_teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._players.load(state.get("optimizers", {}))
         if self.average is not None:
             self.average.load(state["average"])
         if state.get("gradients") is not None:
             for parameter, gradient in zip(self.parameters, state["gradients"], strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
-        for index, saved in state["prepare_optimizers"].items():
-            self._prepare_optimizers[index].load_state_dict(saved)
+        self._first_stage.load(state["prepare_optimizers"])
         self.rng.load(state["rng"])
-        self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
-        self.history = [Evaluation(*item) for item in state["history"]]
+        self._sums.load(state["sums"], self.device)
+        self._history.load(state["history"], state.get("others", {}))
         self.ended_early = state["ended_early"]
         self.diverged_at = state["diverged_at"]
         self.epoch, self.step = state["epoch"], state["step"]
-        for index, epochs in enumerate(self._prepare_epochs):
-            if epochs and self.epoch >= 1:
-                self.objective.methods[index].prepared()
-
-    # -- construction -----------------------------------------------------------------------
-
-    def _private_teacher(self) -> Network | None:
-        if not any(method.private_teacher for method in self.objective.methods):
-            return None
-        assert self.teacher is not None
-        with torch.no_grad():
-            model = copy.deepcopy(self.teacher.model)
-        model.requires_grad_(False)
-        network = Network(self.teacher.name, model, self.run.recipe, self.teacher.input_size)
-        network.model.train()
-        return network
-
-    def _first_stage_optimizers(self) -> dict[int, torch.optim.Optimizer]:
-        found = {}
-        for index, method in enumerate(self.objective.methods):
-            if self._prepare_epochs[index]:
-                parameters = method.prepare_parameters(self.student.model)
-                rate = {"lr": method.prepare_lr(self.recipe.lr)}
-                recipe = self.recipe.model_copy(update=rate)
-                found[index] = build_optimizer(recipe, parameters)
-        return found
-
-    def _leave_first_stage(self) -> None:
-        if self.epoch == 1:
-            for index, epochs in enumerate(self._prepare_epochs):
-                if epochs:
-                    self.objective.methods[index].prepared()
-
-    def _schedule_accuracies(self) -> Sequence[float]:
-        return [e.top1 if math.isnan(e.val_top1) else e.val_top1 for e in self.history]
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no NaN; a diverged loss is recorded as null."""
-    return value if math.isfinite(value) else None
+        if self.epoch >= 1:
+            self._first_stage.leave()

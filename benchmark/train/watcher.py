@@ -13,11 +13,12 @@ from benchmark.base.errors import UserError
 from benchmark.run.identity import Run
 from benchmark.run.lease import LeaseLostError
 from benchmark.train.engine import Interrupted
+from benchmark.train.history import Evaluation
 from benchmark.train.report import Reporter, default_reporter
 from benchmark.train.result import summarise
 from benchmark.train.session import Session
 from benchmark.train.state import CheckpointError
-from benchmark.train.trainee import Evaluation, Trainee
+from benchmark.train.trainee import Trainee
 
 HEARTBEAT_SECONDS = 15.0
 Ending = Literal["done", "diverged", "failed", "held", "cancelled", "interrupted"]

@@ -27,12 +27,23 @@ class Mistaken(Method[Options]):
 
 GOOD = """
     def loss(self, step: Step) -> Tensor:
+        '''Return the loss.'''
         difference = step.student.logits - step.need_teacher().logits
         return self.options.weight * difference.square().mean()
 """
 
 # name: (file, the check that fails, a part of what it says)
 MISTAKES: dict[str, tuple[str, str, str]] = {
+    "silent": (
+        (HEAD + GOOD).replace("        '''Return the loss.'''\n", ""),
+        "declaration",
+        "without a docstring: Mistaken.loss",
+    ),
+    "keeps_all_maps": (
+        HEAD + GOOD,
+        "teacher's maps",
+        "do not read the teacher's pooled and stages and preacts and",
+    ),
     "undocumented": (
         (HEAD + GOOD).replace('Field(1.0, description="weight of the loss")', "1.0"),
         "declaration",
@@ -261,19 +272,24 @@ PRIVATE_FIRST_STAGE = (
 
     @property
     def prepare_epochs(self) -> int:
+        '''See the base class.'''
         return 3
 
     def prepare_parameters(self, student: nn.Module) -> list[nn.Parameter]:
+        '''See the base class.'''
         return list(self.encoder.requires_grad_(True).parameters())
 
     def prepare_loss(self, step: Step) -> Tensor:
+        '''See the base class.'''
         logits = step.need_teacher().logits
         return (self.encoder(logits) - logits).square().mean()
 
     def prepared(self) -> None:
+        '''See the base class.'''
         self.encoder.requires_grad_(False)
 
     def loss(self, step: Step) -> Tensor:
+        '''See the base class.'''
         target = self.encoder(step.need_teacher().logits)
         return self.options.weight * (step.student.logits - target).square().mean()
 """

@@ -86,7 +86,7 @@ class World:
     def gradients(self, student: Features, teacher: Features) -> list[Tensor]:
         """Return the loss and its gradients to the student's features and the adapters."""
         student = leaves(student)
-        loss = total(self.method.loss(self.step(student, teacher)))
+        loss = total(self.method.forward(self.step(student, teacher))[0])
         loss.backward()  # type: ignore[no-untyped-call]
         reached = [tensor.grad for tensor in tensors(student) if tensor.grad is not None]
         assert reached, "no gradient to the student"

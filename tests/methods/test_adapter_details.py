@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -102,21 +100,12 @@ def simkd_tracked(world: World) -> int:
 def test_simkd_runs_its_projector_once_a_step() -> None:
     world = World("simkd", SMALL)
     student, teacher = leaves(features(SMALL[1], 4)), features(SMALL[0], 4)
-    logits = world.method.predict(student)
-    loss = total(world.method.loss(world.step(student, teacher)))
+    loss, logits = world.method.forward(world.step(student, teacher))
     assert simkd_tracked(world) == 1
-    copy.deepcopy(world.method)
-    (logits.sum() + loss).backward()  # type: ignore[no-untyped-call]
+    (logits.sum() + total(loss)).backward()  # type: ignore[no-untyped-call]
     # The unused classifier decays: its gradient is zero, not absent.
     assert student.logits.grad is not None
     assert not student.logits.grad.any()
-    # A later question is a new step, also where the features are the same.
-    with torch.no_grad():
-        for parameter in world.method.parameters():
-            parameter.mul_(2)
-        after = total(world.method.loss(world.step(student, teacher)))
-    assert simkd_tracked(world) == 2
-    assert after != loss.detach()
 
 
 def test_simkd_predicts_with_the_teachers_classifier() -> None:

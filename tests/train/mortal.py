@@ -39,7 +39,7 @@ class Undertaker:
     def start(self, runs: Iterable[Run], data: Path, runs_dir: Path, **job: Any) -> int:
         """Start a process and return its id."""
         assert self._server.stdin is not None
-        pack = Pack("test", tuple(runs)).to_json()
+        pack = Pack("test", tuple(runs)).to_json(job.pop("plugins", ()))
         where = {"runs_dir": str(runs_dir), "data_dir": str(data)}
         self._server.stdin.write(json.dumps({"pack": pack, **where, **job}) + "\n")
         self._server.stdin.flush()

@@ -128,6 +128,5 @@ def test_a_gradient_rule_cannot_accumulate(digits: Path) -> None:
         def ce_weight(self) -> float:
             return 1.0
 
-    objective = Objective([Ruled()], ["ruled"], None, None)
     with pytest.raises(UserError, match="ruled replaces the optimiser step"):
-        objective.check_accumulation(2)
+        Objective([Ruled()], ["ruled"], accumulate=2)

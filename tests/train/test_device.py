@@ -26,7 +26,7 @@ from benchmark.data.batches import Batch
 from benchmark.data.open import open_batches
 from benchmark.methods.catalog import method_infos
 from benchmark.run.identity import MethodRef
-from benchmark.train import trainee
+from benchmark.train import first_stage, players
 from benchmark.train.network import Network
 
 BATCH = 20
@@ -90,7 +90,8 @@ class OnDevice:
     """Batches whose one epoch lies on the device, as the resident reader's does."""
 
     def __init__(self, lab: Lab) -> None:
-        self._batch = Batch(*(tensor.to(DEVICE) for tensor in lab.batch()))
+        images, labels, indices, _ = lab.batch()
+        self._batch = Batch(images.to(DEVICE), labels.to(DEVICE), indices.to(DEVICE))
         self.steps_per_epoch = 1
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -101,7 +102,7 @@ class OnDevice:
 def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab on the device, with what torch has not for this one in its plain form."""
 
-    def plain_sgd(recipe: Any, parameters: Any) -> torch.optim.Optimizer:
+    def plain_sgd(recipe: Any, parameters: Any, undecayed: Any = ()) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, foreach=False)
 
     autocast = torch.autocast
@@ -109,7 +110,8 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     def autocast_of_others(device: str, **options: Any) -> Any:
         return contextlib.nullcontext() if device == DEVICE else autocast(device, **options)
 
-    monkeypatch.setattr(trainee, "build_optimizer", plain_sgd)
+    for module in (first_stage, players):
+        monkeypatch.setattr(module, "build_optimizer", plain_sgd)
     monkeypatch.setattr(torch, "autocast", autocast_of_others)
     # Enough samples of other classes for CRD to draw without replacement, as it does on CIFAR.
     lab = Lab(Pair("resnet14", "resnet8"), digit_images(BATCH, 8, BATCH, num_labels=20_000))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.methods.catalog import add_plugin
 from benchmark.run.directory import RunDir
 from tests.helpers import digits_plan, numbers
 from tests.train.mortal import Undertaker
@@ -64,6 +65,48 @@ def test_killed_at_random_moments(digits: Path, tmp_path: Path, undertaker: Unde
         assert numbers(killed, run) == numbers(undisturbed, run), run.key
         result = RunDir(killed, run.key).read_result()
         assert result["restarts"] > 0
+
+
+EXTENDED = Path(__file__).parent / "extended"
+
+
+def test_killed_within_turns_cycles_and_runs_without_images(
+    digits: Path, tmp_path: Path, undertaker: Undertaker
+) -> None:
+    methods = ("critic", "cycle_copy", "no_images", "three_companions", "two_peers")
+    plugins = [EXTENDED / f"{name}.py" for name in methods]
+    for path in plugins:
+        add_plugin(path)
+    table = tmp_path / "mine.yaml"
+    rows = "".join(f"  - {{name: my {m}, methods: [{m}]}}\n" for m in methods)
+    table.write_text(f"schema: 1\nname: mine\nbase: digits\nrows:\n{rows}")
+    sets = ["recipe.epochs=4", "recipe.eval_every=1", "recipe.schedule.milestones=[2]"]
+    sets += ["method.cycle_copy.cycle=2"]
+    only = [COLUMN, *(f"row=my {m}" for m in methods)]
+    plan = digits_plan(digits, only, sets=sets, table=str(table))
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    teachers = [run for run in plan.runs if run.key in {t.key for t in plan.teachers}]
+    students = [run for run in plan.runs if run not in teachers]
+    undertaker.start(teachers, digits, undisturbed)
+    assert undertaker.wait()["code"] == 0
+    for run in teachers:
+        shutil.copytree(undisturbed / run.key, killed / run.key)
+    chance = random.Random(2)
+    for run in students:
+        began = time.monotonic()
+        undertaker.start([run], digits, undisturbed, plugins=plugins)
+        assert undertaker.wait()["code"] == 0
+        duration = time.monotonic() - began
+        for kills in range(1000):
+            pid = undertaker.start([run], digits, killed, plugins=plugins)
+            if kills < 12:
+                time.sleep(chance.uniform(0, duration / 3))
+                with contextlib.suppress(ProcessLookupError):  # it was quicker
+                    os.kill(pid, signal.SIGKILL)
+            if undertaker.wait()["signal"] is None:
+                break
+        assert kills >= 3, run.key
+        assert numbers(killed, run) == numbers(undisturbed, run), run.key
 
 
 def test_killed_before_every_file_operation(
