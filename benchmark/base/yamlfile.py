@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from benchmark.base.errors import UserError, unknown
+from benchmark.base.files import read_bytes
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -19,6 +20,13 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 class _StrictLoader(_Base):  # type: ignore[misc]
     """YAML 1.1 without anchors, with unique keys; 5e-4 is a number and `on` a string."""
+
+
+_LONGEST = 4_000_000  # characters; the longest table has a fiftieth of it
+_DEEPEST = 100  # the deepest has ten
+_BRACKETS = 1000
+# A line that is deep by itself: indented far, or many items that each begin the next.
+_NESTED = re.compile(r" {100}| *(?:[-?:] +){50}")
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -53,7 +61,7 @@ _StrictLoader.add_implicit_resolver(
 def load_yaml(path: Path) -> Any:
     """Return the content of a YAML file; UserError names the file, line and what is wrong."""
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        return parse_yaml(read_bytes(path).decode("utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
@@ -61,14 +69,37 @@ def load_yaml(path: Path) -> Any:
 def parse_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML text; UserError starts with ``where``."""
     try:
+        _refuse_deep(text, where)
         _refuse_anchors(text)
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{where}, line {mark.line + 1}" if mark else where
         raise UserError(f"{place}: {error.problem}") from error
+    except UserError:
+        raise
+    except RecursionError as error:
+        raise UserError(f"{where}: nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def _refuse_deep(text: str, where: str) -> None:
+    """Refuse what no table is, before the parser, which follows any depth until it ends."""
+    if len(text) > _LONGEST:
+        raise UserError(f"{where} has {len(text):,} characters: it is not a file of this project")
+    # Upper bounds of the depth, of brackets, of indentation, and of several in one line.
+    brackets = text.count("[") + text.count("{")
+    lines = (line for line in text.splitlines() if len(line) > _DEEPEST)
+    if brackets <= _BRACKETS and not any(map(_NESTED.match, lines)):
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Base):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            mark: Any = event.start_mark
+            raise UserError(f"{where}, line {mark.line + 1}: nested too deeply")
 
 
 def _refuse_anchors(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tarfile
 import tempfile
 import urllib.error
@@ -13,9 +12,16 @@ from typing import IO
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import make_directory, replacing
-from benchmark.table.teachers import RegisteredTeacher, checkpoint_file, chosen, teachers_dir
+from benchmark.table.teachers import (
+    RegisteredTeacher,
+    checkpoint_file,
+    chosen,
+    content_digest,
+    teachers_dir,
+)
 
 _TIMEOUT = 30.0
+_LARGEST = 16 << 30  # bytes; the largest archive of the registry has a tenth of it
 
 
 def fetch_teachers(dataset: str, model: str | None) -> Iterator[str]:
@@ -38,19 +44,49 @@ def fetch_teachers(dataset: str, model: str | None) -> Iterator[str]:
             path = _target(teacher)
             with replacing(path) as file:
                 _download(teacher.url, file)
+                _check(teacher, file)
             yield f"{teacher.model}: {path}"
 
 
 def _download(url: str, file: IO[bytes]) -> None:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-            shutil.copyfileobj(answer, file)
+            received = _copy(answer, file, url)
+            announced = answer.headers.get("Content-Length")
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"cannot download {url}: {reason}; offline, download it elsewhere and unpack it in"
             f" {teachers_dir().resolve()}"
         ) from error
+    if announced is not None and announced.isdecimal() and int(announced) != received:
+        raise UserError(
+            f"the download of {url} broke off after {received:,} of {int(announced):,} bytes;"
+            " run this again"
+        )
+
+
+def _copy(source: IO[bytes], target: IO[bytes], name: str) -> int:
+    """Copy a file of a size that teachers have; return its length in bytes."""
+    length = 0
+    while block := source.read(1 << 20):
+        length += len(block)
+        if length > _LARGEST:
+            raise UserError(f"{name} has more than {_LARGEST:,} bytes: it is no teacher")
+        target.write(block)
+    return length
+
+
+def _check(teacher: RegisteredTeacher, file: IO[bytes]) -> None:
+    """Refuse a file that is not the registered one, as far as the registry knows it."""
+    file.flush()
+    file.seek(0)
+    found = content_digest(file)
+    if teacher.sha256 is not None and found != teacher.sha256:
+        raise UserError(
+            f"what was downloaded as {teacher.model} is not the registered file: its sha256 is"
+            f" {found[:12]}..., the registry has {teacher.sha256[:12]}...; run this again"
+        )
 
 
 def _unpack(archive: str, file: IO[bytes], teachers: list[RegisteredTeacher]) -> Iterator[str]:
@@ -58,12 +94,14 @@ def _unpack(archive: str, file: IO[bytes], teachers: list[RegisteredTeacher]) ->
     try:
         with tarfile.open(fileobj=file) as content:
             for teacher in teachers:
-                member = content.extractfile(teacher.file)
+                entry = content.getmember(teacher.file)
+                member = content.extractfile(entry) if entry.isreg() else None
                 if member is None:
                     raise UserError(f"{archive} holds no file {teacher.file}")
                 path = _target(teacher)
                 with replacing(path) as target:
-                    shutil.copyfileobj(member, target)
+                    _copy(member, target, teacher.file)
+                    _check(teacher, target)
                 yield f"{teacher.model}: {path}"
     except (tarfile.TarError, KeyError) as error:
         raise UserError(

@@ -6,16 +6,19 @@ committed. Imports no torch: train/verify.py measures a teacher's accuracy.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
+import re
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from pydantic import Field
 
 from benchmark.base.errors import UserError, unknown
-from benchmark.base.files import write_text
+from benchmark.base.files import make_directory, open_regular, read_json, write_json
+from benchmark.base.machine import own_cache_dir
 from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.yamlfile import load_yaml, validate
 from benchmark.table.recipe import Number, Strict
@@ -110,21 +113,39 @@ def checkpoint_digest(teacher: RegisteredTeacher) -> str | None:
     return found
 
 
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, read from its first to its last byte."""
+    with open_regular(path) as file:
+        return content_digest(file)
+
+
+def content_digest(file: IO[bytes]) -> str:
+    """Return the sha256 of what is left of an open file."""
+    found = hashlib.sha256()
+    while block := file.read(1 << 20):
+        found.update(block)
+    return found.hexdigest()
+
+
 def _sha256(path: Path) -> str:
-    """Hash a file once: the digest is kept beside it, for its size and time."""
+    """Hash a file once: the digest is kept among the user's own caches, where nobody else writes.
+
+    It holds for the file's size, number and change time, which cannot be set back.
+    """
     stat = path.stat()
-    note = path.with_name(path.name + ".sha256")
-    stamp = [stat.st_size, stat.st_mtime_ns]
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    note = own_cache_dir() / "digests" / f"{name}.json"
+    stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_dev, stat.st_ino]
     try:
-        kept = json.loads(note.read_text())
-        if kept["stamp"] == stamp:
+        kept = read_json(note, 1)
+        if kept["stamp"] == stamp and re.fullmatch("[0-9a-f]{64}", kept["sha256"]):
             return str(kept["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         pass  # no usable note: hash the file
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if os.access(path.parent, os.W_OK):
-        write_text(note, json.dumps({"stamp": stamp, "sha256": found}))
+    found = file_digest(path)
+    with contextlib.suppress(OSError, UserError):  # without it the next command takes longer
+        make_directory(note.parent)
+        write_json(note, {"schema": 1, "stamp": stamp, "sha256": found})
     return found
 
 

@@ -18,7 +18,7 @@ from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run, TeacherRef
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
-from benchmark.table.teachers import checkpoint_digest, checkpoint_file, registered
+from benchmark.table.teachers import checkpoint_file, file_digest, registered
 from benchmark.train.network import Network
 from benchmark.train.rng import seeded
 from benchmark.train.session import AVERAGE_PREFIX, METHOD_PREFIX
@@ -71,8 +71,7 @@ def _public(dataset: str, model: str, digest: str) -> tuple[dict[str, Tensor], s
             f"the public checkpoint of {model} on {dataset} is not on this machine;"
             " run `bench teachers fetch` or point BENCH_TEACHERS at it"
         )
-    found = checkpoint_digest(teacher)
-    if found != digest:
+    if file_digest(path) != digest:  # read anew, whatever was noted when the run was planned
         raise UserError(f"{path} changed since the runs were planned; submit them again")
     return load_state(path), digest, str(path)
 

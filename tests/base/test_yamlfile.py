@@ -87,3 +87,26 @@ def test_a_base_is_looked_for_beside_the_table_first(
     (tmp_path / "there" / "mine.yaml").write_text("schema: 1\nname: mine\nbase: base.yaml\n")
     monkeypatch.chdir(tmp_path / "here")
     assert load_table("../there/mine.yaml").seeds == (6,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 2000 + "]" * 2000,
+        "{a: " * 1500 + "1" + "}" * 1500,
+        "- " * 400 + "a",
+        "\n".join(" " * n + f"a{n}:" for n in range(300)) + " 1",
+    ],
+)
+def test_what_no_table_is_ends_in_a_line(text: str) -> None:
+    with pytest.raises(UserError, match="nested too deeply"):
+        parse_yaml(text, "it")
+
+
+def test_many_short_collections_are_read() -> None:
+    assert parse_yaml("[" + "{a: [1]}, " * 2000 + "]", "it") == [{"a": [1]}] * 2000
+
+
+def test_a_text_of_any_length_is_not_read() -> None:
+    with pytest.raises(UserError, match="it has 4,000,001 characters"):
+        parse_yaml("a" * 4_000_001, "it")
