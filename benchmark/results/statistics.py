@@ -210,8 +210,11 @@ def _judge_distance(delta: Floats, error: Floats, df: Floats, level: float) -> D
     return Difference(delta, error, df, delta - half, delta + half, p)
 
 
-def holm(p: ArrayLike) -> Floats:
-    """Return Holm-adjusted p-values along the last axis; nan values are no part of the family.
+def holm(p: ArrayLike, family: int | None = None) -> Floats:
+    """Return Holm-adjusted p-values along the last axis; nan values are not tested.
+
+    ``family``: how many tests there are in all, those that nobody has made yet included (by
+    default as many as have a value).
 
     Comparing them with 0.05 keeps the chance of any false alarm in the family at 5 %
     (S. Holm, 1979, Scandinavian Journal of Statistics 6).
@@ -220,6 +223,7 @@ def holm(p: ArrayLike) -> Floats:
     order = np.argsort(values, axis=-1)  # nan last
     ranked = np.take_along_axis(values, order, axis=-1)
     tests = np.isfinite(values).sum(axis=-1, keepdims=True)
+    tests = tests if family is None else np.maximum(tests, family)
     factors = np.maximum(tests - np.arange(values.shape[-1]), 1)
     filled = np.where(np.isfinite(ranked), ranked * factors, 0.0)
     adjusted = np.minimum(np.maximum.accumulate(filled, axis=-1), 1.0)

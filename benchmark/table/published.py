@@ -28,7 +28,8 @@ class Published(Strict):
     """One published number, in percent, with its source and what kind of number it is.
 
     ``value`` null: known to exist but unreadable or unknown. ``status`` says how it was read
-    (the paper itself, another work's reprint); ``std`` and ``n`` where printed.
+    (the paper itself, another work's reprint); ``std`` and ``n`` where printed; ``stated_in``:
+    where its authors say which epoch and how many runs it is, if not where it is printed.
     """
 
     value: Percent | None
@@ -37,6 +38,7 @@ class Published(Strict):
     statistic: Statistic = "unstated"
     std: Number | None = None
     n: Positive | None = None
+    stated_in: str | None = None
     others: tuple[Other, ...] = ()
     note: str | None = None
 

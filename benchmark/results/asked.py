@@ -1,0 +1,141 @@
+"""What the table itself says of a source that does not say: which epoch, and how many runs.
+
+Best minus last is 0.31 points on CIFAR-100 and shifts every cell of a source alike, so the mean
+difference of a source tells the readings apart where one cell cannot. Per source and reading:
+``d`` = the mean over columns of the mean differences of its cells there; its standard error is
+the columns' standard deviation over the root of their number C, t with C - 1 degrees. A reading
+is excluded where ``|d|`` is beyond the 95 % limit and above 0.15; it is taken for the source's
+where it alone is left and its own d is within the limit. Otherwise all stay admissible: a source
+that fits no reading is off, whatever it printed.
+
+The number of runs is asked of the scatter. Around the mean of its source a published value of
+one run scatters by sigma sqrt(1/n + 1), one of m runs by sigma sqrt(1/n + 1/m). Over all cells of
+the table whose n is open, the sum of squares is compared with that of one run (F test at 5 %);
+a source whose own scatter is too wide for m runs (0.1 %) keeps both numbers open.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from benchmark.results.statistics import Floats
+
+if TYPE_CHECKING:
+    from benchmark.results.evidence import Cells
+
+LIMIT = 0.95
+LEAST_SHIFT = 0.15
+RUNS_LEVEL = 0.05
+SOURCE_LEVEL = 0.001
+# How many degrees of freedom a table's own scale of noise is worth, per cell and seed.
+EFFICIENCY = 0.5
+
+
+class Answers(NamedTuple):
+    """``readings`` [..., K, R] that are left, ``runs`` [..., K, 2]; ``settled`` [..., K]: one
+    reading is left; ``counted`` [..., K]: the number of runs is settled (or stated).
+
+    ``shifts`` [..., S, R]: d by source and reading, ``errors`` their standard errors.
+    """
+
+    readings: NDArray[np.bool_]
+    runs: NDArray[np.bool_]
+    settled: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    shifts: Floats
+    errors: Floats
+
+
+def ask(cells: Cells, delta: Floats, scale: Floats) -> Answers:
+    """Return which readings and numbers of runs are left; ``delta`` is [..., K, R]."""
+    readings, shifts, errors = _readings(cells, delta)
+    settled = readings.sum(axis=-1) == 1
+    runs, counted = _runs(cells, delta, readings, settled, scale)
+    return Answers(readings, runs, settled, counted, shifts, errors)
+
+
+def _one_hot(index: NDArray[np.int_]) -> Any:
+    return (index == np.arange(index.max(initial=-1) + 1)[:, None]).astype(np.float64)  # [G, K]
+
+
+def _readings(cells: Cells, delta: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    there = np.isfinite(delta) & cells.admissible
+    open_ = (cells.admissible.sum(axis=-1) > 1) & ~cells.exact
+    sources = _one_hot(cells.source)
+    pairs, place = np.unique(
+        np.stack([cells.source, cells.column]), axis=1, return_inverse=True
+    )
+    groups = _one_hot(place.ravel())  # [P, K]
+    used = np.where(there & open_[:, None], 1.0, 0.0)
+    counts = groups @ used
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (groups @ np.where(used > 0, delta, 0.0)) / counts  # [..., P, R]
+        of_source = _pairs_of(pairs[0], len(sources))
+        seen = np.isfinite(means)
+        columns = of_source @ seen.astype(np.float64)
+        shifts = (of_source @ np.where(seen, means, 0.0)) / columns
+        off = np.where(seen, means - np.swapaxes(of_source, 0, 1) @ np.nan_to_num(shifts), 0.0)
+        errors = np.sqrt((of_source @ off**2) / (columns - 1) / columns)
+        limit = errors * special.stdtrit(np.maximum(columns - 1, 1), (1 + LIMIT) / 2)
+        beyond = (np.abs(shifts) > limit) & (columns > 1)
+    excluded = beyond & (np.abs(shifts) > LEAST_SHIFT)
+    to_cells = np.swapaxes(sources, 0, 1)  # [K, S]
+    out = (to_cells @ excluded.astype(np.float64) > 0) & open_[:, None]
+    fits = (to_cells @ (~beyond).astype(np.float64) > 0) | ~open_[:, None]
+    left = cells.admissible & ~out
+    alone = (left & fits).sum(axis=-1, keepdims=True) == 1
+    alone &= left.sum(axis=-1, keepdims=True) == 1
+    return np.where(alone, left, np.broadcast_to(cells.admissible, left.shape)), shifts, errors
+
+
+def _pairs_of(source: NDArray[np.int_], count: int) -> Any:
+    return (source == np.arange(count)[:, None]).astype(np.float64)  # [S, P]
+
+
+def _runs(
+    cells: Cells,
+    delta: Floats,
+    readings: NDArray[np.bool_],
+    settled: NDArray[np.bool_],
+    scale: Floats,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    open_ = np.isnan(cells.value_n) & ~cells.exact & (cells.assumed > 1)
+    both = np.stack([open_, np.ones_like(open_)], axis=-1)
+    shape = (*np.broadcast_shapes(settled.shape, open_.shape), 2)
+    if not np.any(open_):
+        return np.broadcast_to(both, shape), np.broadcast_to(~open_, shape[:-1])
+    chosen = np.take_along_axis(delta, readings.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    sigma = np.take_along_axis(
+        np.broadcast_to(cells.sigma, readings.shape), readings.argmax(axis=-1)[..., None], axis=-1
+    )[..., 0]
+    use = open_ & settled & np.isfinite(chosen) & (cells.n > 0)
+    sources = _one_hot(cells.source)
+    back = np.swapaxes(sources, 0, 1)
+    own = (sigma * scale[..., None]) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        one = own * (1 / cells.n + 1)
+        several = own * (1 / cells.n + 1 / cells.assumed)
+        weight = np.where(use, 1 / several, 0.0)
+        total = np.einsum("sk,...k->...s", sources, weight)
+        mean = np.einsum("sk,...k->...s", sources, np.where(use, chosen * weight, 0.0)) / total
+        off = np.where(use, chosen - np.einsum("ks,...s->...k", back, np.nan_to_num(mean)), 0.0)
+        count = np.einsum("sk,...k->...s", sources, use.astype(np.float64))
+        degrees = np.maximum(count - 1, 0).sum(axis=-1)
+        squares = np.where(use, off**2 / one, 0.0).sum(axis=-1)
+        known = EFFICIENCY * np.where(cells.exact, 0, np.maximum(cells.n - 1, 0)).sum(axis=-1)
+        known = np.maximum(known, 1)
+        excluded = (degrees > 0) & (
+            special.fdtr(np.maximum(degrees, 1), known, squares / degrees) <= RUNS_LEVEL
+        )
+        wide = np.einsum("sk,...k->...s", sources, np.where(use, off**2 / several, 0.0))
+        fits = (count < 2) | (
+            special.fdtrc(np.maximum(count - 1, 1), known[..., None], wide / (count - 1))
+            > SOURCE_LEVEL
+        )
+    fine = np.einsum("ks,...s->...k", back, fits.astype(np.float64)) > 0
+    counted = ~open_ | (excluded[..., None] & fine & settled)
+    return np.stack([~counted, np.ones_like(counted)], axis=-1) & np.ones(shape, bool), counted

@@ -1,0 +1,279 @@
+"""How often verdicts are wrong: whole tables simulated in worlds that differ from the model.
+
+    python perf/verdict_worlds.py                 # all figures of docs/verdicts.md
+    python perf/verdict_worlds.py --tables 500    # fewer tables, faster
+
+The layout (which cell states what) is that of a real table file; the numbers are made up with
+fixed seeds, and judged by the code that judges real runs. A world says what is true:
+
+- the seed spread of a cell is drawn around its prior (18 degrees of freedom) times ``spread``;
+- a published value is the mean of its stated number of runs, or of ``unstated_runs``;
+- a value without a stated epoch is a ``printed`` ("best" is 0.31 above last, spread 0.78 of it);
+- ``between``: the spread of teachers, ours not being the paper's;
+- ``stumbling``: the part of our runs that end 1 to 6 points low without diverging.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark.results.evidence import Cells, Shown, weigh
+from benchmark.results.looks import default_most
+from benchmark.results.priors import BEST_FACTOR, PRIOR_DF, TAU_DF, TAU_PART, cell_prior
+from benchmark.table.load import load_table
+
+GAIN = 0.31  # best minus last
+
+
+class World(NamedTuple):
+    """What is true; see the module's text."""
+
+    spread: float = 1.0
+    unstated_runs: int = 3
+    printed: str = "last"
+    between: float = 0.0
+    stumbling: float = 0.0
+
+
+WORLDS = {
+    "as the model says": World(),
+    "spread half the prior": World(spread=0.5),
+    "spread 1.25 times the prior": World(spread=1.25),
+    "spread twice the prior": World(spread=2.0),
+    "one published run where unstated": World(unstated_runs=1),
+    "best printed where unstated": World(printed="best"),
+    "between-teacher spread 0.2": World(between=0.2),
+    "2 % of runs stumble": World(stumbling=0.02),
+    "one run and best where unstated": World(unstated_runs=1, printed="best"),
+}
+
+
+class Layout(NamedTuple):
+    """The published cells of a table: indices, priors and what is stated, [K]."""
+
+    row: np.ndarray
+    column: np.ndarray
+    teacher: np.ndarray  # the column's teacher, by number
+    sigma: np.ndarray  # of last
+    stated_n: np.ndarray  # nan: not
+    std: np.ndarray  # whether one is printed
+    statistic: np.ndarray  # last, best, unstated
+    exact: np.ndarray
+    taught: np.ndarray
+    assumed: int
+    margin: float
+
+
+def layout(name: str = "cifar100", statistic: str | None = None) -> Layout:
+    """Return a table's layout; ``statistic`` makes all cells state it."""
+    table = load_table(name)
+    metric = table.metrics[0]
+    teachers = list(dict.fromkeys(column.teacher for column in table.columns))
+    found = []
+    for i, row in enumerate(table.rows):
+        for j, column in enumerate(table.columns):
+            entry = table.published_value(row.name, column.name, metric)
+            if entry is None or entry.value is None or row.reference:
+                continue
+            student = row.student or column.student
+            prior = cell_prior(student, column.dataset or table.dataset, metric)
+            said = statistic or entry.statistic
+            found.append(
+                (
+                    i,
+                    j,
+                    teachers.index(column.teacher),
+                    prior.sigma,
+                    entry.n or np.nan,
+                    entry.std is not None and entry.n is not None,
+                    said if said in ("best", "unstated") else "last",
+                    row.of == "teacher",
+                    row.of is None,
+                )
+            )
+    arrays = [np.array(field) for field in zip(*found, strict=True)]
+    return Layout(*arrays, table.unstated_n.runs, table.margin)  # type: ignore[call-arg]
+
+
+def simulate(
+    where: Layout,
+    world: World,
+    seeds: int,
+    tables: int,
+    rng: np.random.Generator,
+    off: np.ndarray | float = 0.0,
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return our runs by last and best [S, K, n] and the published side, [S, K].
+
+    ``off`` (points, broadcast to [S, K]) is added to ours.
+    """
+    k = len(where.row)
+    sigma = where.sigma * world.spread * np.sqrt(PRIOR_DF / rng.chisquare(PRIOR_DF, (tables, k)))
+    sigma = np.where(where.exact, 0.0, sigma)
+
+    def teachers(one_each: int) -> np.ndarray:
+        if not world.between:
+            return np.zeros((tables, k))
+        shift = rng.normal(0, world.between, (tables, where.teacher.max() + 1))
+        return np.where(where.taught, shift[:, where.teacher], 0.0) * one_each
+
+    noise = rng.normal(size=(tables, k, seeds)) * sigma[..., None]
+    last = 70 + np.asarray(off)[..., None] + noise + teachers(1)[..., None]
+    # The gain of the best epoch is larger for runs whose last one was unlucky.
+    best = last + np.where(where.exact[:, None], 0.0, GAIN) - (1 - BEST_FACTOR) * noise
+    if world.stumbling:
+        fallen = rng.random(noise.shape) < world.stumbling
+        fall = np.where(where.exact[:, None], 0.0, fallen * rng.uniform(1, 6, noise.shape))
+        last, best = last - fall, best - fall
+    runs = np.where(np.isnan(where.stated_n), world.unstated_runs, where.stated_n)
+    is_best = np.where(where.statistic == "unstated", world.printed, where.statistic) == "best"
+    own = sigma * np.where(is_best, BEST_FACTOR, 1.0)
+    value = 70 + np.where(is_best & ~where.exact, GAIN, 0.0) + teachers(1)
+    value = value + rng.normal(size=(tables, k)) * own / np.sqrt(runs)
+    spread = np.where(
+        where.std & (runs > 1),
+        own * np.sqrt(rng.chisquare(np.maximum(runs - 1, 1), (tables, k)) / np.maximum(runs - 1, 1)),
+        np.nan,
+    )
+    return last, best, {"value": value, "std": spread}
+
+
+def to_cells(
+    where: Layout,
+    last: np.ndarray,
+    best: np.ndarray,
+    theirs: dict[str, np.ndarray],
+    world: World,
+    planned: int,
+) -> Cells:
+    """Return what is to be judged."""
+    n = last.shape[-1]
+    means = np.stack([last.mean(-1), best.mean(-1)], axis=-1)
+    stds = np.full(means.shape, np.nan)
+    if n > 1:
+        stds = np.stack([last.std(-1, ddof=1), best.std(-1, ddof=1)], axis=-1)
+    k = len(where.row)
+    admissible = np.stack([where.statistic != "best", where.statistic != "last"], axis=-1)
+    admissible[where.exact] = [True, False]
+    # The first reading is the one that a cell with a single one has.
+    flip = ~admissible[:, 0]
+    order = np.where(flip[:, None], [1, 0], [0, 1])
+    means = np.take_along_axis(means, np.broadcast_to(order, means.shape), -1)
+    stds = np.take_along_axis(stds, np.broadcast_to(order, stds.shape), -1)
+    sigma = where.sigma[:, None] * np.where(order == 1, BEST_FACTOR, 1.0)
+    tau = np.where(where.taught, TAU_PART * where.sigma, 0.0) if world.between else np.zeros(k)
+    return Cells(
+        means=means,
+        stds=stds,
+        median=np.zeros((k, 2), bool),
+        n=np.full(k, float(n)),
+        most=np.full(k, float(default_most(planned))),
+        admissible=np.take_along_axis(admissible, order, -1),
+        value=theirs["value"],
+        value_std=theirs["std"],
+        value_n=where.stated_n,
+        assumed=where.assumed,
+        sigma=sigma,
+        df=np.full(k, PRIOR_DF),
+        source=where.row,
+        column=where.column,
+        exact=where.exact,
+        tolerance=np.full(k, 0.05),
+        margin=np.full(k, where.margin),
+        tau=tau,
+        tau_df=np.full(k, TAU_DF),
+        teachers=np.ones(k),
+        family=k,
+    )
+
+
+class Rates(NamedTuple):
+    """Over tables: any false miss; over cells: reproduced, conditional."""
+
+    any_miss: float
+    reproduced: float
+    conditional: float
+
+
+def rates(shown: Shown) -> Rates:
+    """Return how often exactly right tables are judged wrong, and cells right."""
+    return Rates(
+        float(np.mean(np.any(shown.miss != 0, axis=-1))),
+        float(np.mean(shown.reproduced)),
+        float(np.mean(shown.conditional)),
+    )
+
+
+def right_tables(
+    where: Layout, world: World, seeds: int, tables: int, *, planned: int | None = None, key: int = 1
+) -> Rates:
+    """Return the rates of exactly right tables at so many seeds."""
+    rng = np.random.default_rng([key, seeds])
+    last, best, theirs = simulate(where, world, seeds, tables, rng)
+    return rates(weigh(to_cells(where, last, best, theirs, world, planned or seeds)))
+
+
+def looked_at_always(
+    where: Layout, world: World, planned: int, tables: int, off: float = 0.0, key: int = 2
+) -> tuple[float, float]:
+    """Return any false miss, and cells reproduced at any look: looks after every seed.
+
+    From one seed to the most, by the same runs; ``off`` is added to a tenth of
+    the cells, and it is these whose false "reproduced" are counted.
+    """
+    rng = np.random.default_rng([key, planned])
+    odd = (rng.random((tables, len(where.row))) < (0.1 if off else 0.0)) & ~where.exact
+    shift = np.where(odd, off * rng.choice([-1.0, 1.0], odd.shape), 0.0)
+    most = default_most(planned)
+    last, best, theirs = simulate(where, world, most, tables, rng, shift)
+    missed = np.zeros(odd.shape, bool)
+    passed = np.zeros(odd.shape, bool)
+    for n in range(1, most + 1):
+        shown = weigh(to_cells(where, last[..., :n], best[..., :n], theirs, world, planned))
+        missed |= (shown.miss != 0) & ~odd
+        passed |= shown.reproduced
+    return float(missed.any(axis=-1).mean()), float(passed[odd].mean()) if off else float("nan")
+
+
+def report(tables: int) -> Iterator[str]:
+    """Yield the figures of docs/verdicts.md."""
+    where = layout()
+    yield f"{len(where.row)} published cells of cifar100; {tables} tables a figure"
+    yield "any false miss in an exactly right table, % (reproduced, conditional, % of cells)"
+    for name, world in WORLDS.items():
+        line = f"  {name:34}"
+        for seeds in (2, 3, 5, 10):
+            found = right_tables(where, world, seeds, tables)
+            line += (
+                f"  n={seeds}: {100 * found.any_miss:4.1f}"
+                f" ({100 * found.reproduced:2.0f}, {100 * found.conditional:2.0f})"
+            )
+        yield line
+    yield "looks after every seed: any false miss, %; false reproduced at a difference of 0.5, %"
+    for name, world in WORLDS.items():
+        line = f"  {name:34}"
+        for planned in (3, 5):
+            missed, _ = looked_at_always(where, world, planned, tables // 2)
+            _, passed = looked_at_always(where, world, planned, tables // 4, off=0.5)
+            line += f"  planned {planned}: {100 * missed:4.1f}, {100 * passed:4.2f}"
+        yield line
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description="How often verdicts are wrong.")
+    parser.add_argument("--tables", type=int, default=2000)
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    for line in report(arguments.tables):
+        print(line, flush=True)
+    print(f"{time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
