@@ -66,9 +66,7 @@ def _readings(cells: Cells, delta: Floats) -> tuple[NDArray[np.bool_], Floats, F
     there = np.isfinite(delta) & cells.admissible
     open_ = (cells.admissible.sum(axis=-1) > 1) & ~cells.exact
     sources = _one_hot(cells.source)
-    pairs, place = np.unique(
-        np.stack([cells.source, cells.column]), axis=1, return_inverse=True
-    )
+    pairs, place = np.unique(np.stack([cells.source, cells.column]), axis=1, return_inverse=True)
     groups = _one_hot(place.ravel())  # [P, K]
     used = np.where(there & open_[:, None], 1.0, 0.0)
     counts = groups @ used

@@ -3,8 +3,10 @@
 Each expectation of a claim is a set of comparisons, one a column and a row it is compared with
 (or one a column where a row is compared with a number). A comparison is established where its
 one-sided test at 2.5 % says so, and refuted where the opposite test does: "better by at least 1"
-is refuted where the gain is less than 1, "about 1" where it is further than the table's margin
-from 1 on either side, and established where the whole 95 % interval lies within the margin. All
+is refuted where the gain is less than 1, "about 1" where it is further from 1 than the margin on
+either side, and established where the whole 95 % interval lies within it; the margin of "about g"
+is the table's, but never more than ``|g| / 2``, which a gain of 0 would pass. "Better" can also end
+as **no gain**: fewer columns than are needed may have a gain as large as the table's margin. All
 gains are oriented so that positive means better: for errors, lower is better. Seeds that both
 rows share are compared in pairs (`statistics.paired_difference`).
 
@@ -12,6 +14,8 @@ The claim asks for `at_least` columns (all, unless given). It **holds** where th
 established and **fails** where so many are refuted that the rest cannot suffice; between the
 two it needs more seeds. A cell that holds runs with overrides alone counts as one without
 runs: they say nothing about the paper.
+
+A seed that diverged counts as an accuracy at chance level.
 
 A row that was chosen as the best of n on the test set flatters itself by something between
 nothing (one combination is far better than the others) and the bias that the judge estimates
@@ -32,7 +36,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from benchmark.results.decide import Bounds, Contrast, seeds_to_decide
 from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell
+from benchmark.results.known import Filled
 from benchmark.results.statistics import (
     LEVEL,
     Difference,
@@ -49,13 +55,6 @@ from benchmark.results.statistics import (
 from benchmark.table.published import Claim, Expectation
 
 ALPHA = (1 - LEVEL) / 2
-
-
-class Filled(NamedTuple):
-    """A table that claims speak of: its grid with selection biases, priors by (row, column)."""
-
-    grid: Grid
-    priors: Mapping[tuple[str, str], Prior]
 
 
 class TableColumn(NamedTuple):
@@ -82,7 +81,7 @@ class Pair(NamedTuple):
     @property
     def ready(self) -> bool:
         """Whether there is something to compare."""
-        return all(cell.speaks for cell in self.cells)
+        return all(_outcomes(cell, 0.0) and not cell.overrides for cell in self.cells)
 
 
 class Gain(NamedTuple):
@@ -112,26 +111,39 @@ class Gain(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """One comparison: what is shown of it, the p-values for and against, and the bias off."""
+    """One comparison: what is shown of it, the p-values for it, against it and for "no gain",
+    the bias off, and what more seeds would do."""
 
     place: TableColumn
     shown: float
     p_for: float
     p_against: float
+    p_none: float
     bias: float
+    gain: Gain
+    seeds: float
+    bounds: Bounds
 
 
 def evaluate(claim: Claim, own: Filled, others: Mapping[str, Filled]) -> ClaimResult:
     """Return what the rows say about a claim of a table; ``others`` by table name."""
     found = [_expectation(expect, _tables(expect, own, others)) for expect in claim.expect]
-    verdicts = [verdict for verdict, _ in found]
+    verdicts = [verdict for verdict, _, _ in found]
     if all(v is ClaimVerdict.HOLDS for v in verdicts):
         verdict = ClaimVerdict.HOLDS
     elif ClaimVerdict.FAILS in verdicts:
         verdict = ClaimVerdict.FAILS
+    elif ClaimVerdict.NO_GAIN in verdicts:
+        verdict = ClaimVerdict.NO_GAIN
     else:
         verdict = ClaimVerdict.MORE_SEEDS
-    return ClaimResult(claim, verdict, " | ".join(dict.fromkeys(detail for _, detail in found)))
+    seeds = None
+    if verdict is ClaimVerdict.MORE_SEEDS:
+        open_ = [n for v, _, n in found if v is ClaimVerdict.MORE_SEEDS]
+        known = [n for n in open_ if n is not None]
+        seeds = max(known) if len(known) == len(open_) else None
+    details = " | ".join(dict.fromkeys(detail for _, detail, _ in found))
+    return ClaimResult(claim, verdict, details, seeds)
 
 
 def _tables(expect: Expectation, own: Filled, others: Mapping[str, Filled]) -> list[Filled]:
@@ -139,29 +151,40 @@ def _tables(expect: Expectation, own: Filled, others: Mapping[str, Filled]) -> l
     return [own if name == own.grid.name else others[name] for name in names]
 
 
-def compare_cells(left: GridCell, right: GridCell, prior: Prior) -> Difference:
-    """Return left - right by the table's protocol, paired where the seeds are the same."""
-    if left.seeds == right.seeds and not left.exact and not right.exact:
-        mean, std = mean_std(np.subtract(left.values, right.values))
+def _outcomes(cell: GridCell, chance: float) -> dict[int, float]:
+    """Return the values by seed, diverged ones at chance level."""
+    found = dict(zip(cell.seeds, cell.values, strict=True)) if cell.values else {}
+    return found | dict.fromkeys(cell.diverged_seeds, chance)
+
+
+def compare_cells(left: GridCell, right: GridCell, prior: Prior, chance: float = 0.0) -> Difference:
+    """Return left - right by the table's protocol, paired where the seeds are the same.
+
+    A diverged seed counts as ``chance``.
+    """
+    one, two = _outcomes(left, chance), _outcomes(right, chance)
+    if set(one) == set(two) and not left.exact and not right.exact:
+        mean, std = mean_std([one[seed] - two[seed] for seed in sorted(one)])
         spread = np.nan if std is None else std
-        return paired_difference(mean, left.n, spread, prior.sigma, prior.df)
-    return difference(*_noisy(left, prior), *_noisy(right, prior))
+        return paired_difference(mean, len(one), spread, prior.sigma, prior.df)
+    return difference(*_noisy(left, prior, chance), *_noisy(right, prior, chance))
 
 
-def _noisy(cell: GridCell, prior: Prior) -> tuple[Side, Noise]:
-    mean, std = mean_std(cell.values)
-    own = side(mean, np.inf if cell.exact else cell.n, np.nan if std is None else std)
+def _noisy(cell: GridCell, prior: Prior, chance: float) -> tuple[Side, Noise]:
+    values = list(_outcomes(cell, chance).values())
+    mean, std = mean_std(values)
+    own = side(mean, np.inf if cell.exact else len(values), np.nan if std is None else std)
     return own, noise(own, prior.sigma, prior.df)
 
 
 def _pairs(expect: Expectation, tables: Sequence[Filled]) -> Iterator[Pair]:
     """Yield what is compared; a row that a column does not have is not spoken of there."""
-    for grid, priors in tables:
+    for grid, priors, _, _ in tables:
         for column in expect.columns or [c.name for c in grid.columns]:
             mine = grid.cell(expect.row, column, expect.metric)
             if mine is None:
                 continue
-            place, prior = TableColumn(grid.name, column), priors[expect.row, column]
+            place, prior = TableColumn(grid.name, column), priors[expect.row, column, expect.metric]
             if not expect.than:
                 yield Pair(place, grid, mine, None, prior)
             for row in expect.than:
@@ -170,76 +193,107 @@ def _pairs(expect: Expectation, tables: Sequence[Filled]) -> Iterator[Pair]:
                     yield Pair(place, grid, mine, theirs, prior)
 
 
-def _expectation(expect: Expectation, tables: Sequence[Filled]) -> tuple[ClaimVerdict, str]:
+def _expectation(
+    expect: Expectation, tables: Sequence[Filled]
+) -> tuple[ClaimVerdict, str, int | None]:
     pairs = list(_pairs(expect, tables))
     if not pairs:
-        return ClaimVerdict.MORE_SEEDS, "no column of the table has these rows"
+        return ClaimVerdict.MORE_SEEDS, "no column of the table has these rows", None
     places = list(dict.fromkeys(pair.place for pair in pairs))
     needed = min(expect.at_least or len(places), len(places))
     evidence = [_weigh(expect, pair) for pair in pairs if pair.ready]
     p_for = np.array([e.p_for for e in evidence])
     everything = needed == len(places)
     proven = p_for <= ALPHA if everything else holm(p_for) <= ALPHA
-    refuted = holm([e.p_against for e in evidence]) <= ALPHA
-    against = {e.place for e, no in zip(evidence, refuted, strict=True) if no}
+    against = _shown_in(evidence, [e.p_against for e in evidence])
+    none = _shown_in(evidence, [e.p_none for e in evidence])
     waiting = {pair.place for pair in pairs if not pair.ready}
     waiting |= {e.place for e, yes in zip(evidence, proven, strict=True) if not yes}
     agree = len(places) - len(waiting)
+    verdict = ClaimVerdict.MORE_SEEDS
     if agree >= needed:
         verdict = ClaimVerdict.HOLDS
     elif len(places) - len(against) < needed:
         verdict = ClaimVerdict.FAILS
-    else:
-        verdict = ClaimVerdict.MORE_SEEDS
+    elif len(places) - len(against | none) < needed:
+        verdict = ClaimVerdict.NO_GAIN
     counts = f"established in {agree} of {len(places)} columns"
     counts += "" if everything else f" ({needed} asked for)"
     counts += f", refuted in {len(against)}; {_shown(expect, evidence)}"
     parts = [counts if evidence else "no finished runs to compare", *_remarks(pairs, evidence)]
+    if verdict is ClaimVerdict.NO_GAIN:
+        parts.append(f"no gain of {evidence[0].bounds.trivial:.2f} or more in {len(none)}")
     if expect.tables:
         parts.append(f"over {', '.join(expect.tables)}")
         idle = set(expect.tables) - {e.place.table for e in evidence}
         if idle and evidence:
             parts.append(f"nothing to compare yet in {', '.join(sorted(idle))}")
-    return verdict, "; ".join(parts)
+    seeds = None
+    if verdict is ClaimVerdict.MORE_SEEDS and evidence and len(evidence) == len(pairs):
+        contrasts = [
+            Contrast(places.index(e.place), e.gain.value, e.gain.error * e.seeds**0.5, e.bounds)
+            for e in evidence
+        ]
+        seeds = seeds_to_decide(contrasts, len(places), needed)
+        parts.append(
+            f"about {seeds} seeds a cell would decide it"
+            if seeds
+            else "no practical number of seeds would decide it"
+        )
+    return verdict, "; ".join(parts), seeds
+
+
+def _shown_in(evidence: Sequence[Evidence], p: Sequence[float]) -> set[TableColumn]:
+    """Return the columns in which a one-sided test shows it, after Holm over all comparisons."""
+    return {e.place for e, yes in zip(evidence, holm(p) <= ALPHA, strict=True) if yes}
 
 
 def _weigh(expect: Expectation, pair: Pair) -> Evidence:
     place, grid, mine, theirs, prior = pair
     sign = 1.0 if grid.higher_is_better else -1.0
     number = expect.below if expect.above is None else expect.above
+    chance = grid.at_chance(expect.metric)
     if theirs is None:
         assert number is not None
         bound = side(number, np.inf)
-        found = difference(*_noisy(mine, prior), bound, noise(bound, prior.sigma, prior.df))
+        found = difference(*_noisy(mine, prior, chance), bound, noise(bound, prior.sigma, prior.df))
     else:
-        found = compare_cells(mine, theirs, prior)
+        found = compare_cells(mine, theirs, prior, chance)
     biases = [
         (cell.selection.bias or 0.0) if cell and cell.selection else 0.0 for cell in (mine, theirs)
     ]
     gain = Gain(sign * float(found.delta), float(found.error), max(float(found.df), 1.0), *biases)
-    p_for, p_against = _p_values(expect, gain, grid)
-    shown = float(np.mean(mine.values)) if theirs is None else gain.value
+    bounds = bounds_of(expect, grid.margin_of(expect.metric), higher_is_better=sign > 0)
+    p_for = max(gain.p_above(bounds.low), gain.p_below(bounds.high))
+    p_against = min(gain.p_below(bounds.low), gain.p_above(bounds.high))
+    p_none = 1.0 if bounds.trivial is None else gain.p_below(bounds.trivial)
+    outcomes = _outcomes(mine, chance)
+    shown = float(np.mean(list(outcomes.values()))) if theirs is None else gain.value
     if expect.relation == "worse":
         shown = -shown
-    return Evidence(place, shown, p_for, p_against, max(biases))
+    return Evidence(
+        place, shown, p_for, p_against, p_none, max(biases), gain, float(len(outcomes)), bounds
+    )
 
 
-def _p_values(expect: Expectation, gain: Gain, grid: Grid) -> tuple[float, float]:
-    """Return the p-values for an expectation and against it."""
+def bounds_of(expect: Expectation, margin: float, *, higher_is_better: bool) -> Bounds:
+    """Return between which gains an expectation says that the row's lies.
+
+    Gains are positive where the row is better; against a number: where it is above it as
+    printed, turned for errors.
+    """
     if expect.about is not None:
-        low, high = expect.about - grid.margin, expect.about + grid.margin
-        inside = max(gain.p_above(low), gain.p_below(high))
-        return inside, min(gain.p_below(low), gain.p_above(high))
-    if expect.relation is None:  # a number: above and below speak of what is printed
-        up = (expect.above is not None) == grid.higher_is_better
-        least = 0.0
-    else:
-        up = expect.relation != "worse"
-        # "Not worse" leaves a margin: the table's, unless the claim states one.
-        least = expect.by if expect.relation != "not_worse" else -(expect.by or grid.margin)
-        least = least if up else -least
-    above, below = gain.p_above(least), gain.p_below(least)
-    return (above, below) if up else (below, above)
+        around = min(margin, abs(expect.about) / 2) or margin
+        return Bounds(expect.about - around, expect.about + around)
+    if expect.relation is None:
+        up = (expect.above is not None) == higher_is_better
+        return Bounds(low=0.0) if up else Bounds(high=0.0)
+    if expect.relation == "worse":
+        return Bounds(high=-expect.by)
+    if expect.relation == "not_worse":
+        # It leaves a margin: the table's, unless the claim states one.
+        return Bounds(low=-(expect.by or margin))
+    return Bounds(low=expect.by, trivial=None if expect.by else margin)
 
 
 def _shown(expect: Expectation, evidence: Sequence[Evidence]) -> str:

@@ -6,9 +6,11 @@ grid is built around them. Imports no torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from benchmark.data.datasets import dataset_infos
 from benchmark.planning.matrix import Slot
 from benchmark.results.assign import Expected, Group, Place, assign, describe, expect, selected
 from benchmark.results.choose import Choice, choose, progress
@@ -32,6 +34,8 @@ from benchmark.submission.queued import queued_runs
 from benchmark.table.published import ExpectedMiss
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Column, Row, Table
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass
@@ -154,7 +158,14 @@ def _cell(
         marks=marks,
         selection=choice.selection,
         runs=tuple(run.key for run in shown.runs if run.state is not RunState.QUEUED),
+        teachers=tuple(run.teacher or "" for run in shown.finished),
+        own_teacher=row.of is None and any(_trained_here(run) for run in shown.finished),
     )
+
+
+def _trained_here(run: IndexedRun) -> bool:
+    """Return whether the run's teacher is a run, not the digest of a public checkpoint."""
+    return run.teacher is not None and not _DIGEST.fullmatch(run.teacher)
 
 
 def _expected_miss(table: Table, row: Row, column: Column, metric: str) -> ExpectedMiss | None:
@@ -200,9 +211,25 @@ def _grid(table: Table, cells: Mapping[CellKey, GridCell], reported: str) -> Gri
         show_as=table.show_as,
         protocol_note=_protocol_note(table, reported),
         margin=table.margin,
+        margins=tuple(table.margins.items()),
+        max_seeds=table.max_seeds,
+        max_divergence=table.max_divergence,
+        chance=_chance(table),
         unstated_n=table.unstated_n,
         footnotes=(table.note,) if table.note else (),
         claims=table.claims,
+    )
+
+
+def _chance(table: Table) -> tuple[tuple[str, float], ...]:
+    """Return the accuracy of guessing, as printed: what a diverged run is worth."""
+    known = dataset_infos().get(table.dataset)
+    if known is None:
+        return ()
+    guesses = {"top1": 1, "top5": 5}
+    return tuple(
+        (metric, as_shown(100.0 * guesses[metric] / known.num_classes, table.show_as))
+        for metric in table.metrics
     )
 
 

@@ -116,10 +116,10 @@ class Shown(NamedTuple):
     scale: Floats
 
 
-def weigh(cells: Cells, level: float = LEVEL) -> Shown:
-    """Return what the cells show."""
+def weigh(cells: Cells, level: float = LEVEL, spread: float = 1.0) -> Shown:
+    """Return what the cells show; ``spread`` widens what is known of the noise."""
     scale = table_scale(cells.stds[..., 0], cells.n, cells.sigma[:, 0], cells.exact)
-    tested, ours = _test(cells, np.maximum(scale, 1.0), level)
+    tested, ours = _test(cells, np.maximum(scale, 1.0) * spread, level)
     answers = ask(cells, tested.delta[..., 0], scale)
     considered = answers.readings[..., None] & answers.runs[..., None, :]
     return _show(cells, tested, considered, answers, ours, scale, level)
@@ -183,7 +183,7 @@ def _satterthwaite(*parts: tuple[Floats, Floats]) -> Any:
     """
     total = sum(variance for variance, _ in parts)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = total**2 / sum(variance**2 / df for variance, df in parts)  # type: ignore[operator]
+        found = total**2 / sum(variance**2 / df for variance, df in parts)
     best: Any = 1.0
     for variance, df in parts:
         best = np.maximum(best, np.where(variance > 0, df, 1.0))

@@ -104,12 +104,25 @@ def _ours(grid: Grid, cell: GridCell) -> Iterator[str]:
         p = "" if found.p is None else f", Holm's p = {found.p:.2g}"
         words = layout.verdict_words(found)
         yield f"  by {found.statistic}: {delta}{p}, {words}; {found.noise}"
+    yield from _assumptions(cell)
     if cell.overrides:
         yield f"overrides: {'; '.join(cell.overrides)}"
     for mark in cell.marks:
         if mark.kind is not MarkKind.OVERRIDE:
             word = "assumed" if mark.kind is MarkKind.ASSUMED else "note"
             yield f"{word}: {mark.text}"
+
+
+def _assumptions(cell: GridCell) -> Iterator[str]:
+    """Yield the verdict under every other assumption."""
+    judged = cell.judgement
+    if judged is None:
+        return
+    if judged.condition:
+        yield f"  {judged.condition}"
+    for name, word in judged.sensitivity:
+        changed = " (changes)" if name in judged.fragile else ""
+        yield f"  if {name}: {word}{changed}"
 
 
 # -- runs -----------------------------------------------------------------------------------

@@ -14,7 +14,13 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
-from benchmark.results.statistics import mean_std, t_interval
+from benchmark.results.found import ClaimResult as ClaimResult
+from benchmark.results.found import ClaimVerdict as ClaimVerdict
+from benchmark.results.found import Comparison as Comparison
+from benchmark.results.found import Judgement, WholeTable
+from benchmark.results.found import Ranking as Ranking
+from benchmark.results.found import Verdict as Verdict
+from benchmark.results.statistics import mean_std
 from benchmark.table.published import Claim, ExpectedMiss, Published, UnstatedN
 
 RowKind = Literal["teacher", "student", "method", "reference"]
@@ -33,31 +39,6 @@ class State(StrEnum):
     REFERENCE = "reference"  # published only, never trained
 
 
-class Verdict(StrEnum):
-    """What ours says about the published value.
-
-    ``above`` and ``below`` speak of the printed number: above is better for accuracies and
-    worse for errors. ``diverged``: the finished seeds would reproduce it, but one diverged.
-    """
-
-    REPRODUCED = "reproduced"
-    ABOVE = "above"
-    BELOW = "below"
-    UNDERPOWERED = "underpowered"
-    DIVERGED = "diverged"
-    NOT_PUBLISHED = "not published"
-    EXPECTED_MISS = "expected miss"
-    UNEXPECTED_HIT = "unexpected hit"
-
-
-class ClaimVerdict(StrEnum):
-    """What the rows say about a sentence."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    MORE_SEEDS = "needs more seeds"
-
-
 class MarkKind(StrEnum):
     """Why a cell carries a footnote letter."""
 
@@ -67,6 +48,7 @@ class MarkKind(StrEnum):
     DIVERGED = "diverged"  # some seeds diverged
     SELECTED = "selected"  # the best of a grid
     STATISTIC = "statistic"  # the published value is another statistic than the table's
+    SENSITIVE = "sensitive"  # its verdict depends on an assumption
     OTHER = "other"
 
 
@@ -100,11 +82,6 @@ class Sample:
         """The sample standard deviation (ddof 1), None below two seeds."""
         return mean_std(self.values)[1] if self.values else None
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % t interval of the mean from these seeds alone, None below two."""
-        return t_interval(self.values) if self.values else None
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -122,29 +99,6 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Ours against the published value by one statistic.
-
-    ``centre`` is ours (a mean, or a median where theirs is one), ``delta`` = ours - published
-    with its 95 % interval ``low`` to ``high``; ``p`` is Holm's over the table. None: the noise
-    is unknown, or there is none. ``seeds_needed`` is None where no practical number settles it.
-    ``noise`` says where the noise of both sides was taken from.
-    """
-
-    statistic: str
-    centre: float
-    std: float | None
-    n: int
-    delta: float
-    low: float | None
-    high: float | None
-    p: float | None
-    verdict: Verdict
-    seeds_needed: int | None
-    noise: str
-
-
-@dataclass(frozen=True)
 class GridCell:
     """One (row, column, metric).
 
@@ -153,8 +107,11 @@ class GridCell:
     ``exact``: one public checkpoint evaluated, so there is no seed noise on either side.
     ``published`` is the table's own entry, with what other sources print. ``expected_miss``: that
     it is known not to reproduce, and what comes out instead. ``overrides``: "recipe.epochs = 2"
-    and so on. ``runs``: run keys. ``comparisons`` is the judge's: the published statistic, or,
-    where it is unstated, the table's protocol and then the others.
+    and so on. ``runs``: run keys. ``teachers``: of which teacher each seed of ``values`` learned;
+    ``own_teacher``: trained here, not the paper's. The judge adds ``comparisons`` (the published
+    statistic, or, where it is unstated, the one that the table speaks for or its protocol, and
+    then the others), ``judgement`` and ``interval``, the 95 % interval of the mean by the noise
+    that the verdict uses.
     """
 
     state: State
@@ -170,7 +127,11 @@ class GridCell:
     marks: tuple[Mark, ...] = ()
     selection: Selection | None = None
     runs: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
+    own_teacher: bool = False
     comparisons: tuple[Comparison, ...] = ()
+    judgement: Judgement | None = None
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Hold that values and seeds go together."""
@@ -212,11 +173,6 @@ class GridCell:
         return self.samples[0].std if self.samples else None
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        """The t interval of the mean by the table's protocol."""
-        return self.samples[0].interval if self.samples else None
-
-    @property
     def published_value(self) -> float | None:
         """The published number; None where there is none or it is unknown."""
         return self.published.value if self.published else None
@@ -228,9 +184,9 @@ class GridCell:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The first comparison's verdict; None while there is nothing of ours to compare."""
-        if self.comparisons:
-            return self.comparisons[0].verdict
+        """The verdict; None while there is nothing of ours to compare."""
+        if self.judgement is not None:
+            return self.judgement.verdict
         if self.state is State.REFERENCE:
             return None
         if self.published_value is None:
@@ -281,33 +237,6 @@ class GridRow:
         return self.counts_for_best and self.kind in ("student", "method")
 
 
-@dataclass(frozen=True)
-class ClaimResult:
-    """A claim with what the rows say: ``detail`` is one line on which columns decide it."""
-
-    claim: Claim
-    verdict: ClaimVerdict
-    detail: str
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Average ranks of rows over columns (1 is best), best first.
-
-    Two rows differ where their ranks are further apart than ``critical_difference`` (Nemenyi);
-    ``p`` is Friedman's, None below three rows. ``left_out``: rows without a value everywhere;
-    ``overridden``: how many cells have values with overrides alone, which count as missing.
-    """
-
-    metric: str
-    average: tuple[tuple[str, float], ...]
-    columns: tuple[str, ...]
-    critical_difference: float
-    p: float | None
-    left_out: tuple[str, ...] = ()
-    overridden: int = 0
-
-
 CellKey = tuple[str, str, str]  # row, column, metric
 
 
@@ -316,8 +245,11 @@ class Grid:
     """A table: rows x columns x metrics, and what was said and found about it.
 
     A (row, column, metric) that ``cells`` does not hold is not part of the table (printed as a
-    dash). ``unstated_n``: how many runs a published value without an n counts as. ``footnotes``
-    are the table's own. ``made_by`` names command and commit. ``ranks``, ``claim_results``
+    dash). ``margin``: how far a reproduced value may be off, points, by metric where it differs.
+    ``unstated_n``: how many runs a published value without an n is assumed to be. ``max_seeds``:
+    up to how many seeds one may look (see `looks.py`); ``max_divergence``: which part of a cell's
+    seeds may diverge; ``chance``: the accuracy of a diverged run, as printed. ``footnotes`` are
+    the table's own. ``made_by`` names command and commit. ``ranks``, ``claim_results``, ``wholes``
     and ``noise`` are the judge's.
     """
 
@@ -333,6 +265,10 @@ class Grid:
     show_as: Literal["accuracy", "error"] = "accuracy"
     protocol_note: str = ""
     margin: float = 0.5
+    margins: tuple[tuple[str, float], ...] = ()
+    max_seeds: int | None = None
+    max_divergence: float = 0.0
+    chance: tuple[tuple[str, float], ...] = ()
     unstated_n: UnstatedN = field(default_factory=UnstatedN)
     decimals: int = 2
     footnotes: tuple[str, ...] = ()
@@ -341,6 +277,7 @@ class Grid:
     ranks: tuple[Ranking, ...] = ()
     claim_results: tuple[ClaimResult, ...] = ()
     noise: tuple[str, ...] = ()
+    wholes: tuple[WholeTable, ...] = ()
 
     def __post_init__(self) -> None:
         """Hold that names are unique and that every cell has its place."""
@@ -353,6 +290,15 @@ class Grid:
     def cell(self, row: str, column: str, metric: str) -> GridCell | None:
         """Return a cell, None where the table has none."""
         return self.cells.get((row, column, metric))
+
+    def margin_of(self, metric: str) -> float:
+        """Return the margin of a metric."""
+        return dict(self.margins).get(metric, self.margin)
+
+    def at_chance(self, metric: str) -> float:
+        """Return what a run that diverged is worth, as printed."""
+        worst = 0.0 if self.higher_is_better else 100.0
+        return dict(self.chance).get(metric, worst)
 
     @property
     def higher_is_better(self) -> bool:

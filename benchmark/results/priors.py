@@ -108,7 +108,7 @@ def table_scale(
     ratio = stds**2 / sigma**2 * df / special.chdtri(np.where(df > 0, df, 1.0), 0.5)
     ratio = np.where(np.isfinite(df), ratio, np.nan)
     weight = MEDIAN_EFFICIENCY * np.nansum(df, axis=-1)
-    some = np.isfinite(ratio).any(axis=-1)
+    some = np.asarray(np.isfinite(ratio).any(axis=-1))
     filled = np.where(some[..., None], ratio, 1.0)
     typical = np.nanmedian(filled, axis=-1)
     variance = (SCALE_DF + np.where(some, weight, 0.0) * typical) / (

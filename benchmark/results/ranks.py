@@ -1,12 +1,17 @@
-"""Which rows are better over all columns: average ranks with their critical difference.
+"""Which rows are better over all columns: ranks, and gains with their intervals.
 
-Friedman's test asks whether any row differs; Nemenyi's critical difference says by how much two
-average ranks must differ (J. Demsar, 2006, Journal of Machine Learning Research 7, section
-3.2.2). Ranks are of the means, so the seeds' noise enters through the columns' disagreement.
+Columns that share a teacher are not independent, so that they count once, by their mean: ranks
+are of teachers' means. Friedman's test by Iman and Davenport's F asks whether any row differs, and
+Nemenyi's critical difference by how much two average ranks must (J. Demsar, 2006, Journal of
+Machine Learning Research 7, section 3.2.2); both are silent below five teachers, where they
+cannot say anything. The best row stands against each other one by the mean gain and the
+probability that a run of it is the better one, with intervals from a bootstrap over seeds that is
+stratified over teachers: every teacher keeps its columns, and in each the seeds are drawn anew
+(after R. Agarwal et al., 2021, NeurIPS 34). Its draws are fixed, so that output is.
 
-The three formulas are scipy.stats' (rankdata, friedmanchisquare, studentized_range), and tested
-to be equal; written on scipy.special because importing scipy.stats takes longer than all else
-that collecting a table does.
+The formulas are scipy.stats' (rankdata, friedmanchisquare, studentized_range), and tested to be
+equal; written on scipy.special because importing scipy.stats takes longer than all else that
+collecting a table does.
 """
 
 from __future__ import annotations
@@ -15,8 +20,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from benchmark.results.grid import Grid, Ranking
+from benchmark.results.found import Pairwise
+from benchmark.results.grid import Grid, GridCell, Ranking
 from benchmark.results.statistics import LEVEL, Floats
+
+LEAST_TEACHERS = 5
+DRAWS = 500
+ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 def rank_rows(grid: Grid, metric: str) -> Ranking | None:
@@ -24,34 +34,90 @@ def rank_rows(grid: Grid, metric: str) -> Ranking | None:
 
     Only a full block can be ranked: rows without a value in every column are left out, or
     columns without a value in every row, whichever keeps more cells. Runs with overrides are
-    of another table, so to speak: their cells count as missing.
+    of another table, so to speak: their cells count as missing. Diverged seeds count at chance.
     """
     rows = [row.name for row in grid.rows if row.competes]
     columns = [column.name for column in grid.columns]
-    values = np.full((len(rows), len(columns)), np.nan)
+    values: list[list[Floats]] = [[np.empty(0)] * len(columns) for _ in rows]
     overridden = 0
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             cell = grid.cell(row, column, metric)
-            if cell is not None and cell.mean is not None:
-                overridden += bool(cell.overrides)
-                values[i, j] = np.nan if cell.overrides else cell.mean
-    full_rows, full_columns = _full_block(np.isfinite(values))
+            if cell is not None:
+                overridden += bool(cell.overrides and cell.values)
+                values[i][j] = _outcomes(cell, grid.at_chance(metric))
+    means = np.array([[v.mean() if v.size else np.nan for v in row] for row in values])
+    means = means.reshape(len(rows), len(columns))
+    full_rows, full_columns = _full_block(np.isfinite(means))
     if len(full_rows) < 2 or len(full_columns) < 2:
         return None
-    block = values[np.ix_(full_rows, full_columns)]
+    teachers = [grid.columns[j].teacher for j in full_columns]
+    names = list(dict.fromkeys(teachers))
+    share = np.array([[t == name for t in teachers] for name in names], float)
+    share /= share.sum(axis=1, keepdims=True)  # [teachers, columns]
+    block = means[np.ix_(full_rows, full_columns)] @ share.T
     ranks = rank(-block if grid.higher_is_better else block)
     average = [(rows[i], float(r)) for i, r in zip(full_rows, ranks.mean(axis=1), strict=True)]
     k, n = block.shape
+    enough = n >= LEAST_TEACHERS
+    ordered = tuple(sorted(average, key=lambda item: item[1]))
+    kept = {rows[i]: [values[i][j] for j in full_columns] for i in full_rows}
     return Ranking(
         metric,
-        tuple(sorted(average, key=lambda item: item[1])),
+        ordered,
         tuple(columns[j] for j in full_columns),
-        nemenyi(k, n),
-        friedman(ranks) if k > 2 else None,
+        nemenyi(k, n) if enough else None,
+        iman_davenport(ranks) if enough and k > 2 else None,
         tuple(row for i, row in enumerate(rows) if i not in full_rows),
         overridden,
+        n,
+        _pairs(kept, [name for name, _ in ordered], share, higher=grid.higher_is_better),
     )
+
+
+def _outcomes(cell: GridCell, chance: float) -> Floats:
+    if cell.overrides or not (cell.values or cell.diverged_seeds):
+        return np.empty(0)
+    return np.array([*cell.values, *[chance] * len(cell.diverged_seeds)], dtype=np.float64)
+
+
+def _pairs(
+    values: dict[str, list[Floats]], order: list[str], share: Floats, *, higher: bool
+) -> tuple[Pairwise, ...]:
+    """Return the best row against each other one."""
+    rng = np.random.default_rng(0)
+    weight = share.mean(axis=0)  # a teacher counts once, whatever its columns
+    sign = 1.0 if higher else -1.0
+    drawn = {name: [_draws(cell, rng) for cell in values[name]] for name in order}
+    best = order[0]
+    found = []
+    for other in order[1:]:
+        gain, better = np.zeros(DRAWS + 1), np.zeros(DRAWS + 1)
+        for w, one, two in zip(weight, drawn[best], drawn[other], strict=True):
+            gain += w * sign * (one.mean(axis=1) - two.mean(axis=1))
+            apart = sign * (one[:, :, None] - two[:, None, :])
+            better += w * ((apart > 0).mean(axis=(1, 2)) + (apart == 0).mean(axis=(1, 2)) / 2)
+        low, high = np.quantile(gain[1:], ENDS)
+        worst, most = np.quantile(better[1:], ENDS)
+        found.append(
+            Pairwise(
+                row=best,
+                other=other,
+                gain=float(gain[0]),
+                low=float(low),
+                high=float(high),
+                improvement=float(better[0]),
+                improvement_low=float(worst),
+                improvement_high=float(most),
+            )
+        )
+    return tuple(found)
+
+
+def _draws(cell: Floats, rng: np.random.Generator) -> Floats:
+    """Return the values themselves, then DRAWS draws of as many with replacement."""
+    again = cell[rng.integers(0, cell.size, (DRAWS, cell.size))]
+    return np.vstack([cell[None], again])
 
 
 def _full_block(known: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
@@ -73,16 +139,26 @@ def rank(values: Floats) -> Floats:
 
 
 def friedman(ranks: Floats) -> float:
-    """Return the p-value of Friedman's test, corrected for ties; ranks are [rows, columns]."""
+    """Return Friedman's chi-squared, corrected for ties; ranks are [rows, blocks]."""
     k, n = ranks.shape
     between = ((ranks.mean(axis=1) - (k + 1) / 2) ** 2).sum() * n
     within = ((ranks - (k + 1) / 2) ** 2).sum() / (n * (k - 1))
-    # Every row ties in every column: nothing differs, and the statistic is 0 / 0.
-    return float(special.chdtrc(k - 1, between / within)) if within > 0 else 1.0
+    # Every row ties in every block: nothing differs, and the statistic is 0 / 0.
+    return float(between / within) if within > 0 else 0.0
+
+
+def iman_davenport(ranks: Floats) -> float:
+    """Return the p-value of Friedman's test by Iman and Davenport's F."""
+    k, n = ranks.shape
+    statistic = friedman(ranks)
+    left = n * (k - 1) - statistic
+    if left <= 1e-12:
+        return 0.0  # the rows have one order everywhere
+    return float(special.fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * statistic / left))
 
 
 def nemenyi(k: int, n: int, level: float = LEVEL) -> float:
-    """Return by how much the average ranks of two of k rows over n columns must differ."""
+    """Return by how much the average ranks of two of k rows over n blocks must differ."""
     low, high = 0.0, 20.0
     for _ in range(60):  # bisection, to the last bit
         middle = (low + high) / 2

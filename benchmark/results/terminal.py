@@ -54,6 +54,8 @@ def show(grid: Grid, statistics: Sequence[str] | None = None, width: int | None 
             console.print(table)
         for note in _notes(grid):
             console.print(Text(note, style="dim"))
+        for sentence in layout.headline(grid):
+            console.print(Text(sentence, style="bold"))
         console.print(Text(layout.summary(grid)))
         for shout in layout.shouted(grid):
             console.print(Text(shout, style="bold"))
@@ -119,7 +121,8 @@ def _published(grid: Grid, cell: GridCell, leaf: Leaf) -> Text:
     if found is None and cell.comparisons and leaf.statistic == grid.protocol:
         found = cell.comparisons[0]  # by the published statistic, which is another one
     if found is not None:
-        text.append(f" {fixed(found.delta, grid.decimals, sign=True)} {SYMBOLS[found.verdict]}")
+        word = cell.verdict if found is cell.comparisons[0] and cell.verdict else found.verdict
+        text.append(f" {fixed(found.delta, grid.decimals, sign=True)} {SYMBOLS[word]}")
         if found.statistic != leaf.statistic and not cell.exact:
             text.append(f" by {layout.statistic_label(found.statistic)}", style="dim")
     return text
@@ -131,6 +134,7 @@ def _notes(grid: Grid) -> list[str]:
     if grid.has_published:
         notes.append("below each value: the published one, ours - published, and the verdict")
     used = {c.verdict for cell in cells for c in cell.comparisons}
+    used |= {cell.verdict for cell in cells if cell.comparisons and cell.verdict}
     verdicts = [f"{SYMBOLS[v]} {v}" for v in Verdict if v in used]
     if verdicts:
         notes.append("  ".join(verdicts))

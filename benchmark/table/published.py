@@ -30,6 +30,8 @@ class Published(Strict):
     ``value`` null: known to exist but unreadable or unknown. ``status`` says how it was read
     (the paper itself, another work's reprint); ``std`` and ``n`` where printed; ``stated_in``:
     where its authors say which epoch and how many runs it is, if not where it is printed.
+    ``origin``: whose experiment it is, where a row mixes several; numbers of one origin share what
+    is unstated of them.
     """
 
     value: Percent | None
@@ -39,6 +41,7 @@ class Published(Strict):
     std: Number | None = None
     n: Positive | None = None
     stated_in: str | None = None
+    origin: str | None = None
     others: tuple[Other, ...] = ()
     note: str | None = None
 

@@ -196,7 +196,13 @@ class Row(Strict):
 
 
 class Table(Strict):
-    """One published table."""
+    """One published table.
+
+    ``margin`` (points; ``margins`` by metric where they differ): how far a reproduced value may
+    be off. ``max_seeds``: up to how many seeds one may extend and look again (half as many again
+    as ``seeds`` unless given). ``max_divergence``: which part of a cell's seeds may diverge while
+    it is still called reproduced.
+    """
 
     schema_: Literal[1] = Field(alias="schema")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -210,7 +216,10 @@ class Table(Strict):
     protocol: ReportProtocol = ReportProtocol()
     teacher: TeacherPolicy = TeacherPolicy()
     seeds: tuple[Count, ...]
+    max_seeds: Count | None = None
     margin: Annotated[Number, Field(gt=0)] = 0.5
+    margins: dict[Metric, Annotated[Number, Field(gt=0)]] = {}
+    max_divergence: Annotated[Number, Field(ge=0, le=1)] = 0.0
     trainable: bool = True
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -242,6 +251,12 @@ class Table(Strict):
         _unique([str(s) for s in self.seeds], "seed")
         if not self.seeds:
             raise ValueError("a table needs at least one seed")
+        if self.max_seeds is not None and self.max_seeds < len(self.seeds):
+            raise ValueError(
+                f"max_seeds is {self.max_seeds}, fewer than the {len(self.seeds)} of `seeds`"
+            )
+        for metric in self.margins:
+            _known("metric", metric, self.metrics, "margins")
         self._names_exist()
         return self
 

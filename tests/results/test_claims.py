@@ -32,7 +32,7 @@ def rows(**values: list[float]) -> dict[str, GridCell]:
     [
         ("better", HIGH, LOW, ClaimVerdict.HOLDS),
         ("better", LOW, HIGH, ClaimVerdict.FAILS),
-        ("better", MIDDLE, LOW, ClaimVerdict.MORE_SEEDS),
+        ("better", MIDDLE, LOW, ClaimVerdict.NO_GAIN),
         ("worse", LOW, HIGH, ClaimVerdict.HOLDS),
         ("worse", HIGH, LOW, ClaimVerdict.FAILS),
         ("not_worse", MIDDLE, LOW, ClaimVerdict.HOLDS),
@@ -106,7 +106,7 @@ def test_a_claim_with_two_parts_needs_both() -> None:
         {"row": "b", "relation": "better", "than": ["c"]},
     ]
     said = Claim.model_validate({"text": "x", "expect": parts, "source": "paper"})
-    assert verdict(said, rows(a=HIGH, b=MIDDLE, c=LOW)) is ClaimVerdict.MORE_SEEDS
+    assert verdict(said, rows(a=HIGH, b=MIDDLE, c=LOW)) is ClaimVerdict.NO_GAIN
     assert verdict(said, rows(a=[74.0, 74.1], b=HIGH, c=LOW)) is ClaimVerdict.HOLDS
     assert verdict(said, rows(a=LOW, b=HIGH, c=LOW)) is ClaimVerdict.FAILS
 

@@ -105,7 +105,7 @@ def test_noise_known_from_cifar_says_so_elsewhere(table: str, honest: bool, tmp_
     grid = judged_grid(table, tmp_path)
     assert grid.noise
     for said in grid.noise:
-        assert ("for want of anything better on imagenet" in said) == honest
+        assert ("ImageNet" in said) == honest
 
 
 def test_the_known_miss_of_dkd_is_found_among_reproduced_cells(tmp_path: Path) -> None:
@@ -130,12 +130,18 @@ def test_the_known_miss_of_dkd_is_found_among_reproduced_cells(tmp_path: Path) -
             path = RunDir(tmp_path, run.key).result
             exact = dict.fromkeys(STATISTICS, value)
             edit(path, metrics={m: {**result["metrics"][m], **exact} for m in ("top1", "top5")})
-    grid = judged_grid("cifar100", tmp_path)
+    found = collected(tmp_path).grid
+    public = {key: replace(cell, own_teacher=False) for key, cell in found.cells.items()}
+    grid = judge(replace(found, cells=public))
     assert "counts as 3 runs: the fewest" in markdown.render(grid)
     compared = {key: cell for key, cell in grid.cells.items() if cell.comparisons}
     assert len(compared) == 130
     assert compared.pop((*miss, "top1")).verdict is Verdict.EXPECTED_MISS
     assert {cell.verdict for cell in compared.values()} <= {
         Verdict.REPRODUCED,
+        Verdict.CONDITIONAL,
         Verdict.UNDERPOWERED,
     }
+    # With teachers trained here the same difference may be the teacher's.
+    other = judge(found).cells[(*miss, "top1")]
+    assert other.verdict is Verdict.UNDERPOWERED

@@ -211,7 +211,8 @@ def test_json_has_the_contract_and_the_numbers() -> None:
         if found["delta"] is not None:
             assert found["delta"] == pytest.approx(found["mean"] - found["published"])
     assert [c["verdict"] for c in data["claims"]] == [r.verdict for r in grid.claim_results]
-    assert data["ranks"][0]["critical_difference"] > 0
+    assert {"critical_difference", "friedman_p", "teachers", "pairs"} <= set(data["ranks"][0])
+    assert data["whole"][0]["judged"] > 0
 
 
 def test_csv_has_a_line_for_every_cell() -> None:
@@ -255,10 +256,10 @@ def test_csv_tells_choices_and_misses_and_lists_apart() -> None:
 def test_underpowered_is_said_rightly_beside_an_interval_that_excludes_zero() -> None:
     """One of 30 cells at p = 0.02: Holm's correction keeps it open, whatever its interval."""
     cells = {
-        f"row{i}": measured([70.1], published=published(70.0, n=5, statistic="last"))
+        f"row{i}": measured([70.1, 70.0], published=published(70.0, n=5, statistic="last"))
         for i in range(29)
     }
-    odd = measured([70.33], published=published(71.0, n=5, statistic="last"))
+    odd = measured([70.33, 70.34], published=published(71.0, n=5, statistic="last"))
     grid = judge(small({"odd": odd, **cells}))
     found = grid.cells["odd", "pair", "top1"].comparisons[0]
     assert (found.verdict, found.high is not None and found.high < 0) == ("underpowered", True)

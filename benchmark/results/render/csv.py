@@ -19,8 +19,8 @@ FIELDS = """
 table row group column teacher student metric state statistic mean std n planned interval_low
 interval_high values seeds published published_std published_n published_statistic
 published_source expected_value expected_miss compared_by delta delta_low delta_high p_holm
-verdict seeds_needed noise chosen chosen_on candidates selection_bias diverged_seeds failed_seeds
-overrides marks runs
+verdict condition beyond_margin fragile seeds_needed noise chosen chosen_on candidates
+selection_bias diverged_seeds failed_seeds overrides marks runs
 """
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -104,6 +104,12 @@ def _array(texts: Iterable[str]) -> str:
 
 def _theirs(cell: GridCell) -> dict[str, object]:
     found: dict[str, object] = {"verdict": cell.verdict}
+    if cell.judgement is not None:
+        found |= {
+            "condition": cell.judgement.condition,
+            "beyond_margin": cell.judgement.far,
+            "fragile": _array(cell.judgement.fragile),
+        }
     if cell.published is not None:
         found |= {
             "published": cell.published.value,

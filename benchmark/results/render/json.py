@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from benchmark.results.found import Shift, WholeTable
 from benchmark.results.grid import ClaimResult, Comparison, Grid, GridCell, Ranking
 from benchmark.results.render.layout import tidy
 
@@ -27,6 +28,9 @@ def as_dict(grid: Grid) -> dict[str, Any]:
         "show_as": grid.show_as,
         "protocol": grid.protocol,
         "margin": grid.margin,
+        "margins": {metric: grid.margin_of(metric) for metric in grid.metrics},
+        "max_seeds": grid.max_seeds,
+        "whole": [_whole(whole) for whole in grid.wholes],
         "noise": list(grid.noise),
         "rows": [
             {"name": r.name, "kind": r.kind, "group": r.group, "info": dict(r.info)}
@@ -63,6 +67,11 @@ def _cell(cell: GridCell) -> dict[str, Any]:
         "expected_value": cell.expected_miss.value if cell.expected_miss else None,
         "delta": tidy(cell.delta),
         "verdict": cell.verdict,
+        "condition": cell.judgement.condition or None if cell.judgement else None,
+        "beyond_margin": bool(cell.judgement and cell.judgement.far),
+        "sensitivity": dict(cell.judgement.sensitivity) if cell.judgement else {},
+        "fragile": list(cell.judgement.fragile) if cell.judgement else [],
+        "own_teacher": cell.own_teacher,
         "seeds_needed": cell.seeds_needed,
         "comparisons": [_comparison(found) for found in cell.comparisons],
         "overrides": list(cell.overrides),
@@ -103,6 +112,7 @@ def _claim(result: ClaimResult) -> dict[str, Any]:
         "source": result.claim.source,
         "verdict": result.verdict,
         "why": result.detail,
+        "seeds_needed": result.seeds_needed,
     }
 
 
@@ -115,4 +125,39 @@ def _ranking(ranking: Ranking) -> dict[str, Any]:
         "friedman_p": tidy(ranking.p),
         "left_out": list(ranking.left_out),
         "overridden": ranking.overridden,
+        "teachers": ranking.teachers,
+        "pairs": [
+            {
+                "row": pair.row,
+                "other": pair.other,
+                "gain": tidy(pair.gain),
+                "interval": [tidy(pair.low), tidy(pair.high)],
+                "improvement": tidy(pair.improvement),
+                "improvement_interval": [tidy(pair.improvement_low), tidy(pair.improvement_high)],
+            }
+            for pair in ranking.pairs
+        ],
+    }
+
+
+def _whole(whole: WholeTable) -> dict[str, Any]:
+    return {
+        "metric": whole.metric,
+        "reproduced": whole.reproduced,
+        "judged": whole.judged,
+        "expected": tidy(whole.expected),
+        "falsely_if_off_by_the_margin": tidy(whole.by_chance),
+        "mean_shift": None if whole.mean is None else _shift(whole.mean),
+        "off": [_shift(shift) for shift in whole.off],
+        "left_out": whole.left_out,
+    }
+
+
+def _shift(shift: Shift) -> dict[str, Any]:
+    return {
+        "kind": shift.kind,
+        "name": shift.name or None,
+        "shift": tidy(shift.shift),
+        "interval": [tidy(shift.low), tidy(shift.high)],
+        "p_holm": tidy(shift.p),
     }

@@ -14,6 +14,7 @@ SYMBOLS = {
     Verdict.REPRODUCED: r"$\checkmark$",
     Verdict.ABOVE: r"$\uparrow$",
     Verdict.BELOW: r"$\downarrow$",
+    Verdict.CONDITIONAL: r"$\sim$",
     Verdict.UNDERPOWERED: "?",
     Verdict.DIVERGED: r"$\infty$",
     Verdict.EXPECTED_MISS: r"$\times$",
@@ -84,7 +85,8 @@ def superscript(letters: str) -> str:
 
 def notes_under(grid: Grid, marks: Footnotes, form: Form, *, siunitx: bool = False) -> list[str]:
     """Return the notes under a float: shouts, protocol, legends, ranks, and the letters."""
-    lines = [rf"\textbf{{{escape(line)}.}}" for line in layout.shouted(grid)]
+    said = layout.headline(grid) if grid.has_published else []
+    lines = [rf"\textbf{{{escape(line)}.}}" for line in (*said, *layout.shouted(grid))]
     lines += [f"{escape(line)}." for line in layout.notes(grid, marks, form)]
     if form == "side_by_side":
         lines += [f"{SYMBOLS[v]}~{v}: {escape(text)}." for v, text in layout.legend(grid)]

@@ -6,7 +6,6 @@ the grid, so the same grid always gives the same bytes.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -14,34 +13,29 @@ from typing import Literal, NamedTuple
 from benchmark.base.words import count
 from benchmark.results.grid import (
     CellKey,
-    Comparison,
     Grid,
     GridCell,
     GridColumn,
     GridRow,
     Mark,
     MarkKind,
-    Ranking,
     State,
     Verdict,
 )
-from benchmark.results.statistics import MAX_SEEDS
+from benchmark.results.render.numbers import fixed as fixed
+from benchmark.results.render.numbers import metric_label as metric_label
+from benchmark.results.render.numbers import statistic_label as statistic_label
+from benchmark.results.render.numbers import tidy as tidy
+from benchmark.results.render.sentences import cell_words as cell_words
+from benchmark.results.render.sentences import headline as headline
+from benchmark.results.render.sentences import legend as legend
+from benchmark.results.render.sentences import pair_words as pair_words
+from benchmark.results.render.sentences import rank_words as rank_words
+from benchmark.results.render.sentences import shouted as shouted
+from benchmark.results.render.sentences import summary as summary
+from benchmark.results.render.sentences import verdict_words as verdict_words
 
 Form = Literal["side_by_side", "paper"]
-
-METRIC_LABELS = {"top1": "top-1", "top5": "top-5"}
-# What a verdict means, for legends; the delta's sign already tells above from below.
-LEGEND = {
-    Verdict.REPRODUCED: "the interval of the difference lies within {margin:g} points",
-    Verdict.ABOVE: "higher than published beyond noise, Holm-corrected over the table",
-    Verdict.BELOW: "lower than published beyond noise, Holm-corrected over the table",
-    Verdict.UNDERPOWERED: "undecided: the interval is not within the margin, and after Holm's "
-    "correction over all cells zero is not excluded, even where one interval alone excludes it; "
-    "+k: so many further seeds would settle it if the means stay",
-    Verdict.DIVERGED: "the finished seeds would reproduce it, but at least one diverged",
-    Verdict.EXPECTED_MISS: "known not to reproduce; it comes out as other sources report",
-    Verdict.UNEXPECTED_HIT: "known not to reproduce, but here it does",
-}
 
 
 class Leaf(NamedTuple):
@@ -66,27 +60,6 @@ class Shown(NamedTuple):
     best: bool = False
     letters: str = ""
     reference: bool = False
-
-
-def metric_label(metric: str) -> str:
-    """Return a metric as printed."""
-    return METRIC_LABELS.get(metric, metric)
-
-
-def statistic_label(statistic: str) -> str:
-    """Return a statistic as printed."""
-    return statistic.replace("_", " ")
-
-
-def fixed(value: float, decimals: int, *, sign: bool = False) -> str:
-    """Return a number with fixed decimals, never a negative zero."""
-    rounded = round(value, decimals) + 0.0
-    return f"{rounded:+.{decimals}f}" if sign else f"{rounded:.{decimals}f}"
-
-
-def tidy(value: float | None) -> float | None:
-    """Return a number without the digits that floating point makes up: ten significant ones."""
-    return None if value is None else float(f"{value:.10g}")
 
 
 def leaves(grid: Grid, statistics: Sequence[str]) -> list[Leaf]:
@@ -249,15 +222,6 @@ def _letter(index: int) -> str:
     return (_letter(head - 1) if head else "") + chr(ord("a") + tail)
 
 
-def verdict_words(found: Comparison) -> str:
-    """Return a verdict with what it asks for, in words."""
-    if found.verdict is not Verdict.UNDERPOWERED:
-        return str(found.verdict)
-    if found.seeds_needed is None:
-        return f"{found.verdict} ({MAX_SEEDS} further seeds would not settle it)"
-    return f"{found.verdict} (+{count(found.seeds_needed, 'seed')})"
-
-
 def readings_shown(grid: Grid) -> list[str]:
     """Return the further statistics by which any cell was compared, in order of first use."""
     return list(
@@ -275,51 +239,6 @@ def ours_label(grid: Grid) -> str:
     if readings_shown(grid) and first <= {grid.protocol}:
         return f"ours, {statistic_label(grid.protocol)}"
     return "ours"
-
-
-def summary(grid: Grid) -> str:
-    """Return one line: how many cells have which verdict, and how many have no value yet.
-
-    Cells of runs with overrides are counted apart.
-    """
-    filled = [cell for _, cell in grid.ordered if cell.values]
-    counts = _verdict_counts(cell for cell in filled if not cell.overrides)
-    states = [c.state for _, c in grid.ordered if not c.values]
-    waiting = Counter[State](state for state in states if state is not State.REFERENCE)
-    counts += [f"{waiting[s]} {s}" for s in State if waiting[s]]
-    apart = _verdict_counts(cell for cell in filled if cell.overrides)
-    parts = [", ".join(counts)] if counts else []
-    parts += [f"with overrides: {', '.join(apart)}"] if apart else []
-    return "; ".join(parts) if parts else "no cells"
-
-
-def _verdict_counts(cells: Iterable[GridCell]) -> list[str]:
-    found = Counter(cell.verdict for cell in cells)
-    return [f"{found[verdict]} {verdict}" for verdict in Verdict if found[verdict]]
-
-
-def shouted(grid: Grid) -> list[str]:
-    """Return a line for every unexpected hit: a value said not to reproduce that does."""
-    return [
-        f"UNEXPECTED HIT: {row}, {column}, {metric_label(metric)}: {cell.expected_miss.why}"
-        for (row, column, metric), cell in grid.ordered
-        if cell.verdict is Verdict.UNEXPECTED_HIT and cell.expected_miss
-    ]
-
-
-def rank_words(ranking: Ranking) -> str:
-    """Return what an average rank means, in one sentence or two."""
-    words = (
-        f"Over {len(ranking.columns)} columns; two ranks differ where they are more than "
-        f"{ranking.critical_difference:.2f} apart (Nemenyi, 5 %)."
-    )
-    if ranking.p is not None:
-        words += f" Any difference at all: Friedman p = {ranking.p:.2g}."
-    if ranking.left_out:
-        words += f" Left out for missing values: {', '.join(ranking.left_out)}."
-    if ranking.overridden:
-        words += f" Cells with overrides, which count as missing: {ranking.overridden}."
-    return words
 
 
 def notes(grid: Grid, marks: Footnotes, form: Form) -> list[str]:
@@ -345,12 +264,6 @@ def notes(grid: Grid, marks: Footnotes, form: Form) -> list[str]:
     if grid.made_by:
         found.append(f"Made by {grid.made_by}")
     return [f"{text[:1].upper()}{text[1:]}".rstrip(".") for text in found]
-
-
-def legend(grid: Grid) -> list[tuple[Verdict, str]]:
-    """Return the verdicts that the table has, each with what it means."""
-    used = {c.verdict for _, cell in grid.ordered for c in cell.comparisons}
-    return [(v, LEGEND[v].format(margin=grid.margin)) for v in Verdict if v in used and v in LEGEND]
 
 
 def _comparison_notes(grid: Grid) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from benchmark.results.grid import (
+    CellKey,
     Comparison,
     Grid,
     GridCell,
@@ -24,6 +25,7 @@ SYMBOLS = {
     Verdict.REPRODUCED: "\N{CHECK MARK}",
     Verdict.ABOVE: "\N{BLACK UP-POINTING TRIANGLE}",
     Verdict.BELOW: "\N{BLACK DOWN-POINTING TRIANGLE}",
+    Verdict.CONDITIONAL: "~",
     Verdict.UNDERPOWERED: "?",
     Verdict.DIVERGED: "\N{BALLOT X}",
     Verdict.EXPECTED_MISS: "\N{BLACK DOWN-POINTING SMALL TRIANGLE}",
@@ -68,6 +70,7 @@ def render(
     """
     marks = layout.footnotes(grid)
     parts = [f"# {escape(grid.title)}", escape(f"Table {grid.name}. {grid.source}")]
+    parts += [f"**{escape(line)}.**" for line in layout.headline(grid)]
     parts.append(f"{escape(layout.summary(grid))}.")
     parts += [f"**{escape(line)}.**" for line in layout.shouted(grid)]
     for form in forms:
@@ -139,6 +142,7 @@ def _pair(grid: Grid, column: GridColumn, metric: str, marks: Footnotes) -> _Tab
                     *first,
                     *_compared(
                         grid,
+                        key,
                         cell,
                         layout.show_compared(grid, key, marks),
                     ),
@@ -148,19 +152,19 @@ def _pair(grid: Grid, column: GridColumn, metric: str, marks: Footnotes) -> _Tab
     return _Table(header, len(stubs), rows)
 
 
-def _compared(grid: Grid, cell: GridCell, shown: Shown) -> list[str]:
+def _compared(grid: Grid, key: CellKey, cell: GridCell, shown: Shown) -> list[str]:
     published = _published(grid, cell)
     if cell.state is State.REFERENCE:
         return [published, "", "", "", ""]
     if not cell.comparisons:
-        return [published, _cell(shown), "", "", escape(str(cell.verdict or ""))]
+        return [published, _cell(shown), "", "", escape(layout.cell_words(grid, key))]
     found = cell.comparisons[0]
     interval = "no noise" if cell.exact else ""
     if not cell.exact and found.low is not None and found.high is not None:
         low, high = (fixed(x, grid.decimals, sign=True) for x in (found.low, found.high))
         interval = f"{low} to {high}"
     delta = fixed(found.delta, grid.decimals, sign=True)
-    return [published, _cell(shown), delta, interval, _verdict(found)]
+    return [published, _cell(shown), delta, interval, _cell_verdict(grid, key)]
 
 
 def _published(grid: Grid, cell: GridCell) -> str:
@@ -185,9 +189,15 @@ def _reading(grid: Grid, cell: GridCell, statistic: str) -> str:
 
 def _verdict(found: Comparison) -> str:
     words = layout.verdict_words(found)
-    if found.verdict is Verdict.UNEXPECTED_HIT:
-        return f"**{SYMBOLS[found.verdict]} {words.upper()}**"
     return f"{SYMBOLS[found.verdict]} {words}"
+
+
+def _cell_verdict(grid: Grid, key: CellKey) -> str:
+    verdict, words = grid.cells[key].verdict, escape(layout.cell_words(grid, key))
+    assert verdict is not None
+    if verdict is Verdict.UNEXPECTED_HIT:
+        return f"**{SYMBOLS[verdict]} {words.upper()}**"
+    return f"{SYMBOLS[verdict]} {words}"
 
 
 def _cell(shown: Shown) -> str:
@@ -225,6 +235,9 @@ def _ranks(grid: Grid) -> list[str]:
         )
         parts += [f"## Average rank, {layout.metric_label(ranking.metric)}", str(table)]
         parts.append(escape(layout.rank_words(ranking)))
+        pairs = [[escape(x) for x in layout.pair_words(pair)] for pair in ranking.pairs]
+        header = ["best against", "mean gain, 95 %", "probability of improvement, 95 %"]
+        parts += [str(_Table(header, 1, pairs))] if pairs else []
     return parts
 
 
