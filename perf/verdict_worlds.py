@@ -23,8 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmark.results.evidence import Cells, Shown, weigh
+from benchmark.results.judge import seeds_of
 from benchmark.results.looks import default_most
 from benchmark.results.priors import BEST_FACTOR, PRIOR_DF, TAU_DF, TAU_PART, cell_prior
+from benchmark.results.statistics import MAX_SEEDS
 from benchmark.results.whole import table_parts
 from benchmark.table.load import load_table
 
@@ -289,6 +291,33 @@ def looked_at_always(
         missed |= (shown.miss != 0) & ~odd
         passed |= shown.reproduced
     return float(missed.any(axis=-1).mean()), float(passed[odd].mean()) if off else float("nan")
+
+
+def settled_as_promised(
+    where: Layout, world: World, seeds: int, tables: int, key: int = 4
+) -> float:
+    """Return how often cells that were promised to settle after k further seeds then are.
+
+    A tenth of the cells is truly off by 0.5, so that both ways of settling occur.
+    """
+    rng = np.random.default_rng([key, seeds])
+    off = np.where((rng.random(where.row.shape) < 0.1) & ~where.exact, 0.5, 0.0)
+    most = seeds + MAX_SEEDS
+    kept = []
+    for _ in range(tables):
+        last, best, theirs = simulate(where, world, most, 1, rng, off)
+        cells = to_cells(where, last[0, :, :seeds], best[0, :, :seeds], _one(theirs), world, seeds)
+        needed = seeds_of(cells, weigh(cells))
+        for more in np.unique(needed[np.isfinite(needed)]).astype(int):
+            n = seeds + more
+            later = to_cells(where, last[0, :, :n], best[0, :, :n], _one(theirs), world, seeds)
+            shown = weigh(later._replace(most=np.maximum(later.most, n)))
+            kept += list((shown.reproduced | (shown.miss != 0))[needed == more])
+    return float(np.mean(kept))
+
+
+def _one(theirs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value[0] for name, value in theirs.items()}
 
 
 def report(tables: int) -> Iterator[str]:

@@ -19,6 +19,7 @@ from benchmark.results.ranks import rank_rows
 from benchmark.results.sensitivity import variants
 from benchmark.results.statistics import (
     LEVEL,
+    Floats,
     Noise,
     difference,
     noise,
@@ -114,7 +115,7 @@ def _tasks(known: Filled, *, overridden: bool) -> list[Task]:
 def _judged(
     tasks: Sequence[Task], cells: Cells, shown: Shown, grid: Grid
 ) -> list[tuple[tuple[Comparison, ...], Judgement]]:
-    needed = _seeds(cells, shown)
+    needed = seeds_of(cells, shown)
     apart = _instead(tasks, shown, grid)
     other = [
         (name, about, [cell_word(v, i) for i in range(len(tasks))])
@@ -171,7 +172,7 @@ def _comparisons(task: Task, shown: Shown, i: int, grid: Grid, needed: float) ->
     return compared
 
 
-def _seeds(cells: Cells, shown: Shown) -> np.ndarray:
+def seeds_of(cells: Cells, shown: Shown) -> Floats:
     """Return how many further seeds would settle each cell (see `assurance.py`)."""
     alpha = 1 - LEVEL
     left = cells.family - int((shown.p <= alpha).sum())
@@ -179,7 +180,9 @@ def _seeds(cells: Cells, shown: Shown) -> np.ndarray:
     rows = np.arange(len(j))
     sigma = shown.ours.sigma[rows, j]
     seeds = np.where(cells.exact, np.inf, cells.n)
-    fixed = shown.tested.error[rows, j, 1] ** 2 - sigma**2 / seeds
+    # Where one published run is not excluded, it has to be settled for one.
+    runs = np.where(shown.answers.counted, 1, 0)
+    fixed = shown.tested.error[rows, j, runs] ** 2 - sigma**2 / seeds
     return seeds_to_settle(
         Open(
             delta=shown.tested.delta[rows, j, 1],
@@ -191,7 +194,11 @@ def _seeds(cells: Cells, shown: Shown) -> np.ndarray:
             margin=cells.margin,
             alpha=alpha / max(left, 1),
         ),
-        ~cells.exact & (shown.miss == 0) & ~shown.reproduced & ~shown.conditional,
+        ~cells.exact
+        & (shown.miss == 0)
+        & ~shown.reproduced
+        & ~shown.conditional
+        & (shown.answers.readings.sum(axis=-1) == 1),
     )
 
 

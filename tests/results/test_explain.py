@@ -90,7 +90,7 @@ def test_an_explanation_honours_seeds_and_shows_what_is_asked_of_a_cell(
     assert "seeds: 0, 1 (4 planned)" in part
     assert "-s2-" not in part
     (line,) = (line for line in part.splitlines() if line.strip().startswith("by last: "))
-    assert "Holm's p = 0." in line
+    assert "Holm's p = 1" in line
     assert re.search(r"underpowered \((\+\d+ seeds?|100 further seeds would not settle it)\)", line)
     assert "if spread x 1.25: underpowered" in part
     words = ["--explain", "KD", COLUMN, "--seeds", "0-1", "--runs", tmp_path]

@@ -128,7 +128,7 @@ def test_an_unstated_statistic_is_read_both_ways() -> None:
     assert [c.statistic for c in cell.comparisons] == ["last", "best"]
     assert cell.verdict is Verdict.CONDITIONAL
     assert cell.judgement is not None
-    assert cell.judgement.condition == "reproduced if best, below if last"
+    assert cell.judgement.condition == "below if last, reproduced if best"
     assert cell.mean == pytest.approx(70.7)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmark.results.grid import Verdict
+from benchmark.results.judge import judge
 from benchmark.results.judged import judged_grid
 from benchmark.results.render import latex, markdown
 from benchmark.results.terminal import show
@@ -16,7 +18,7 @@ from benchmark.run.reading import STATISTICS
 from benchmark.table.load import PACKAGED
 from benchmark.table.selection import parse_selection
 from perf.synthetic_runs import write_run, write_runs
-from tests.results.filled import COLUMN, edit, plan, runs_of, write
+from tests.results.filled import COLUMN, collected, edit, plan, runs_of, write
 
 
 @pytest.mark.parametrize(

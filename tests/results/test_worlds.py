@@ -1,0 +1,81 @@
+"""How often verdicts are wrong, by simulation, in worlds that differ from the model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmark.results.looks import information, repeated_level, repeated_p
+from perf.verdict_worlds import (
+    WORLDS,
+    World,
+    layout,
+    looked_at_always,
+    pointed,
+    right_tables,
+    settled_as_promised,
+)
+
+pytestmark = pytest.mark.slow
+
+TABLES = 150
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS.keys())
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_an_exactly_right_table_has_hardly_ever_a_miss(world: World, seeds: int) -> None:
+    """At most 7 % of tables of 143 cells have any false unconditional miss."""
+    assert right_tables(layout(filled=True), world, seeds, TABLES).any_miss <= 0.07
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS.keys())
+def test_looks_after_every_seed_are_paid_for(world: World) -> None:
+    where = layout(filled=True)
+    missed, _ = looked_at_always(where, world, 3, 100)
+    assert missed <= 0.07
+    _, passed = looked_at_always(where, world, 3, 60, off=0.5)
+    assert passed <= 0.03
+
+
+def test_right_cells_are_reproduced() -> None:
+    found = right_tables(layout(), WORLDS["best printed where unstated"], 5, TABLES)
+    assert found.reproduced >= 0.55
+
+
+def test_imagenet_can_be_reproduced_at_its_planned_seeds() -> None:
+    for name in ("imagenet", "imagenet-projector"):
+        found = right_tables(layout(name), World(unstated_runs=1), 3, TABLES)
+        assert found.reproduced + found.conditional > 0.3, name
+
+
+@pytest.mark.parametrize("kind", ["row", "column", "table"])
+def test_what_is_off_as_a_whole_is_named(kind: str) -> None:
+    found = pointed(layout(statistic="last", filled=True), World(), 3, 300)
+    assert getattr(found, kind) >= 0.85
+    assert found.right <= 0.06
+
+
+def test_seeds_needed_settle() -> None:
+    """A promise of 80 %, kept in 75 % at least."""
+    promised = settled_as_promised(layout(), World(), 3, 40)
+    assert promised >= 0.75
+
+
+@pytest.mark.parametrize(("most", "published"), [(10, 3), (6, 5), (4, 1), (10, 1e9)])
+def test_looks_cost_what_the_formula_says(most: int, published: float) -> None:
+    rng = np.random.default_rng(most)
+    n = np.arange(1, most + 1)
+    ours = rng.normal(size=(200_000, most)).cumsum(axis=1) / n
+    theirs = rng.normal(size=(200_000, 1)) / published**0.5
+    variance = 1 / n + 1 / published
+    z = (ours - theirs) / variance**0.5
+    time = information(variance, variance[-1])
+    step = 1 - time[-2]
+    from scipy import special
+
+    p = repeated_p(2 * special.ndtr(-np.abs(z)), time, step)[:, 1:].min(axis=1)
+    for alpha in (0.05, 0.005):
+        assert (p < alpha).mean() == pytest.approx(alpha, rel=0.2)
+    level = repeated_level(0.95, time, step)
+    outside = (np.abs(z) > special.ndtri(level))[:, 1:].any(axis=1).mean()
+    assert outside == pytest.approx(0.05, rel=0.2)
