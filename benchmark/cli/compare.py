@@ -10,6 +10,8 @@ import typer
 
 from benchmark.cli.app import app
 
+CANNOT_TELL = 3
+
 
 @app.command()
 def compare(
@@ -20,15 +22,20 @@ def compare(
         str,
         typer.Option("--protocol", help="last, best, median_of_last_5, mean_of_last_5."),
     ] = "last",
+    margin: Annotated[
+        float,
+        typer.Option("--margin", min=0.0, help="By how many points B may be worse at most."),
+    ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
 ) -> None:
-    """Compare two sets of runs; exit code 1 when a cell changed beyond noise or is gone from B."""
+    """Compare two sets of runs; exit code 1: something changed beyond noise or is gone from B,
+    3: nothing did, but some cell may be worse by more than the margin, 0: none may."""
     from benchmark.results.compare import compare as run
     from benchmark.results.compare import comparison_to_json, describe_comparison
 
-    found = run(a, b, metric, protocol)
+    found = run(a, b, metric, protocol, margin)
     if as_json:
         print(json.dumps(comparison_to_json(found), indent=1, allow_nan=False))
     else:
         print(describe_comparison(found))
-    raise typer.Exit(1 if found.changed else 0)
+    raise typer.Exit(1 if found.changed else CANNOT_TELL if found.unclear else 0)

@@ -113,7 +113,14 @@ def plan(
     chosen = selection(only, seeds, sets)
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)
+    from benchmark.results.forecast import forecast, forecast_lines, forecast_to_json
+
+    foreseen = forecast(expanded.table, len(chosen.seeds or expanded.table.seeds))
     if as_json:
-        print(json.dumps(plan_to_json(expanded, runs, size), indent=1, allow_nan=False))
+        told = {
+            **plan_to_json(expanded, runs, size),
+            "if_the_paper_is_right": forecast_to_json(foreseen),
+        }
+        print(json.dumps(told, indent=1, allow_nan=False))
     else:
-        print(describe_plan(expanded, runs, size))
+        print("\n".join([describe_plan(expanded, runs, size), *forecast_lines(foreseen)]))

@@ -163,7 +163,7 @@ def _cell(
     )
 
 
-def _trained_here(run: IndexedRun) -> bool:
+def _trained_here(run: Reading) -> bool:
     """Return whether the run's teacher is a run, not the digest of a public checkpoint."""
     return run.teacher is not None and not _DIGEST.fullmatch(run.teacher)
 

@@ -3,7 +3,11 @@
 A cell has changed when its difference is beyond noise (Holm over all cells), when a seed
 diverged on one side only, or, for a public checkpoint that is only evaluated, when its accuracy
 moved by more than arithmetic on another machine explains. A cell of A that B does not have any
-more is a change too; one that B adds is not.
+more is a change too; one that B adds is not. A small change of many cells hides in each: the same
+two-way analysis as for tables (`twoway.py`) finds a shift of all cells, of a method or of a pair.
+
+That nothing is seen to change is not that nothing has: each cell says how much worse it may be
+("no worse than 0.3"), and where that is more than the margin, nobody can tell.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import numpy as np
 
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.words import count
+from benchmark.results.found import Shift
 from benchmark.results.priors import checked_prior, family_prior
 from benchmark.results.run_set import CellRuns, RunSet, read_run_set
 from benchmark.results.statistics import (
@@ -30,8 +35,11 @@ from benchmark.results.statistics import (
     paired_difference,
     side,
 )
+from benchmark.results.twoway import two_way
+from benchmark.results.whole import named_shifts
 from benchmark.run.reading import METRICS, STATISTICS
 
+MARGIN = 0.5
 # Five images of 10,000: what another order of summation may tip over.
 EXACT_TOLERANCE = 0.05
 
@@ -68,21 +76,47 @@ class ComparedCell:
             return self.delta is not None and abs(self.delta) > EXACT_TOLERANCE
         return bool(self.diverged) or (self.p is not None and self.p <= 1 - LEVEL)
 
+    @property
+    def no_worse_than(self) -> float | None:
+        """How much worse B may be, at most, points; None where nothing is known of it."""
+        if self.identical:
+            return 0.0
+        if self.exact:
+            return None if self.delta is None else max(-self.delta, 0.0)
+        return None if self.low is None else max(-self.low, 0.0)
+
+    def unclear(self, margin: float) -> bool:
+        """Whether it may be worse by more than a margin without having been seen to change."""
+        known = self.no_worse_than
+        return not self.changed and (known is None or known >= margin)
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sets side by side; cells that only one of them has are named."""
+    """Both sets side by side; cells that only one of them has are named.
+
+    ``margin``: by how much B may be worse, points. ``mean`` is the mean shift B - A, ``off`` the
+    parts (all cells, a method, a pair) that are shifted as a whole.
+    """
 
     a: RunSet
     b: RunSet
     cells: tuple[ComparedCell, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
+    margin: float = MARGIN
+    mean: Shift | None = None
+    off: tuple[Shift, ...] = ()
 
     @property
     def changed(self) -> bool:
-        """Whether any cell moved beyond noise, or is gone from B."""
-        return bool(self.only_a) or any(cell.changed for cell in self.cells)
+        """Whether any cell or part moved beyond noise, or a cell is gone from B."""
+        return bool(self.only_a or self.off) or any(cell.changed for cell in self.cells)
+
+    @property
+    def unclear(self) -> int:
+        """How many cells may be worse by more than the margin."""
+        return sum(cell.unclear(self.margin) for cell in self.cells)
 
     def summary(self) -> str:
         """Return the one line that matters."""
@@ -92,12 +126,19 @@ class Comparison:
         line = f"{cells} compared: {moved} changed beyond noise, {same} identical"
         line += f"; {len(self.only_a)} of A gone from B" if self.only_a else ""
         line += f"; {len(self.only_b)} only in B" if self.only_b else ""
+        if self.unclear:
+            line += f"; cannot tell of {self.unclear} whether B is worse by {self.margin:g} or more"
+        if self.mean is not None:
+            ends = f"[{self.mean.low:+.2f}, {self.mean.high:+.2f}]"
+            line += f"; mean shift {self.mean.shift:+.2f} {ends}"
         broken = len(self.a.problems) + len(self.b.problems)
         return line + (f"; {count(broken, 'run')} not counted" if broken else "")
 
 
-def compare(a: Path, b: Path, metric: str = "top1", statistic: str = "last") -> Comparison:
-    """Compare two runs directories.
+def compare(
+    a: Path, b: Path, metric: str = "top1", statistic: str = "last", margin: float = MARGIN
+) -> Comparison:
+    """Compare two runs directories; B may be worse by ``margin`` points.
 
     Raises UserError for an unknown metric or statistic, and where no cell is in both.
     """
@@ -124,7 +165,33 @@ def compare(a: Path, b: Path, metric: str = "top1", statistic: str = "last") -> 
         cell if cell.p is None else replace(cell, p=float(p))
         for cell, p in zip(found, adjusted, strict=True)
     )
-    return Comparison(left, right, cells, _only(left, right), _only(right, left))
+    mean, off = _shifts([one for one, _, _ in pairs], cells, priors)
+    return Comparison(left, right, cells, _only(left, right), _only(right, left), margin, mean, off)
+
+
+def _shifts(
+    sides: Sequence[CellRuns], cells: Sequence[ComparedCell], priors: Mapping[str, Prior]
+) -> tuple[Shift | None, tuple[Shift, ...]]:
+    """Return the mean shift of all noisy cells, and the parts that are off as a whole."""
+    use = [
+        i
+        for i, cell in enumerate(cells)
+        if cell.delta is not None and not cell.exact and not cell.identical
+    ]
+    methods = list(dict.fromkeys(sides[i].method for i in use))
+    places = list(dict.fromkeys(sides[i].place for i in use))
+    if len(use) < 3:
+        return None, ()
+    parts = two_way(
+        np.array([cells[i].delta for i in use], dtype=np.float64),
+        np.array(
+            [priors[sides[i].model].sigma ** 2 * (1 / cells[i].n_a + 1 / cells[i].n_b) for i in use]
+        ),
+        np.array([methods.index(sides[i].method) for i in use]),
+        np.array([places.index(sides[i].place) for i in use]),
+    )
+    assert parts is not None
+    return named_shifts(parts, methods, places)
 
 
 def _only(these: RunSet, others: RunSet) -> tuple[str, ...]:
@@ -223,10 +290,19 @@ def describe_comparison(found: Comparison) -> str:
     lines = [f"{name}: {_describe_set(runs)}" for name, runs in (("A", found.a), ("B", found.b))]
     for cell in sorted(found.cells, key=lambda c: (not c.changed, c.name)):
         word = "CHANGED" if cell.changed else "identical" if cell.identical else "within noise"
+        word = "cannot tell" if cell.unclear(found.margin) else word
         line = f"{word:12} {_describe_delta(cell)}  {cell.name}"
+        if not cell.identical and cell.no_worse_than is not None:
+            line += f", no worse than {cell.no_worse_than:.2f}"
         if cell.diverged:
             line += f"; seeds {', '.join(map(str, cell.diverged))} diverged on one side"
         lines.append(line + (f" ({cell.note})" if cell.note else ""))
+    for shift in found.off:
+        name = shift.name or "all cells"
+        lines.append(
+            f"SHIFTED      {shift.shift:+7.2f} [{shift.low:+.2f}, {shift.high:+.2f}]"
+            f" {shift.kind} {name}"
+        )
     lines += [f"GONE from B  {name}" for name in found.only_a]
     lines += [f"only in B    {name}" for name in found.only_b]
     for name, runs in (("A", found.a), ("B", found.b)):
@@ -258,12 +334,22 @@ def comparison_to_json(found: Comparison) -> dict[str, Any]:
         "schema": 1,
         "summary": found.summary(),
         "changed": found.changed,
+        "margin": found.margin,
+        "cannot_tell": found.unclear,
+        "mean_shift": None if found.mean is None else vars(found.mean),
+        "off": [vars(shift) for shift in found.off],
         **{
             name: {"path": str(runs.path), "runs": runs.runs, "commits": list(runs.commits)}
             for name, runs in (("a", found.a), ("b", found.b))
         },
         "cells": [
-            {**vars(cell), "diverged": list(cell.diverged), "changed": cell.changed}
+            {
+                **vars(cell),
+                "diverged": list(cell.diverged),
+                "changed": cell.changed,
+                "no_worse_than": cell.no_worse_than,
+                "cannot_tell": cell.unclear(found.margin),
+            }
             for cell in found.cells
         ],
         "only_a": list(found.only_a),

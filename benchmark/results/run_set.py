@@ -26,7 +26,7 @@ class CellRuns:
 
     ``identity``: digest with versions and device; ``made_by``: those, to tell variants apart.
     ``teachers``: the cells of the teachers that are still there. ``exact``: one public
-    checkpoint evaluated.
+    checkpoint evaluated. ``method`` and ``place`` (dataset, teacher, student): its row and column.
     """
 
     key: str
@@ -37,6 +37,8 @@ class CellRuns:
     diverged: frozenset[int]
     teachers: frozenset[str]
     exact: bool
+    method: str = ""
+    place: str = ""
 
     @property
     def slug(self) -> str:
@@ -93,6 +95,13 @@ def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def signature_of(identity: Mapping[str, Any]) -> list[str]:
+    """Return the dataset, the teacher (where there is one) and the network of a cell."""
+    teacher = identity["teacher"]
+    names = [identity["dataset"]["name"], teacher["model"] if teacher else "", identity["model"]]
+    return [name for name in names if name]
+
+
 def _cell(
     key: str,
     identity: Mapping[str, Any],
@@ -118,4 +127,6 @@ def _cell(
             teachers[r.teacher] for r in runs if r.teacher and r.teacher in teachers
         ),
         exact=identity["weights"] is not None,
+        method=" + ".join(method["name"] for method in identity["methods"]) or "no teacher",
+        place=" ".join(signature_of(identity)),
     )

@@ -33,7 +33,7 @@ def whole_table(
     names = {c.name: c.teacher for c in known.grid.columns}
     teacher = np.unique([names[t.key[1]] for t in tasks], return_inverse=True)[1]
     parts = table_parts(cells, shown, noisy, row, teacher)
-    mean, off = (None, ()) if parts is None else _shifts(parts, rows, columns)
+    mean, off = (None, ()) if parts is None else named_shifts(parts, rows, columns)
     return WholeTable(
         metric,
         int(shown.reproduced[mine].sum()),
@@ -100,9 +100,10 @@ def _chance(
     return np.where(cells.exact, 1.0 - truth, np.where(settled, found, 0.0))
 
 
-def _shifts(
+def named_shifts(
     parts: Parts, rows: Sequence[str], columns: Sequence[str]
 ) -> tuple[Shift, tuple[Shift, ...]]:
+    """Return the shift of the table, and all that are shown, the surest first."""
     named = [("table", "")]
     named += [("row", rows[i]) for i in parts.rows]
     named += [("column", columns[j]) for j in parts.columns]

@@ -91,7 +91,35 @@ def test_noise_is_not_a_change(sets: tuple[Path, Path]) -> None:
             edit(RunDir(b, run.key).result, metrics=result["metrics"])
     found = compare(a, b)
     assert set(words(found).values()) == {"noise"}
-    assert bench("compare", a, b) == 0
+    # Five seeds do not show that a cell is no worse than 0.01; they do for two points.
+    assert bench("compare", a, b, "--margin", "0.01") == 3
+    assert bench("compare", a, b, "--margin", "2") == 0
+    assert all(cell.no_worse_than is not None for cell in found.cells)
+
+
+def test_a_little_worse_in_every_cell_is_a_change(
+    sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0.2 points hide in each of forty cells of three seeds, and show in their mean."""
+    a, b = sets
+    base = runs_of(plan(), "KD")[:3]
+    for number in range(40):
+        for run in base:
+            method = {**run.to_json()["methods"][0]}
+            method["options"] = {**method["options"], "temperature": 2.0 + number}
+            cell = Run.model_validate({**run.to_json(), "methods": [method]})
+            write_run(a, cell, 70.0)
+            donor = Run.model_validate({**cell.to_json(), "seed": cell.seed + 50})
+            other = write_run(b.parent / "donors", donor, 69.8)
+            write(b, [cell])
+            edit(RunDir(b, cell.key).result, metrics=other["metrics"])
+    found = compare(a, b)
+    assert not any(cell.changed for cell in found.cells)
+    assert found.mean is not None
+    assert found.mean.high < 0
+    assert [shift.kind for shift in found.off] == ["table"]
+    assert bench("compare", a, b) == 1
+    assert "SHIFTED" in capsys.readouterr().out
 
 
 def test_many_cells_are_not_a_false_alarm(sets: tuple[Path, Path]) -> None:

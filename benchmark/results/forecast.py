@@ -1,0 +1,239 @@
+"""What a table will say if the paper is right, before the money is spent. Imports no torch.
+
+Every published cell is taken to be exactly right and its noise to be what is known beforehand:
+how likely is "reproduced" at the planned seeds, and how many would do? Every claim is taken to
+hold with the gains that the paper prints: how likely is it decided? Gains are of published values,
+which are noisy themselves, so that small ones are uncertain beyond what is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark.base.words import count
+from benchmark.results.assurance import chance_of_match
+from benchmark.results.claims import bounds_of
+from benchmark.results.decide import Contrast, chance_of_decision, seeds_to_decide
+from benchmark.results.looks import default_most
+from benchmark.results.priors import TAU_DF, TAU_PART, cell_prior
+from benchmark.results.statistics import MAX_SEEDS
+from benchmark.table.published import Claim, Expectation
+from benchmark.table.spec import Column, Row, Table
+from benchmark.table.teachers import registered
+
+LIKELY = 0.5
+
+
+@dataclass(frozen=True)
+class ClaimForecast:
+    """A claim if the paper's gains are true: how likely the planned seeds decide it, and that it
+    holds; the fewest seeds that decide it with probability 0.8 (None: no practical number)."""
+
+    text: str
+    decided: float
+    holds: float
+    seeds_needed: int | None
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A table at so many seeds if the paper is right.
+
+    ``reproduced``: how many of ``cells`` are expected to come out so; ``of_one_run``: if every
+    unstated number of runs is one. ``out_of_reach``: cells, "row, column, metric", that hardly
+    can at these seeds, each with the seeds that would do (None: no practical number).
+    """
+
+    seeds: int
+    cells: int
+    reproduced: float
+    of_one_run: float
+    out_of_reach: tuple[tuple[str, int | None], ...]
+    claims: tuple[ClaimForecast, ...]
+
+
+def forecast(table: Table, seeds: int) -> Forecast:
+    """Return what a table will say at so many seeds a cell if the paper is right."""
+    most = table.max_seeds or default_most(seeds)
+    cells, expected, alone, far = 0, 0.0, 0.0, []
+    for row, column, metric in _published(table):
+        cells += 1
+        if _is_public(table, row, column):
+            expected, alone = expected + 1, alone + 1
+            continue
+        totals = np.arange(1.0, MAX_SEEDS + 1)
+        likely, one = (_chances(table, row, column, metric, totals, most, n) for n in (None, 1))
+        expected, alone = expected + float(likely[seeds - 1]), alone + float(one[seeds - 1])
+        if likely[seeds - 1] < LIKELY / 10:
+            enough = likely >= LIKELY
+            place = f"{row.name}, {column.name}" + (f", {metric}" if table.metrics[1:] else "")
+            far.append((place, int(enough.argmax()) + 1 if enough.any() else None))
+    claims = tuple(_claim(table, claim, seeds) for claim in table.claims)
+    return Forecast(seeds, cells, expected, alone, tuple(far), claims)
+
+
+def _published(table: Table) -> Iterator[tuple[Row, Column, Any]]:
+    for row in table.rows:
+        for column in table.columns:
+            for metric in table.metrics:
+                entry = table.published_value(row.name, column.name, metric)
+                trained = not row.reference and column.name not in row.not_run
+                if trained and entry is not None and entry.value is not None:
+                    yield row, column, metric
+
+
+def _is_public(table: Table, row: Row, column: Column) -> bool:
+    """Return whether a teacher's cell is a public checkpoint evaluated."""
+    return row.of == "teacher" and _public_teacher(table, row, column)
+
+
+def _public_teacher(table: Table, row: Row, column: Column) -> bool:
+    dataset = column.dataset or table.dataset
+    known = registered(dataset, row.teacher or column.teacher)
+    return table.teacher.from_ == "registry" and known is not None
+
+
+def _noise(table: Table, row: Row, column: Column, metric: str) -> tuple[float, float]:
+    """Return sigma and its degrees of freedom by the statistic that is compared."""
+    entry = table.published_value(row.name, column.name, metric)  # type: ignore[arg-type]
+    stated = entry.statistic if entry and entry.statistic != "unstated" else table.protocol.report
+    student = row.student or column.student
+    model = (row.teacher or column.teacher) if row.of == "teacher" else student
+    prior = cell_prior(model, column.dataset or table.dataset, metric, stated)
+    return prior.sigma, prior.df
+
+
+def _chances(
+    table: Table,
+    row: Row,
+    column: Column,
+    metric: str,
+    totals: np.ndarray,
+    most: int,
+    runs: int | None,
+) -> np.ndarray:
+    """Return how likely a right cell is reproduced with so many seeds."""
+    entry = table.published_value(row.name, column.name, metric)  # type: ignore[arg-type]
+    assert entry is not None
+    sigma, df = _noise(table, row, column, metric)
+    fixed = sigma**2 / (entry.n or runs or table.unstated_n.runs)
+    if row.of is None and not _public_teacher(table, row, column):
+        tau = 2 * (TAU_PART * sigma) ** 2
+        df = min(df, (fixed + tau) ** 2 / (fixed**2 / df + tau**2 / TAU_DF))
+        fixed += tau
+    margin = table.margins.get(metric, table.margin)  # type: ignore[call-overload]
+    return chance_of_match(sigma, df + totals - 1, totals, fixed, float(most), margin)
+
+
+def _claim(table: Table, claim: Claim, seeds: int) -> ClaimForecast:
+    found = [_expectation(table, expect, seeds) for expect in claim.expect]
+    needed = [n for _, _, n, _ in found]
+    return ClaimForecast(
+        claim.text,
+        float(np.prod([decided for decided, _, _, _ in found])),
+        float(np.prod([holds for _, holds, _, _ in found])),
+        None if None in needed else max(n for n in needed if n is not None),
+        sum(unknown for *_, unknown in found),
+    )
+
+
+def _expectation(
+    table: Table, expect: Expectation, seeds: int
+) -> tuple[float, float, int | None, int]:
+    """Return the chance that it is decided, that it holds, seeds needed, and unknown numbers."""
+    if expect.tables:
+        return 0.0, 0.0, None, 1  # it speaks of other tables
+    sign = 1.0 if table.show_as == "accuracy" else -1.0
+    margin = table.margins.get(expect.metric, table.margin)
+    bounds = bounds_of(expect, margin, higher_is_better=sign > 0)
+    number = expect.below if expect.above is None else expect.above
+    contrasts, unknown, places = [], 0, 0
+    for name in expect.columns or [c.name for c in table.columns]:
+        column = table.column(name)
+        mine = table.published_value(expect.row, name, expect.metric)
+        for other in expect.than or (None,):
+            theirs = None if other is None else table.published_value(other, name, expect.metric)
+            value = number if other is None else theirs.value if theirs else None
+            if mine is None or mine.value is None or value is None:
+                unknown += 1
+                continue
+            spread = _noise(table, table.row(expect.row), column, expect.metric)[0] ** 2
+            if other is not None and not _is_public(table, table.row(other), column):
+                spread += _noise(table, table.row(other), column, expect.metric)[0] ** 2
+            contrasts.append(Contrast(places, sign * (mine.value - value), spread**0.5, bounds))
+        places += 1
+    if unknown or not contrasts:
+        return 0.0, 0.0, None, max(unknown, 1)
+    needed = min(expect.at_least or places, places)
+    decided, holds = chance_of_decision(contrasts, places, needed)
+    at = max(min(seeds, MAX_SEEDS) - 2, 0)
+    enough = seeds > 1
+    return (
+        float(decided[at]) * enough,
+        float(holds[at]) * enough,
+        seeds_to_decide(contrasts, places, needed),
+        0,
+    )
+
+
+def forecast_lines(found: Forecast) -> list[str]:
+    """Return a forecast for people."""
+    if not found.cells:
+        return ["  published values: none that runs could be judged by"]
+    lines = [
+        f"  if the paper is right: {found.reproduced:.0f} of {found.cells} published cells come out"
+        f" reproduced with {count(found.seeds, 'seed')}"
+        + (
+            f" ({found.of_one_run:.0f} if unstated numbers of runs are one)"
+            if found.reproduced - found.of_one_run >= 0.5
+            else ""
+        )
+    ]
+    if found.out_of_reach:
+        needs = sorted(n for _, n in found.out_of_reach if n is not None)
+        never = len(found.out_of_reach) - len(needs)
+        parts = [f"{needs[0]} to {needs[-1]} seeds would do for {len(needs)}"] if needs else []
+        parts += [f"no practical number for {never}"] if never else []
+        lines.append(
+            f"  {count(len(found.out_of_reach), 'cell')} can hardly be reproduced at these seeds:"
+            f" {', '.join(parts)}"
+        )
+    for claim in found.claims:
+        if claim.unknown:
+            said = "numbers it speaks of are not known here"
+        else:
+            said = f"decided with probability {claim.decided:.2f}; "
+            said += (
+                f"{claim.seeds_needed} seeds a cell decide it"
+                if claim.seeds_needed
+                else "no number of seeds that one would pay for decides it"
+            )
+        lines.append(f"  claim: {claim.text} {said}")
+    return lines
+
+
+def forecast_to_json(found: Forecast) -> dict[str, Any]:
+    """Return a forecast as JSON values."""
+    return {
+        "seeds": found.seeds,
+        "cells": found.cells,
+        "expected_reproduced": round(found.reproduced, 2),
+        "expected_if_unstated_is_one_run": round(found.of_one_run, 2),
+        "out_of_reach": [
+            {"cell": cell, "seeds_that_would_do": n} for cell, n in found.out_of_reach
+        ],
+        "claims": [
+            {
+                "text": claim.text,
+                "chance_decided": None if claim.unknown else round(claim.decided, 3),
+                "chance_holds": None if claim.unknown else round(claim.holds, 3),
+                "seeds_needed": claim.seeds_needed,
+            }
+            for claim in found.claims
+        ],
+    }

@@ -1,0 +1,64 @@
+"""What a table will say if the paper is right, before anything runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmark.results.forecast import forecast, forecast_lines
+from benchmark.table.load import load_table
+from tests.results.test_report import bench
+
+
+def test_more_seeds_reproduce_more() -> None:
+    table = load_table("cifar100")
+    few, more, many = (forecast(table, n) for n in (1, 5, 20))
+    assert few.cells == more.cells == 130
+    assert few.reproduced < more.reproduced < many.reproduced
+    assert more.of_one_run < more.reproduced
+    assert 40 < more.reproduced < 100
+
+
+def test_claims_say_how_many_seeds_decide_them() -> None:
+    found = {c.text: c for c in forecast(load_table("cifar100"), 5).claims}
+    assert len(found) == 7
+    together = found["DHKD and ReviewKD complement each other."]
+    assert together.unknown  # the right half of the poster is illegible
+    best = next(c for text, c in found.items() if text.startswith("DKD is the best"))
+    assert best.seeds_needed is None or best.seeds_needed > 20  # 0.08 points over ReviewKD
+    assert best.decided < 0.5
+
+
+def test_imagenet_can_be_reproduced_at_its_planned_seeds() -> None:
+    found = forecast(load_table("imagenet"), 3)
+    assert found.reproduced > found.cells / 2
+    assert not found.out_of_reach
+
+
+def test_a_table_of_unknown_values_cannot_be_judged() -> None:
+    table = load_table("cifar100")
+    unknown = {
+        row: {
+            column: {
+                metric: one.model_copy(update={"value": None}) for metric, one in entry.items()
+            }
+            for column, entry in cells.items()
+        }
+        for row, cells in table.published.items()
+    }
+    found = forecast(table.model_copy(update={"published": unknown}), 5)
+    assert found.cells == 0
+    assert "none that runs could be judged by" in forecast_lines(found)[0]
+
+
+def test_plan_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("plan", "-t", "cifar100") == 0
+    text = capsys.readouterr().out
+    assert "if the paper is right: " in text
+    assert "claim: DKD is the best single method" in text
+    assert bench("plan", "-t", "cifar100", "--json", "--seeds", "0-2") == 0
+    told = json.loads(capsys.readouterr().out)["if_the_paper_is_right"]
+    assert told["seeds"] == 3
+    assert told["expected_reproduced"] > 0
+    assert len(told["claims"]) == 7
