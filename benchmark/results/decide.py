@@ -74,12 +74,17 @@ def chance_of_decision(
     return np.maximum(np.maximum(holds, fails), idle), holds
 
 
-def seeds_to_decide(contrasts: Sequence[Contrast], places: int, needed: int) -> int | None:
-    """Return the fewest seeds a cell that decide with ASSURANCE, None up to MAX_SEEDS."""
+def seeds_to_decide(
+    contrasts: Sequence[Contrast], places: int, needed: int, *, holding: bool = False
+) -> int | None:
+    """Return the fewest seeds a cell that decide with ASSURANCE, None up to MAX_SEEDS.
+
+    ``holding``: that show it to hold.
+    """
     if not contrasts:
         return None
-    decided, _ = chance_of_decision(contrasts, places, needed)
-    enough = decided >= ASSURANCE
+    decided, holds = chance_of_decision(contrasts, places, needed)
+    enough = (holds if holding else decided) >= ASSURANCE
     return int(enough.argmax()) + 2 if enough.any() else None
 
 

@@ -2,7 +2,7 @@
 
 Every published cell is taken to be exactly right and its noise to be what is known beforehand:
 how likely is "reproduced" at the planned seeds, and how many would do? Every claim is taken to
-hold with the gains that the paper prints: how likely is it decided? Gains are of published values,
+hold with the gains that the paper prints: how likely is that shown? Gains are of published values,
 which are noisy themselves, so that small ones are uncertain beyond what is said here.
 """
 
@@ -30,13 +30,14 @@ LIKELY = 0.5
 
 @dataclass(frozen=True)
 class ClaimForecast:
-    """A claim if the paper's gains are true: how likely the planned seeds decide it, and that it
-    holds; the fewest seeds that decide it with probability 0.8 (None: no practical number)."""
+    """A claim if the paper's gains are true: how likely the planned seeds show that it holds; the
+    fewest seeds that do with probability 0.8 (None: no practical number). ``unknown`` comparisons
+    are of values that nobody can read; ``known`` are the others."""
 
     text: str
-    decided: float
     holds: float
     seeds_needed: int | None
+    known: int
     unknown: int
 
 
@@ -132,27 +133,28 @@ def _chances(
 
 def _claim(table: Table, claim: Claim, seeds: int) -> ClaimForecast:
     found = [_expectation(table, expect, seeds) for expect in claim.expect]
-    needed = [n for _, _, n, _ in found]
+    needed = [n for _, n, known, _ in found if known]
     return ClaimForecast(
         claim.text,
-        float(np.prod([decided for decided, _, _, _ in found])),
-        float(np.prod([holds for _, holds, _, _ in found])),
-        None if None in needed else max(n for n in needed if n is not None),
+        float(np.prod([holds for holds, _, _, _ in found])),
+        None if None in needed or not needed else max(n for n in needed if n is not None),
+        sum(known for _, _, known, _ in found),
         sum(unknown for *_, unknown in found),
     )
 
 
 def _expectation(
     table: Table, expect: Expectation, seeds: int
-) -> tuple[float, float, int | None, int]:
-    """Return the chance that it is decided, that it holds, seeds needed, and unknown numbers."""
+) -> tuple[float, int | None, int, int]:
+    """Return the chance that it is shown to hold, seeds needed, comparisons known and not."""
     if expect.tables:
-        return 0.0, 0.0, None, 1  # it speaks of other tables
+        return 1.0, None, 0, 1  # it speaks of other tables
     sign = 1.0 if table.show_as == "accuracy" else -1.0
     margin = table.margins.get(expect.metric, table.margin)
     bounds = bounds_of(expect, margin, higher_is_better=sign > 0)
     number = expect.below if expect.above is None else expect.above
-    contrasts, unknown, places = [], 0, 0
+    contrasts: list[Contrast] = []
+    unknown, places = 0, 0
     for name in expect.columns or [c.name for c in table.columns]:
         column = table.column(name)
         mine = table.published_value(expect.row, name, expect.metric)
@@ -166,18 +168,17 @@ def _expectation(
             if other is not None and not _is_public(table, table.row(other), column):
                 spread += _noise(table, table.row(other), column, expect.metric)[0] ** 2
             contrasts.append(Contrast(places, sign * (mine.value - value), spread**0.5, bounds))
-        places += 1
-    if unknown or not contrasts:
-        return 0.0, 0.0, None, max(unknown, 1)
+        places += any(one.place == places for one in contrasts)
+    if not contrasts:
+        return 1.0, None, 0, max(unknown, 1)
     needed = min(expect.at_least or places, places)
-    decided, holds = chance_of_decision(contrasts, places, needed)
+    _, holds = chance_of_decision(contrasts, places, needed)
     at = max(min(seeds, MAX_SEEDS) - 2, 0)
-    enough = seeds > 1
     return (
-        float(decided[at]) * enough,
-        float(holds[at]) * enough,
-        seeds_to_decide(contrasts, places, needed),
-        0,
+        float(holds[at]) if seeds > 1 else 0.0,
+        seeds_to_decide(contrasts, places, needed, holding=True),
+        len(contrasts),
+        unknown,
     )
 
 
@@ -204,15 +205,17 @@ def forecast_lines(found: Forecast) -> list[str]:
             f" {', '.join(parts)}"
         )
     for claim in found.claims:
-        if claim.unknown:
-            said = "numbers it speaks of are not known here"
+        if not claim.known:
+            said = "no number that it speaks of is known here"
         else:
-            said = f"decided with probability {claim.decided:.2f}; "
+            said = f"shown with probability {claim.holds:.2f}; "
             said += (
-                f"{claim.seeds_needed} seeds a cell decide it"
+                f"{claim.seeds_needed} seeds a cell show it with 0.8"
                 if claim.seeds_needed
-                else "no number of seeds that one would pay for decides it"
+                else f"not even {MAX_SEEDS} seeds a cell would show it"
             )
+            if claim.unknown:
+                said += f" ({count(claim.unknown, 'comparison')} of unknown values left out)"
         lines.append(f"  claim: {claim.text} {said}")
     return lines
 
@@ -230,9 +233,9 @@ def forecast_to_json(found: Forecast) -> dict[str, Any]:
         "claims": [
             {
                 "text": claim.text,
-                "chance_decided": None if claim.unknown else round(claim.decided, 3),
-                "chance_holds": None if claim.unknown else round(claim.holds, 3),
+                "chance_shown": round(claim.holds, 3) if claim.known else None,
                 "seeds_needed": claim.seeds_needed,
+                "unknown_comparisons": claim.unknown,
             }
             for claim in found.claims
         ],
