@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.results.evidence import Cells, Shown, weigh
+from benchmark.results.evidence import Cells, Weighed, weigh
 from benchmark.results.judge import seeds_of
 from benchmark.results.looks import default_most
 from benchmark.results.priors import BEST_FACTOR, PRIOR_DF, TAU_DF, TAU_PART, cell_prior
@@ -208,7 +208,7 @@ class Rates(NamedTuple):
     conditional: float
 
 
-def rates(shown: Shown) -> Rates:
+def rates(shown: Weighed) -> Rates:
     """Return how often exactly right tables are judged wrong, and cells right."""
     return Rates(
         float(np.mean(np.any(shown.miss != 0, axis=-1))),

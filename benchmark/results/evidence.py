@@ -93,7 +93,7 @@ class Tested(NamedTuple):
     level: Floats
 
 
-class Shown(NamedTuple):
+class Weighed(NamedTuple):
     """What the cells show, [..., K]; by hypothesis [..., K, R, 2] where told.
 
     ``within``, ``side`` (-1, 0, 1) by hypothesis. ``reproduced``: within under all that are
@@ -116,7 +116,7 @@ class Shown(NamedTuple):
     scale: Floats
 
 
-def weigh(cells: Cells, level: float = LEVEL, spread: float = 1.0) -> Shown:
+def weigh(cells: Cells, level: float = LEVEL, spread: float = 1.0) -> Weighed:
     """Return what the cells show; ``spread`` widens what is known of the noise."""
     scale = table_scale(cells.stds[..., 0], cells.n, cells.sigma[:, 0], cells.exact)
     tested, ours = _test(cells, np.maximum(scale, 1.0) * spread, level)
@@ -198,7 +198,7 @@ def _show(
     ours: Noise,
     scale: Floats,
     level: float,
-) -> Shown:
+) -> Weighed:
     alpha = 1 - level
     margin = cells.margin[:, None, None]
     enough = (cells.n > 1)[..., None, None]
@@ -234,7 +234,7 @@ def _show(
     first = np.max(np.where(considered, word, -9), axis=(-2, -1))
     least = np.min(np.where(considered, word, 9), axis=(-2, -1))
     conditional = (first != least) & (miss == 0) & ~every
-    return Shown(
+    return Weighed(
         tested,
         within,
         sides.astype(np.int_),

@@ -10,7 +10,7 @@ from scipy import special
 
 from benchmark.results.assurance import Open, seeds_to_settle
 from benchmark.results.claims import evaluate
-from benchmark.results.evidence import Cells, Shown, weigh
+from benchmark.results.evidence import Cells, Weighed, weigh
 from benchmark.results.found import Judgement
 from benchmark.results.grid import CellKey, Comparison, Grid, GridCell, State, Verdict
 from benchmark.results.known import Filled, describe_noise, fill_in
@@ -113,7 +113,7 @@ def _tasks(known: Filled, *, overridden: bool) -> list[Task]:
 
 
 def _judged(
-    tasks: Sequence[Task], cells: Cells, shown: Shown, grid: Grid
+    tasks: Sequence[Task], cells: Cells, shown: Weighed, grid: Grid
 ) -> list[tuple[tuple[Comparison, ...], Judgement]]:
     needed = seeds_of(cells, shown)
     apart = _instead(tasks, shown, grid)
@@ -143,7 +143,7 @@ def _judged(
     return found
 
 
-def _comparisons(task: Task, shown: Shown, i: int, grid: Grid, needed: float) -> list[Comparison]:
+def _comparisons(task: Task, shown: Weighed, i: int, grid: Grid, needed: float) -> list[Comparison]:
     order = sorted(range(len(task.readings)), key=lambda j: not bool(shown.answers.readings[i, j]))
     tested, compared = shown.tested, []
     for j in order:
@@ -172,7 +172,7 @@ def _comparisons(task: Task, shown: Shown, i: int, grid: Grid, needed: float) ->
     return compared
 
 
-def seeds_of(cells: Cells, shown: Shown) -> Floats:
+def seeds_of(cells: Cells, shown: Weighed) -> Floats:
     """Return how many further seeds would settle each cell (see `assurance.py`)."""
     alpha = 1 - LEVEL
     left = cells.family - int((shown.p <= alpha).sum())
@@ -202,7 +202,7 @@ def seeds_of(cells: Cells, shown: Shown) -> Floats:
     )
 
 
-def _instead(tasks: Sequence[Task], shown: Shown, grid: Grid) -> list[tuple[float, float]]:
+def _instead(tasks: Sequence[Task], shown: Weighed, grid: Grid) -> list[tuple[float, float]]:
     """Return the interval of ours - what sources report where a miss is expected."""
     found = []
     for i, task in enumerate(tasks):

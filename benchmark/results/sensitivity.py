@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmark.results.evidence import Cells, Shown, weigh
+from benchmark.results.evidence import Cells, Weighed, weigh
 from benchmark.results.tabulate import Task
 
 MORE_SPREAD = 1.25
 
 
-def variants(cells: Cells, tasks: Sequence[Task]) -> Iterator[tuple[str, np.ndarray, Shown]]:
+def variants(cells: Cells, tasks: Sequence[Task]) -> Iterator[tuple[str, np.ndarray, Weighed]]:
     """Yield each assumption by name, which cells it is about, and what they then show."""
     every = ~cells.exact
     silent = np.isnan(cells.value_n) & every

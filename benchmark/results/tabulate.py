@@ -21,7 +21,7 @@ EXACT_TOLERANCE = 0.055
 PHOTO_TOLERANCE = 0.15
 
 
-class Reading(NamedTuple):
+class ByStatistic(NamedTuple):
     """One statistic by which a cell is compared; ``median``: the centre over seeds is one."""
 
     statistic: str
@@ -37,12 +37,12 @@ class Task(NamedTuple):
     cell: GridCell
     published: Published
     value: float
-    readings: tuple[Reading, ...]
+    readings: tuple[ByStatistic, ...]
     prior: Prior
     dataset: str
 
 
-def readings(cell: GridCell, protocol: str) -> tuple[Reading, ...]:
+def readings(cell: GridCell, protocol: str) -> tuple[ByStatistic, ...]:
     """Return the statistics by which a cell is compared with its published value.
 
     The published one; a median of finals is the median over seeds of our last accuracies.
@@ -52,7 +52,7 @@ def readings(cell: GridCell, protocol: str) -> tuple[Reading, ...]:
     if cell.published is None or cell.published.value is None or not cell.values:
         return ()
     if cell.exact:
-        return (Reading(protocol, cell.samples[0], False),)
+        return (ByStatistic(protocol, cell.samples[0], False),)
     stated = cell.published.statistic
     if stated == "median_of_finals":
         wanted = [("last", True)]
@@ -62,7 +62,7 @@ def readings(cell: GridCell, protocol: str) -> tuple[Reading, ...]:
         wanted = [(stated, False)]
     found = [(cell.sample(name), median) for name, median in wanted]
     return tuple(
-        Reading(stated if median else sample.statistic, sample, median)
+        ByStatistic(stated if median else sample.statistic, sample, median)
         for sample, median in found
         if sample is not None
     )

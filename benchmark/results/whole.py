@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.results.assurance import chance_of_match
-from benchmark.results.evidence import Cells, Shown
+from benchmark.results.evidence import Cells, Weighed
 from benchmark.results.found import Shift, WholeTable
 from benchmark.results.known import Filled
 from benchmark.results.statistics import LEVEL
@@ -17,7 +17,7 @@ from benchmark.results.twoway import Parts, Teachers, two_way
 
 
 def whole_table(
-    metric: str, tasks: Sequence[Task], cells: Cells, shown: Shown, known: Filled
+    metric: str, tasks: Sequence[Task], cells: Cells, shown: Weighed, known: Filled
 ) -> WholeTable | None:
     """Return what the table's own runs say of one metric as a whole."""
     mine = np.array([t.key[2] == metric for t in tasks])
@@ -48,7 +48,7 @@ def whole_table(
 
 def table_parts(
     cells: Cells,
-    shown: Shown,
+    shown: Weighed,
     among: NDArray[np.bool_],
     row: NDArray[np.int_],
     teacher: NDArray[np.int_],
@@ -80,7 +80,7 @@ def table_parts(
 
 
 def _chance(
-    cells: Cells, shown: Shown, reading: np.ndarray, settled: np.ndarray, truth: float
+    cells: Cells, shown: Weighed, reading: np.ndarray, settled: np.ndarray, truth: float
 ) -> np.ndarray:
     """Return how likely each cell is "reproduced" if it is off by so many margins."""
     every = np.arange(len(reading))
