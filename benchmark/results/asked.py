@@ -16,16 +16,14 @@ a source whose own scatter is too wide for m runs (0.1 %) keeps both numbers ope
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from benchmark.results.cells import Cells
 from benchmark.results.statistics import Floats
-
-if TYPE_CHECKING:
-    from benchmark.results.evidence import Cells
 
 LIMIT = 0.95
 LEAST_SHIFT = 0.15

@@ -42,7 +42,7 @@ class ClaimForecast:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class TableForecast:
     """A table at so many seeds if the paper is right.
 
     ``reproduced``: how many of ``cells`` are expected to come out so; ``of_one_run``: if every
@@ -58,7 +58,7 @@ class Forecast:
     claims: tuple[ClaimForecast, ...]
 
 
-def forecast(table: Table, seeds: int) -> Forecast:
+def forecast(table: Table, seeds: int) -> TableForecast:
     """Return what a table will say at so many seeds a cell if the paper is right."""
     most = table.max_seeds or default_most(seeds)
     cells, expected, alone, far = 0, 0.0, 0.0, []
@@ -75,7 +75,7 @@ def forecast(table: Table, seeds: int) -> Forecast:
             place = f"{row.name}, {column.name}" + (f", {metric}" if table.metrics[1:] else "")
             far.append((place, int(enough.argmax()) + 1 if enough.any() else None))
     claims = tuple(_claim(table, claim, seeds) for claim in table.claims)
-    return Forecast(seeds, cells, expected, alone, tuple(far), claims)
+    return TableForecast(seeds, cells, expected, alone, tuple(far), claims)
 
 
 def _published(table: Table) -> Iterator[tuple[Row, Column, Any]]:
@@ -182,7 +182,7 @@ def _expectation(
     )
 
 
-def forecast_lines(found: Forecast) -> list[str]:
+def forecast_lines(found: TableForecast) -> list[str]:
     """Return a forecast for people."""
     if not found.cells:
         return ["  published values: none that runs could be judged by"]
@@ -220,7 +220,7 @@ def forecast_lines(found: Forecast) -> list[str]:
     return lines
 
 
-def forecast_to_json(found: Forecast) -> dict[str, Any]:
+def forecast_to_json(found: TableForecast) -> dict[str, Any]:
     """Return a forecast as JSON values."""
     return {
         "seeds": found.seeds,
