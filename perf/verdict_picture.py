@@ -99,7 +99,7 @@ def _quantiles(
     axes.plot(line, line, color="0.6", lw=0.8)
     axes.set_xlabel("normal quantile")
     axes.set_ylabel("(ours by last - published) / its error")
-    axes.set_title("slope: a wrong spread; offset: off, or another epoch", fontsize=10)
+    axes.set_title("slope: spread; offset: off, or another epoch", fontsize=10)
     axes.legend(fontsize=8)
 
 
