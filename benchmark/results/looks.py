@@ -11,7 +11,7 @@ Results do not tell how often somebody has looked, so looks after every seed are
 ``z * sqrt(t)`` is a Brownian motion seen at discrete times, which passes a level ``c`` by
 ``t = 1`` with the chance ``4 (1 - Phi(c + 0.583 sqrt(step)))``, ``step`` being the last step of
 t: the reflection principle, with the usual correction for discrete looks (D. Siegmund, 1985,
-Sequential Analysis: recalled, and held by simulation in tests/results/test_looks.py). It is
+Sequential Analysis: recalled, and held by simulation in tests/results/test_worlds.py). It is
 never less than the one look at the end costs.
 
 Looks beyond the most seeds of the table are not paid for, and results say so.
