@@ -48,16 +48,15 @@ def test_imagenet_can_be_reproduced_at_its_planned_seeds() -> None:
         assert found.reproduced + found.conditional > 0.3, name
 
 
-@pytest.mark.parametrize("kind", ["row", "column", "table"])
-def test_what_is_off_as_a_whole_is_named(kind: str) -> None:
-    found = pointed(layout(statistic="last", filled=True), World(), 3, 200)
-    assert getattr(found, kind) >= 0.85
+def test_what_is_off_as_a_whole_is_named() -> None:
+    found = pointed(layout(statistic="last", filled=True), World(), 3, 1000)
+    assert min(found.row, found.column, found.table) >= 0.85
     assert found.right <= 0.06
 
 
 def test_seeds_needed_settle() -> None:
     """A promise of 80 %, kept in 75 % at least."""
-    promised = settled_as_promised(layout(), World(), 3, 40)
+    promised = settled_as_promised(layout(), World(), 3, 12)
     assert promised >= 0.75
 
 
