@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -35,8 +35,11 @@ class Features(NamedTuple):
 
     def only(self, maps: Container[str]) -> Features:
         """Return these features with all maps but ``maps`` dropped: nothing holds them any more."""
-        gone: dict[str, Any] = {name: Dropped(name) for name in MAPS if name not in maps}
-        return self._replace(**gone)
+        kept = (
+            value if name == "logits" or name in maps else _DROPPED
+            for name, value in zip(self._fields, self, strict=True)
+        )
+        return _Thinned._make(kept)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Features:
         """Apply ``function`` to every tensor that was not dropped, once to each."""
@@ -45,42 +48,32 @@ class Features(NamedTuple):
         def once(value: Any) -> Any:
             if isinstance(value, tuple):
                 return tuple(map(once, value))
-            if isinstance(value, Dropped) or value is None:
+            if value is _DROPPED or value is None:
                 return value
             if id(value) not in found:
                 found[id(value)] = function(value)
             return found[id(value)]
 
-        return Features(*map(once, self))
+        return type(self)._make(map(once, self))
+
+
+_DROPPED: Any = object()
+
+
+class _Thinned(Features):
+    """Features of which some maps were dropped: asking for one of those is an error."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if value is _DROPPED:
+            raise DroppedError(
+                f"the teacher's {name} were dropped: the method must name them in teacher_maps"
+            )
+        return value
 
 
 class DroppedError(Exception):
     """A map was read that had been dropped."""
-
-
-class Dropped:
-    """Stands where maps were dropped; whoever looks at them is told so."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise DroppedError(
-            f"the teacher's {self._name} were dropped: the method must name them in teacher_maps"
-        )
-
-    __getitem__ = __iter__ = __len__ = __getattr__ = __bool__ = _refuse
-    __add__ = __sub__ = __mul__ = __truediv__ = __matmul__ = __pow__ = __neg__ = _refuse
-    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmatmul__ = __abs__ = _refuse
-    __lt__ = __le__ = __gt__ = __ge__ = _refuse
-
-    @classmethod
-    def __torch_function__(
-        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Refuse whatever torch is asked to do with it."""
-        given = (*args, *(kwargs or {}).values())
-        next(item for item in given if isinstance(item, cls))._refuse()
 
 
 class Model(nn.Module):

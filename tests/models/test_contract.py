@@ -10,6 +10,7 @@ from torch import nn
 
 from benchmark.base.errors import UserError
 from benchmark.models import build_model
+from benchmark.models.features import DroppedError
 from tests.models.reference import CIFAR, FAMILIES, filled, images
 
 RELU_ENDED = ("resnet8", "resnet18", "vgg8", "shufflenetv1")
@@ -145,3 +146,14 @@ def test_shufflenetv2_batch_norms_are_widened_copies() -> None:
 def test_an_unknown_name_gets_the_nearest_guess() -> None:
     with pytest.raises(UserError, match="did you mean 'resnet8x4'"):
         build_model("resnet8_x4", 10)
+
+
+def test_a_dropped_map_is_refused_where_it_is_asked_for() -> None:
+    features = build_model("resnet8", 10).features(torch.zeros(2, 3, 8, 8))
+    thinned = features.only({"pooled"}).map(torch.clone)
+    assert torch.equal(thinned.logits, features.logits)
+    assert torch.equal(thinned.pooled, features.pooled)
+    with pytest.raises(DroppedError, match="the teacher's stages were dropped"):
+        len(thinned.stages)
+    with pytest.raises(DroppedError, match="last_map"):
+        thinned._replace(logits=features.logits).last_map.sum()
