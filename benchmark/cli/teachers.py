@@ -15,13 +15,15 @@ app.add_typer(teachers_app, name="teachers")
 Model = Annotated[str | None, typer.Argument(help="A network; all of them by default.")]
 Dataset = Annotated[str, typer.Option("--dataset", help="The dataset they were trained on.")]
 
+OneDataset = Annotated[str | None, typer.Option("--dataset", help="Only those of this dataset.")]
+
 
 @teachers_app.command("list")
-def list_() -> None:
+def list_(dataset: OneDataset = None) -> None:
     """List the known checkpoints and which of them are on this machine."""
     from benchmark.table.teachers import describe_teachers
 
-    print(describe_teachers())
+    print(describe_teachers(dataset))
 
 
 @teachers_app.command()

@@ -86,8 +86,7 @@ def normalised_by(info: DatasetInfo, augmentation: AugmentationInfo) -> DatasetI
     """Return the dataset with the mean and std of an augmentation that has its own."""
     if augmentation.mean is None or augmentation.std is None:
         return info
-    mean, std = augmentation.mean, augmentation.std
-    return replace(info, mean=(mean, mean, mean), std=(std, std, std))
+    return replace(info, mean=augmentation.mean, std=augmentation.std)
 
 
 class Normalise:

@@ -25,7 +25,8 @@ class AugmentationInfo:
     Of photographs: ``area`` and ``ratio`` bound the random crop; ``interpolation`` resizes it and
     ``test_interpolation`` the test images (linear: bilinear without averaging, as TensorFlow's);
     ``randaugment``: timm's rand-m9-mstd0.5-inc1; ``erasing``: the probability of random erasing;
-    ``mean`` and ``std``, one for all channels, replace the dataset's.
+    ``mean`` and ``std`` replace the dataset's; ``resize`` is the short side of test images before
+    their crop, 256 for a crop of 224 otherwise.
     """
 
     name: str
@@ -40,8 +41,9 @@ class AugmentationInfo:
     test_interpolation: Interpolation = "bilinear"
     randaugment: bool = False
     erasing: float = 0.0
-    mean: float | None = None
-    std: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    resize: int | None = None
 
     def changed(
         self, crop_size: int | None, test_interpolation: Interpolation | None
@@ -116,8 +118,8 @@ AUGMENTATIONS: dict[str, AugmentationInfo] = {
             crop_size=224,
             area=(0.05, 1.0),
             interpolation="linear",
-            mean=0.5,
-            std=0.5,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
         ),
     )
 }

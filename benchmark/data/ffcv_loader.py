@@ -139,7 +139,7 @@ class _Split:
             return np.tile(np.array([middle, middle, 0], np.int64), (len(indices), 1))
         heights, widths = self.layout.heights[indices], self.layout.widths[indices]
         kind = FILTER_NUMBERS[self._info.test_interpolation]
-        rows = centre_rows(heights, widths, self._info.crop_size, kind)
+        rows = centre_rows(heights, widths, self._info.crop_size, kind, self._info.resize)
         if not self._random:
             return rows
         nothing = np.full((len(rows), WIDTH), -1.0)

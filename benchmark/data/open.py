@@ -26,7 +26,7 @@ def open_batches(
     reader: Literal["resident", "ffcv"] = "resident",
     seed: int,
     batch_size: int,
-    augmentation: str,
+    augmentation: str | AugmentationInfo,
     drop_last: bool = False,
     holdout: int = 0,
     device: str | torch.device = "cpu",
@@ -51,7 +51,9 @@ def open_batches(
     info = dataset_info(dataset)
     if reader not in READERS:
         raise unknown("reader", reader, READERS)
-    chosen = check_reader(augmentation, reader).changed(crop_size, test_interpolation)
+    if isinstance(augmentation, str):
+        augmentation = check_reader(augmentation, reader)
+    chosen = augmentation.changed(crop_size, test_interpolation)
     sidecar = require_dataset(dataset, data_dir)
     plan = BatchPlan(
         sidecar.splits["train"].num_samples, seed, batch_size, drop_last, holdout, repeats

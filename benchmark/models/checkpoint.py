@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
+from benchmark.models.layouts import converted
 
 # Where files keep the state_dict; a file may also be a state_dict itself.
 _CONTAINERS = ("model", "state_dict", "net")
@@ -49,17 +50,22 @@ def load_state(path: Path) -> dict[str, Tensor]:
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy ``state`` into ``model``; every key and shape must fit, or nothing is copied.
 
-    Missing counters of batch norms (``num_batches_tracked``) count as 0. ``source`` names the
-    file in errors. Raises UserError for keys, shapes (a class count that does not fit is named)
-    or number kinds that differ, and for values that are not finite.
+    Layouts of other projects are renamed (layouts.py); missing counters of batch norms
+    (``num_batches_tracked``) count as 0. ``source`` names the file in errors. Raises UserError
+    for keys, shapes (a class count that does not fit is named) or number kinds that differ, and
+    for values that are not finite.
     """
     expected: dict[str, Tensor] = model.state_dict(keep_vars=True)
+    state = converted(state, expected)
     missing = [k for k in expected if k not in state and k.rpartition(".")[2] != _COUNTER]
     unknown = [k for k in state if k not in expected]
     if missing or unknown:
         parts = [f"lacks {_some(missing)}"] if missing else []
         parts += [f"holds unknown {_some(unknown)}"] if unknown else []
-        raise UserError(f"checkpoint {source} does not fit the model: it {' and '.join(parts)}")
+        raise UserError(
+            f"checkpoint {source} does not fit the model: it {' and '.join(parts)}; save the"
+            " state_dict under the network's own names (bench teachers verify tries it)"
+        )
     for key, tensor in state.items():
         _check(key, tensor, expected[key], model, source)
     complete = {k: state.get(k, torch.zeros_like(v)) for k, v in expected.items()}

@@ -42,7 +42,7 @@ def check_before_queue(
         _check_reader(plan, reader)
     for name in sorted({run.dataset.name for run in plan.runs}):
         check_content(name, data_dir)
-    _check_public_teachers(plan)
+    _check_public_teachers(plan, data_dir)
     _check_writable(runs_dir)
 
 
@@ -91,7 +91,7 @@ def _check_reader(plan: Plan, reader: str) -> None:
         )
 
 
-def _check_public_teachers(plan: Plan) -> None:
+def _check_public_teachers(plan: Plan, data_dir: Path) -> None:
     """Refuse public checkpoints that cannot be loaded into the network that they are for."""
     used = {(run.dataset.name, run.model) for run in plan.runs if run.weights}
     used |= {
@@ -103,7 +103,7 @@ def _check_public_teachers(plan: Plan) -> None:
         from benchmark.train.verify import check_checkpoint
 
         for dataset, model in sorted(used):
-            check_checkpoint(dataset, model)
+            check_checkpoint(dataset, model, data_dir)
 
 
 def _check_writable(path: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from pydantic import Field
 
@@ -21,16 +21,42 @@ from benchmark.base.files import make_directory, open_regular, read_json, write_
 from benchmark.base.machine import own_cache_dir
 from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.yamlfile import load_yaml, validate
-from benchmark.table.recipe import Number, Strict
+from benchmark.table.recipe import Count, Number, Positive, Strict
 
 REGISTRY = shipped("checkpoints/registry.yaml")
+
+
+Three = tuple[Number, Number, Number]
+
+
+class Preprocessing(Strict):
+    """How images reach a teacher: the crop that its accuracy was measured with, and mean and std.
+
+    The short side is resized to ``resize``, then the centre ``input_size`` is cut. While it
+    teaches it gets its students' crops; their normalisation is turned into its own.
+    """
+
+    mean: Three = (0.485, 0.456, 0.406)
+    std: Three = (0.229, 0.224, 0.225)
+    input_size: Positive = 224
+    resize: Positive = 256
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+class Measured(Strict):
+    """What a teacher gets right on data other than the official test set, by its digest."""
+
+    digest: str
+    correct: Count
+    images: Positive
 
 
 class RegisteredTeacher(Strict):
     """One public checkpoint: ``file`` is its path below the teachers directory.
 
     ``accuracy``: its published top-1 in percent; ``sha256``: known once somebody has verified
-    the file.
+    the file, or the beginning of it that its publisher put in the name. ``preprocessing`` is
+    for photographs. ``classes`` imagenet: it knows all 1000 of them, whatever the dataset has.
     """
 
     dataset: str
@@ -38,10 +64,13 @@ class RegisteredTeacher(Strict):
     file: str
     url: str | None = None
     archive: str | None = None
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(None, pattern=r"^([0-9a-f]{8}|[0-9a-f]{64})$")
     accuracy: Number
     license: str
     source: str
+    preprocessing: Preprocessing | None = None
+    classes: Literal["imagenet"] | None = None
+    measured: tuple[Measured, ...] = ()
 
 
 class Registry(Strict):
@@ -105,7 +134,7 @@ def checkpoint_digest(teacher: RegisteredTeacher) -> str | None:
     if path is None:
         return None
     found = _sha256(path)
-    if teacher.sha256 is not None and found != teacher.sha256:
+    if teacher.sha256 is not None and not found.startswith(teacher.sha256):
         raise UserError(
             f"{path} is not the registered {teacher.model}: its sha256 is {found[:12]}...,"
             f" the registry has {teacher.sha256[:12]}...; delete it or correct the registry"
@@ -165,10 +194,10 @@ def chosen(dataset: str, model: str | None) -> list[RegisteredTeacher]:
     return named
 
 
-def describe_teachers() -> str:
+def describe_teachers(dataset: str | None = None) -> str:
     """Return the registry for people: a line a checkpoint, with what lies on this machine."""
     lines = [f"in {teachers_dir()}:"]
-    for teacher in registry().teachers:
+    for teacher in registry().teachers if dataset is None else chosen(dataset, None):
         there = "there" if checkpoint_file(teacher) else "missing"
         lines.append(
             f"{teacher.dataset:10} {teacher.model:12} {teacher.accuracy:6.2f} %  {there:8}"

@@ -121,6 +121,6 @@ def private_teacher(run: Run, methods: nn.ModuleList, teacher: Network | None) -
     with torch.no_grad():
         model = copy.deepcopy(teacher.model)
     model.requires_grad_(False)
-    network = Network(teacher.name, model, run.recipe, teacher.input_size)
+    network = Network(teacher.name, model, run.recipe, teacher.input_size, teacher.renormalise)
     network.model.train()
     return network

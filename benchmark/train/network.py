@@ -12,17 +12,27 @@ from benchmark.models.features import Features, Model
 from benchmark.table.recipe import Recipe
 from benchmark.train.fold import folded
 
+Affine = tuple[tuple[float, ...], tuple[float, ...]]
+
 
 class Network:
     """Runs a model as its recipe says: device, autocast, memory format.
 
     ``input_size`` is the side of the images that it reads; None takes them as they come.
+    ``renormalise``: factors and summands of the channels that turn the images' normalisation
+    into its own.
     """
 
     def __init__(
-        self, name: str, model: Model, recipe: Recipe, input_size: int | None = None
+        self,
+        name: str,
+        model: Model,
+        recipe: Recipe,
+        input_size: int | None = None,
+        renormalise: Affine | None = None,
     ) -> None:
         self.name = name
+        self.renormalise = renormalise
         self.input_size = input_size
         precision, self.channels_last = recipe.settings(name)
         self._autocast = precision == "bf16"
@@ -77,6 +87,9 @@ class Network:
         The same tensor if they are so already.
         """
         images = resized(images, self.input_size)
+        if self.renormalise is not None:
+            factor, summand = (images.new_tensor(v)[:, None, None] for v in self.renormalise)
+            images = images * factor + summand
         wanted = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=wanted)
 

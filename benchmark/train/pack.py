@@ -148,7 +148,7 @@ def _train(
     try:
         if first.weights is not None:
             for run in runs:
-                _evaluate_public(run, batches, watcher)
+                _evaluate_public(run, batches, where, watcher)
             return
         fresh = not any(sessions[run.key].rundir.checkpoint.exists() for run in runs)
         teacher = _teacher(first, batches, where, watcher, fresh)
@@ -177,10 +177,10 @@ def _teacher(
     """Load the pack's teacher; a public one is measured before anything is trained by it."""
     if run.teacher is None:
         return None
-    loaded = load_teacher(run, batches.num_classes, where.runs_dir)
     if fresh and run.teacher.source == "registry":
-        check_teacher(run, loaded.network, batches, where.data_dir, watcher.look_for_stop)
-    return loaded
+        check_teacher(run, where.data_dir, watcher.look_for_stop)
+    classes = require_dataset(run.dataset.name, where.data_dir).classes
+    return load_teacher(run, batches.num_classes, where.runs_dir, classes)
 
 
 def _trainees(
@@ -263,9 +263,10 @@ def _open_data(run: Run, where: Surroundings) -> Batches:
     )
 
 
-def _evaluate_public(run: Run, batches: Batches, watcher: Watcher) -> None:
+def _evaluate_public(run: Run, batches: Batches, where: Surroundings, watcher: Watcher) -> None:
     """Measure a public checkpoint: a result without training."""
-    network = load_public(run, batches.num_classes)
+    classes = require_dataset(run.dataset.name, where.data_dir).classes
+    network = load_public(run, batches.num_classes, classes)
 
     def predict(images: torch.Tensor) -> torch.Tensor:
         return network.network.features(images).logits

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors.torch import load as load_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import open_regular
+from benchmark.data.augment import normalised_by
+from benchmark.data.augmentations import augmentation_info
+from benchmark.data.datasets import dataset_info
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from benchmark.models.features import Model
@@ -18,8 +23,14 @@ from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run, TeacherRef
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
-from benchmark.table.teachers import checkpoint_file, file_digest, registered
-from benchmark.train.network import Network
+from benchmark.table.imagenet_classes import imagenet_classes, positions
+from benchmark.table.teachers import (
+    Preprocessing,
+    checkpoint_file,
+    file_digest,
+    registered,
+)
+from benchmark.train.network import Affine, Network
 from benchmark.train.rng import seeded
 from benchmark.train.session import AVERAGE_PREFIX, METHOD_PREFIX
 
@@ -35,24 +46,28 @@ class LoadedTeacher(NamedTuple):
     digest: str
 
 
-def load_teacher(run: Run, num_classes: int, root: Path) -> LoadedTeacher:
-    """Load the teacher that ``run`` declares. Raises TeacherMissingError or UserError."""
+def load_teacher(
+    run: Run, num_classes: int, root: Path, classes: Sequence[str] = ()
+) -> LoadedTeacher:
+    """Load the teacher that ``run`` declares.
+
+    ``classes`` are the data's, by name, for public teachers that know more of them. Raises
+    TeacherMissingError or UserError.
+    """
     assert run.teacher is not None
+    name, size = run.teacher.model, run.teacher_input_size
     if run.teacher.source == "registry":
-        state, digest, source = _public(run.dataset.name, run.teacher.model, run.teacher.key)
-    else:
-        state, digest, source = _trained(run.teacher, root)
-    model = _model(run.teacher.model, num_classes, state, source)
-    network = Network(run.teacher.model, model, run.recipe, run.teacher_input_size)
-    return LoadedTeacher(network, digest)
+        return _public(run, name, run.teacher.key, size, num_classes, classes)
+    state, digest, source = _trained(run.teacher, root)
+    model = _model(name, num_classes, state, source)
+    return LoadedTeacher(Network(name, model, run.recipe, size), digest)
 
 
-def load_public(run: Run, num_classes: int) -> LoadedTeacher:
+def load_public(run: Run, num_classes: int, classes: Sequence[str] = ()) -> LoadedTeacher:
     """Load the public checkpoint that an evaluation run is about."""
     assert run.weights is not None
-    state, digest, source = _public(run.dataset.name, run.model, run.weights)
-    model = _model(run.model, num_classes, state, source)
-    return LoadedTeacher(Network(run.model, model, run.recipe, run.recipe.input_size), digest)
+    size = run.recipe.input_size
+    return _public(run, run.model, run.weights, size, num_classes, classes)
 
 
 def _model(name: str, num_classes: int, state: dict[str, Tensor], source: str) -> Model:
@@ -63,7 +78,43 @@ def _model(name: str, num_classes: int, state: dict[str, Tensor], source: str) -
     return model.eval()
 
 
-def _public(dataset: str, model: str, digest: str) -> tuple[dict[str, Tensor], str, str]:
+def _only(model: Model, kept: list[int], whose: str) -> Model:
+    """Return the network with the logits of some of its classes alone."""
+    head = model.head
+    if head is not next((m for m in model.modules() if m is head), None):
+        raise UserError(f"{whose} has several heads: its classes cannot be picked")
+    chosen = torch.tensor(kept)
+    head.weight = nn.Parameter(head.weight[chosen], requires_grad=False)
+    head.bias = nn.Parameter(head.bias[chosen], requires_grad=False)
+    head.out_features = len(kept)
+    return model
+
+
+def renormalisation(run: Run, own: Preprocessing | None) -> Affine | None:
+    """Return what turns the normalisation of a run's images into a teacher's own.
+
+    None where they are the same.
+    """
+    if own is None:
+        return None
+    info = normalised_by(dataset_info(run.dataset.name), augmentation_info(run.recipe.augmentation))
+    if (info.mean, info.std) == (own.mean, own.std):
+        return None
+    channels = list(zip(info.mean, info.std, own.mean, own.std, strict=True))
+    factors = tuple(std / own_std for _, std, _, own_std in channels)
+    summands = tuple((mean - own_mean) / own_std for mean, _, own_mean, own_std in channels)
+    return factors, summands
+
+
+def _public(
+    run: Run,
+    model: str,
+    digest: str,
+    size: int | None,
+    num_classes: int,
+    classes: Sequence[str],
+) -> LoadedTeacher:
+    dataset = run.dataset.name
     teacher = registered(dataset, model)
     path = checkpoint_file(teacher) if teacher else None
     if teacher is None or path is None:
@@ -73,7 +124,15 @@ def _public(dataset: str, model: str, digest: str) -> tuple[dict[str, Tensor], s
         )
     if file_digest(path) != digest:  # read anew, whatever was noted when the run was planned
         raise UserError(f"{path} changed since the runs were planned; submit them again")
-    return load_state(path), digest, str(path)
+    if teacher.classes is not None and not classes:
+        raise UserError(f"{model} knows more classes than {dataset}: the data must be there")
+    if teacher.classes is None:
+        loaded = _model(model, num_classes, load_state(path), str(path))
+    else:
+        loaded = _model(model, len(imagenet_classes()), load_state(path), str(path))
+        loaded = _only(loaded, positions(classes, model), model)
+    renormalise = renormalisation(run, teacher.preprocessing)
+    return LoadedTeacher(Network(model, loaded, run.recipe, size, renormalise), digest)
 
 
 _STANDS = {RunState.STOPPED: "was started and has not finished"}

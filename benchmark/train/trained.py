@@ -18,7 +18,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
-from benchmark.data.augment import Normalise
+from benchmark.data.augment import Normalise, normalised_by
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import DatasetInfo, dataset_info
 from benchmark.data.resized_crop import RESIZE_OF_224
@@ -117,7 +117,9 @@ def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
     check_versions(run)
     run = run.model_copy(update={"recipe": run.recipe.model_copy(update={"device": device})})
     info = dataset_info(run.dataset.name)
-    transform = Transform(info, augmentation_info(run.recipe.augmentation).crop_size)
+    augmentation = augmentation_info(run.recipe.augmentation)
+    size = run.recipe.crop_size or augmentation.crop_size
+    transform = Transform(normalised_by(info, augmentation), size)
     if run.weights is not None:
         public = load_public(run, info.num_classes)
         return TrainedStudent(run, public.network, None, transform)
