@@ -6,13 +6,14 @@ Imports no torch.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmark.base.errors import UserError
+from benchmark.base.inside import remove
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
 from benchmark.run.directory import RunDir
@@ -67,7 +68,7 @@ def clean(
     found += code_copies(runs_dir, {item.path for item in ended}, older_than)
     if not dry_run:
         _note(runs_dir, seen, {item.path for item in ended})
-    problems = [] if dry_run else [text for item in found if (text := _remove(item.path))]
+    problems = [] if dry_run else [text for item in found if (text := _remove(runs_dir, item.path))]
     return Cleaned(runs_dir, tuple(found), dry_run, tuple(problems), seen.warnings)
 
 
@@ -135,13 +136,14 @@ def _occupied(folder: Path) -> tuple[int, int]:
     return size, inodes
 
 
-def _remove(path: Path) -> str | None:
-    """Remove a file or folder; return what went wrong."""
+def _remove(runs_dir: Path, path: Path) -> str | None:
+    """Remove a file or folder of the runs directory; return what went wrong."""
+    # A copy of code is named by the real path of its store.
+    root = runs_dir if path.is_relative_to(runs_dir) else runs_dir.resolve()
     try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(root, path)
+    except UserError as error:
+        return f"{path} stays: {error}"
     except OSError as error:
         return f"{path} stays: {error.strerror}"
     return None

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import make_directory, read_bytes, read_json, write_json
+from benchmark.base.inside import check_own
 from benchmark.base.yamlfile import validate
 from benchmark.run.identity import SCHEMA, Run
 
@@ -134,9 +135,10 @@ class RunDir:
     def create(self, run: Run) -> None:
         """Make the directory for ``run``, or check that it is that run's.
 
-        Raises UserError where it cannot be written, or belongs to other numbers.
+        Raises UserError where it cannot be written, or belongs to other numbers or another user.
         """
         make_directory(self.path)
+        check_own(self.path)
         if not self.cell.exists():
             try:
                 write_json(self.cell, run.to_json())

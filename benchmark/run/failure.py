@@ -6,7 +6,9 @@ import contextlib
 import time
 import traceback
 
+from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, write_json
+from benchmark.base.inside import check_own
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import SCHEMA
 
@@ -14,7 +16,11 @@ _LONGEST_TRACEBACK = 20_000
 
 
 def note_failure(rundir: RunDir, error: BaseException) -> None:
-    """Write failure.json; a directory that cannot be written stays as it is."""
+    """Write failure.json; a directory that cannot be written, or is another's, stays as it is."""
+    try:
+        check_own(rundir.path)
+    except (UserError, OSError):
+        return
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     count = 1
     # A file that is missing or damaged tells of no earlier attempt.

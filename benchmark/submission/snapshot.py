@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmark.base.errors import UserError
 from benchmark.base.files import write_json
 from benchmark.base.git import git
+from benchmark.base.inside import check_own
 from benchmark.base.shipped import code_root, is_installed
 from benchmark.slurm import commands
 
@@ -70,9 +71,12 @@ def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> Snapsho
     digest.update(f"{commit} {dirty}".encode())
     path = store / digest.hexdigest()[:16]
     if write and path.exists():
+        check_own(store)
+        check_own(path)
         os.utime(path)  # so that nobody takes it for an old one before its next use is recorded
     elif write:
         store.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_own(store)
         origin = {"commit": commit, "dirty": dirty, "installed": _installed()}
         _write_tree(path, contents, {"schema": 1, **origin}, changes)
     return Snapshot(path, commit, dirty)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, replacing, write_json
+from benchmark.base.inside import appending
 from benchmark.run.directory import RunDir
 from benchmark.run.failure import note_failure
 from benchmark.run.identity import SCHEMA
@@ -72,7 +73,8 @@ class Session:
                     f" ({type(error).__name__}: {reason}); move the directory away to start anew"
                 ) from error
         if self.rundir.records.exists() and self.rundir.records.stat().st_size > size:
-            os.truncate(self.rundir.records, size)
+            with appending(self.rundir.records) as records:
+                os.ftruncate(records, size)
         return saved is not None
 
     def record(self, record: dict[str, Any]) -> None:
@@ -83,15 +85,15 @@ class Session:
         """Append the noted epochs to the records. On an OSError they stay noted."""
         if not self._pending:
             return
-        path = self.rundir.records
-        size = path.stat().st_size if path.exists() else 0
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write("".join(self._pending))
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.truncate(path, size)
-            raise
+        with appending(self.rundir.records) as records:
+            size = os.fstat(records).st_size
+            try:
+                with os.fdopen(os.dup(records), "a", encoding="utf-8") as file:
+                    file.write("".join(self._pending))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(records, size)
+                raise
         self._pending.clear()
 
     def checkpoint(self, trainee: Trainee, keep: bool = False) -> None:
