@@ -48,7 +48,8 @@ def extra_parameters(name: str, pair: Pair, geometry: Geometry) -> Counts:
 def _count(name: str, pair: Pair, geometry: Geometry, labels: torch.Tensor, device: str) -> Counts:
     student = _probe(pair.student, geometry, device)
     teacher = _probe(pair.teacher, geometry, device)
-    setup = Setup(student, teacher, geometry.num_classes, labels, geometry.batch_size, 240, 0)
+    sizes = (geometry.num_classes, labels, geometry.batch_size, 240, 0)
+    setup = Setup(student, teacher, *sizes, pair=pair.teacher)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         method = build_method(name, setup)
         trained = {id(p): p for p in method.parameters() if p.requires_grad}

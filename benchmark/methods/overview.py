@@ -24,6 +24,8 @@ def _title(info: MethodInfo) -> str:
     traits = [] if info.needs_teacher else ["no teacher"]
     traits += ["own prediction"] if info.overrides_predict else []
     traits += ["gradient rule"] if info.has_update else []
+    traits += ["turns of its own"] if info.takes_turns else []
+    traits += [] if info.attributes["uses_images"] else ["no images"]
     suffix = f" [{', '.join(traits)}]" if traits else ""
     return f"{info.name} (version {info.version}){suffix}\n  {info.summary}"
 

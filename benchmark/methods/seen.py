@@ -9,7 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmark.base.errors import UserError
 from benchmark.data.batches import Batch
+from benchmark.models import build_model
 from benchmark.models.features import Features, Model
 from benchmark.models.parts import Tail
 
@@ -38,7 +40,8 @@ class Setup:
     ``epochs``: of the whole run; ``seed``: the run's. ``teacher`` is None for methods that
     need none. ``pair``: the architecture of the column's teacher, where the method's options
     name it among their ``networks``; no weights of it are needed. ``steps_per_epoch``: steps in
-    an epoch of this run. ``make``: builds a network for a role, see :meth:`build`.
+    an epoch of this run. ``make``: builds a network for a role, see :meth:`build`; without it
+    networks are drawn from torch's current random numbers, for their shapes say.
     """
 
     student: Probe
@@ -49,7 +52,7 @@ class Setup:
     epochs: int
     seed: int
     pair: str | None = None
-    steps_per_epoch: int = 0
+    steps_per_epoch: int = 1
     make: Callable[[str, str], Model] | None = None
 
     def need_teacher(self) -> Probe:
@@ -64,9 +67,11 @@ class Setup:
         part of a method can move them. ``network``: a name, "student" for the student's
         architecture, "pair" for that of the column's teacher.
         """
-        assert self.make is not None, "this setup builds no networks"
         named = {STUDENT: self.student.name, PAIR: self.pair}.get(network, network)
-        assert named is not None, "the options must name 'pair' among their networks"
+        if named is None:
+            raise UserError("no teacher's architecture is given, which 'pair' stands for")
+        if self.make is None:
+            return build_model(named, self.num_classes)
         return self.make(role, named)
 
     def tail(self, role: str, stage: int) -> Tail:

@@ -175,6 +175,7 @@ def _predictor(
         batch_size=run.recipe.batch_size,
         epochs=run.recipe.epochs,
         seed=run.seed,
+        pair=run.pair,
     )
     method: AnyMethod = build_method(ref.name, setup, **ref.options)
     prefix = f"{METHOD_PREFIX}{number}."

@@ -132,6 +132,7 @@ class _Trial:
             batch_size=run.recipe.batch_size,
             epochs=run.recipe.epochs,
             seed=run.seed,
+            pair=run.pair,
         )
         with torch.device(device):
             for method in run.methods:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.conformance.pairs import Pair
+from benchmark.conformance.parameters import Geometry, extra_parameters
 from benchmark.methods.catalog import add_plugin
 from benchmark.planning.matrix import Plan
 from benchmark.planning.refuse import check_before_queue
+from benchmark.train.trial import problems
 from tests.helpers import digits_plan
 
 EXTENDED = Path(__file__).parents[1] / "train" / "extended"
@@ -86,3 +89,16 @@ def test_a_reader_without_further_images_is_refused(digits: Path, tmp_path: Path
     plan = planned(digits, tmp_path, "methods: [three_companions]")
     with pytest.raises(UserError, match=r"three_companions: the ffcv reader has no further images"):
         check_before_queue(plan, digits, tmp_path / "runs", reader="ffcv")
+
+
+@pytest.mark.parametrize("path", sorted(EXTENDED.glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_every_one_is_tried_before_the_queue(digits: Path, tmp_path: Path, path: Path) -> None:
+    plan = planned(digits, tmp_path, f"methods: [{path.stem}]")
+    assert problems(plan.runs, {"digits": 100}) == {}
+    counts = extra_parameters(path.stem, Pair("wrn_16_2", "resnet8"), Geometry(10, 8, 20))
+    assert counts.first_stage == 0
+
+
+def test_a_pair_is_tried_too(digits: Path, tmp_path: Path) -> None:
+    plan = planned(digits, tmp_path, "methods: [{two_peers: {peer: pair}}]")
+    assert problems(plan.runs, {"digits": 100}) == {}
