@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
-stamp="$venv/.installed-$(cat setup.cfg constraints.txt scripts/install.sh | sha256sum | cut -c1-12)"
+stamp="$venv/.installed-$(cat setup.cfg setup.py constraints.txt scripts/install.sh | sha256sum | cut -c1-12)"
 has_ffcv() { "$venv/bin/python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("ffcv") is None)'; }
 have_native() {
   command -v g++ >/dev/null && pkg-config --exists opencv4 libturbojpeg 2>/dev/null &&
