@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmark.base.machine import default_device
 from benchmark.methods.catalog import add_plugin
-from benchmark.monitor.text import Status
+from benchmark.monitor.summary import Status
 from benchmark.planning.matrix import Context, Plan, make_plan
 from benchmark.planning.pack_size import parse_pack_size
 from benchmark.run import directory

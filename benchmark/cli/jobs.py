@@ -60,6 +60,7 @@ def retry(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Submit again, as it was submitted before; shows why it ended."""
+    from benchmark.cli.words.status import WIDTH, fold
     from benchmark.operate.retry import retry as retry_runs
 
     lines, code = retry_runs(
@@ -71,7 +72,7 @@ def retry(
         profile=profile,
         dry_run=dry_run,
     )
-    print(*lines, sep="\n")
+    print(*(part for line in lines for part in fold(line, WIDTH)), sep="\n")
     raise typer.Exit(code)
 
 

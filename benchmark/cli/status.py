@@ -30,22 +30,23 @@ def status(
 ) -> None:
     """Show how tables stand: cells and runs by state, hours, speed, failures, stuck runs."""
     from benchmark.cli.watching import repeat, width
-    from benchmark.monitor import everybody, text
+    from benchmark.cli.words import status as words
+    from benchmark.monitor import everybody, values
     from benchmark.monitor.status import read_status, refresh_seconds
 
     add_plugins(plugin)
 
     def lines(max_age: float) -> list[str]:
         if all_users:
-            return everybody.to_lines(*everybody.read_everybody(table, max_age))
-        return text.to_lines(read_status(runs, data, table, max_age), width())
+            return words.everybody(*everybody.read_everybody(table, max_age))
+        return words.status(read_status(runs, data, table, max_age), width())
 
-    def values() -> dict[str, Any]:
+    def as_values() -> dict[str, Any]:
         if all_users:
             return everybody.to_json(*everybody.read_everybody(table))
-        return text.to_json(read_status(runs, data, table))
+        return values.to_json(read_status(runs, data, table))
 
-    repeat(lines, values, watch=watch, as_json=as_json, every=refresh_seconds())
+    repeat(lines, as_values, watch=watch, as_json=as_json, every=refresh_seconds())
 
 
 @app.command()

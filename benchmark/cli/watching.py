@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from benchmark.base.errors import UserError
-from benchmark.monitor.text import WIDTH, shorten
+from benchmark.cli.words.status import WIDTH, shorten
 from benchmark.slurm import queue_cache
 
 _COLOURS = {

@@ -21,7 +21,7 @@ from benchmark.table.load import table_files
 SCHEMA = 1
 _DAY = 24 * 3600.0
 _LIVING = ("running", "waiting", "requeued")
-_COLUMNS = (*_LIVING, "completed", "failed")
+COLUMNS = (*_LIVING, "completed", "failed")
 
 
 @dataclass
@@ -92,24 +92,6 @@ def _warnings(answer: queue_cache.Answer) -> list[str]:
     return warnings
 
 
-def to_lines(found: Iterable[Share], warnings: Iterable[str] = ()) -> list[str]:
-    """Return a line a user and table."""
-    lines = [f"warning: {text}" for text in warnings]
-    items = list(found)
-    if not items:
-        return [*lines, "nobody has tasks of this project in the queue, or had in the last day"]
-    users = max(4, *(len(item.user) for item in items))
-    tables = max(5, *(len(item.table) for item in items))
-    heads = "".join(f"{name:>11}" for name in _COLUMNS)
-    lines.append(f"{'user':{users}}  {'table':{tables}}{heads}{'GPUs':>7}{'GPU-hours':>11}")
-    for item in items:
-        counts = "".join(f"{item.tasks[name] or '.':>11}" for name in _COLUMNS)
-        gpus = f"{item.gpus or '.':>7}{item.gpu_hours:>11.1f}"
-        lines.append(f"{item.user:{users}}  {item.table:{tables}}{counts}{gpus}")
-    lines.append("tasks; what has ended and the GPU-hours are those of the last day")
-    return lines
-
-
 def to_json(found: Iterable[Share], warnings: Iterable[str] = ()) -> dict[str, Any]:
     """Return the same as JSON values."""
     return {
@@ -119,7 +101,7 @@ def to_json(found: Iterable[Share], warnings: Iterable[str] = ()) -> dict[str, A
             {
                 "user": item.user,
                 "table": item.table,
-                "tasks": {name: item.tasks[name] for name in (*_COLUMNS, "cancelled")},
+                "tasks": {name: item.tasks[name] for name in (*COLUMNS, "cancelled")},
                 "gpus": item.gpus,
                 "gpu_hours": item.gpu_hours,
             }

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from benchmark.base.errors import UserError
 from benchmark.monitor.look import Wanted, look
-from benchmark.monitor.summary import summarise
-from benchmark.monitor.text import Status
+from benchmark.monitor.summary import Status, summarise
 from benchmark.monitor.wanted import submitted_plans, table_name, wanted_runs
 from benchmark.run.directory import entries
 from benchmark.slurm.profile import load_site

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmark.monitor.failures import Failed, Group, group
 from benchmark.monitor.forecast import Forecast, Left, forecast
@@ -74,6 +75,16 @@ class TableStatus:
             heartbeat_age=self.heartbeat_age,
             restarts=self.restarts,
         )
+
+
+@dataclass(frozen=True)
+class Status:
+    """All tables, and what should be known about how old or incomplete this is."""
+
+    runs_dir: Path
+    tables: Sequence[TableStatus]
+    taken: float
+    warnings: tuple[str, ...] = ()
 
 
 def summarise(seen: Seen, wanted: Iterable[Wanted] = ()) -> list[TableStatus]:

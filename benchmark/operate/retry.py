@@ -17,7 +17,6 @@ from benchmark.base.words import count
 from benchmark.base.yamlfile import validate
 from benchmark.monitor.failures import Failed, group
 from benchmark.monitor.look import Seen, look
-from benchmark.monitor.text import WIDTH, fold
 from benchmark.monitor.wanted import table_name
 from benchmark.operate.stop import call_with_ids, task_lists
 from benchmark.planning.packs import DEFAULT_PACK, make_packs
@@ -116,7 +115,7 @@ def retry(
             code = max(code, _start(prepared.executor, prepared.submission))
     if not keys:
         lines.append("nothing to retry" + ("" if cancelled else _cancelled(seen)))
-    return [part for line in lines for part in fold(line, WIDTH)], code
+    return lines, code
 
 
 def choose(runs_dir: Path, keys: Sequence[str], seen: Seen, cap: int) -> Chosen:

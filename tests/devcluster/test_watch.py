@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from benchmark.base.files import write_json
+from benchmark.cli.words.status import status as to_lines
 from benchmark.monitor.everybody import shares
 from benchmark.monitor.look import look
 from benchmark.monitor.status import read_status
 from benchmark.monitor.summary import TableStatus
-from benchmark.monitor.text import to_lines
 from benchmark.operate.clean import clean
 from benchmark.operate.retry import retry
 from benchmark.operate.stop import cancel, pause, resume

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.monitor.everybody import read_everybody, shares, to_lines
+from benchmark.cli.words.status import everybody as to_lines
+from benchmark.monitor.everybody import read_everybody, shares
 from benchmark.slurm.queue import RawQueue, parse
 from tests.submitted import RECORDED
 

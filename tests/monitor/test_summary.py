@@ -16,12 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmark.base.errors import UserError
 from benchmark.cli import watching
 from benchmark.cli.watching import repeat
+from benchmark.cli.words.status import WIDTH
+from benchmark.cli.words.status import status as to_lines
 from benchmark.monitor.failures import group
 from benchmark.monitor.look import look
 from benchmark.monitor.metrics import metrics_text
 from benchmark.monitor.status import read_status, refresh_seconds
 from benchmark.monitor.summary import TableStatus
-from benchmark.monitor.text import WIDTH, to_json, to_lines
+from benchmark.monitor.values import to_json
 from benchmark.planning.packs import Pack
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run

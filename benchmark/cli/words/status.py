@@ -1,21 +1,18 @@
-"""A status as aligned lines for people and as JSON values for programs. Pure."""
+"""How tables stand, and what everybody's tasks do, in aligned lines."""
 
 from __future__ import annotations
 
 import re
 import textwrap
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from benchmark.base.words import count
+from benchmark.monitor.everybody import COLUMNS, Share
 from benchmark.monitor.failures import Group
-from benchmark.monitor.summary import Silent, TableStatus
+from benchmark.monitor.summary import Silent, Status, TableStatus
 from benchmark.run.state import RunState
 
-SCHEMA = 1
 WIDTH = 100
 _ALWAYS = (
     RunState.DONE,
@@ -29,24 +26,32 @@ _LABELS = ("failed", "damaged", "stopped", "held", "stuck", "slow", "note")
 _MOST = 5  # groups, or runs, that are listed
 
 
-@dataclass(frozen=True)
-class Status:
-    """All tables, and what should be known about how old or incomplete this is."""
-
-    runs_dir: Path
-    tables: Sequence[TableStatus]
-    taken: float
-    warnings: tuple[str, ...] = ()
-
-
-def to_lines(status: Status, width: int = WIDTH) -> list[str]:
+def status(found: Status, width: int = WIDTH) -> list[str]:
     """Return a status as lines of at most ``width`` characters, longer words left whole."""
-    lines = [f"warning: {text}" for text in status.warnings]
-    for number, table in enumerate(status.tables):
+    lines = [f"warning: {text}" for text in found.warnings]
+    for number, table in enumerate(found.tables):
         lines += ([""] if number or lines else []) + list(_table(table))
-    if not status.tables:
-        lines.append(f"no runs and no submissions in {status.runs_dir}")
+    if not found.tables:
+        lines.append(f"no runs and no submissions in {found.runs_dir}")
     return [part for line in lines for part in fold(line, width)]
+
+
+def everybody(found: Iterable[Share], warnings: Iterable[str] = ()) -> list[str]:
+    """Return a line a user and table."""
+    lines = [f"warning: {text}" for text in warnings]
+    items = list(found)
+    if not items:
+        return [*lines, "nobody has tasks of this project in the queue, or had in the last day"]
+    users = max(4, *(len(item.user) for item in items))
+    tables = max(5, *(len(item.table) for item in items))
+    heads = "".join(f"{name:>11}" for name in COLUMNS)
+    lines.append(f"{'user':{users}}  {'table':{tables}}{heads}{'GPUs':>7}{'GPU-hours':>11}")
+    for item in items:
+        counts = "".join(f"{item.tasks[name] or '.':>11}" for name in COLUMNS)
+        gpus = f"{item.gpus or '.':>7}{item.gpu_hours:>11.1f}"
+        lines.append(f"{item.user:{users}}  {item.table:{tables}}{counts}{gpus}")
+    lines.append("tasks; what has ended and the GPU-hours are those of the last day")
+    return lines
 
 
 def fold(line: str, width: int) -> list[str]:
@@ -176,65 +181,3 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min" if minutes >= 5 else f"{minutes * 60 + rest} s"
-
-
-# -- JSON ---------------------------------------------------------------------------------------
-
-
-def to_json(status: Status) -> dict[str, Any]:
-    """Return a status as JSON values; hours and times may be null."""
-    return {
-        "schema": SCHEMA,
-        "runs_dir": str(status.runs_dir),
-        "taken": status.taken,
-        "warnings": list(status.warnings),
-        "tables": [_table_json(table) for table in status.tables],
-    }
-
-
-def _table_json(table: TableStatus) -> dict[str, Any]:
-    return {
-        "table": table.table,
-        "cells": _counts(table.cells, table.planned),
-        "runs": _counts(table.runs, table.planned),
-        "requeued": dict(table.requeued),
-        "held": dict(table.held),
-        "gpu_hours": {"used": table.gpu_hours, "left": table.gpu_hours_left},
-        "task_hours": {"used": table.hours, "left": table.hours_left},
-        "ends": table.ends,
-        "images_per_second": table.images_per_second,
-        "heartbeat_age": table.heartbeat_age,
-        "restarts": table.restarts,
-        "changed": table.changed,
-        "failures": [_group_json(found) for found in table.failures],
-        "damaged": [_group_json(found) for found in table.damaged],
-        "stopped": [_group_json(found) for found in table.stopped],
-        "stuck": [_silent_json(item) for item in table.stuck],
-        "slow": [_silent_json(item) for item in table.slow],
-    }
-
-
-def _counts(counts: Mapping[str, int], planned: bool) -> dict[str, int | None]:
-    found: dict[str, int | None] = {state: counts.get(state, 0) for state in RunState}
-    if not planned and not found["missing"]:
-        found["missing"] = None  # nobody knows
-    return found
-
-
-def _group_json(found: Group) -> dict[str, Any]:
-    return {
-        "reason": found.reason,
-        "count": len(found.runs),
-        "runs": list(found.runs),
-        "log": str(found.log) if found.log else None,
-        "last_lines": list(found.lines),
-    }
-
-
-def _silent_json(item: Silent) -> dict[str, Any]:
-    return {
-        "run": item.run,
-        "seconds": item.seconds,
-        "holder": item.holder,
-        "progress": item.progress,
-    }
