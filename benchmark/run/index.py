@@ -92,10 +92,9 @@ class RunIndex:
         self.foreign = 0
         for entry in entries(self.runs_dir):
             name = words.printable(entry)
-            rundir = RunDir(self.runs_dir, entry)
-            stamp, newest_ns = _stamp(rundir)
+            stamp, newest_ns = _stamp(f"{self.runs_dir}/{entry}")
             if not stamp or known.get(name) != stamp:
-                found = read(rundir, learn)
+                found = read(RunDir(self.runs_dir, entry), learn)
                 if found.state is RunState.MISSING:
                     self.foreign += 1
                     continue
@@ -241,16 +240,16 @@ def _code() -> str:
     return found.hexdigest()
 
 
-def _stamp(rundir: RunDir) -> tuple[str, int]:
+def _stamp(folder: str) -> tuple[str, int]:
     """Return when a run's cell and result changed last, as text to compare, and the newest time.
 
     Empty if there is no result yet, or that cannot be told: such a run is read every time. The
     change time is compared, not the modification time: it cannot be set back.
     """
     found, newest = [], 0
-    for path in (rundir.cell, rundir.result):
+    for name in ("cell.json", "result.json"):
         try:
-            stat = os.stat(path)
+            stat = os.stat(f"{folder}/{name}")
         except OSError:
             return "", 0
         found.append(f"{stat.st_ctime_ns}.{stat.st_size}.{stat.st_ino}")

@@ -111,20 +111,21 @@ def read(rundir: RunDir, learn: Learn | None = None) -> Reading:
     known = Reading(printable(rundir.key), RunState.MISSING)
     is_run = _KEY.search(rundir.key) is not None
     try:
-        has_cell, has_result = _is_there(rundir.cell), _is_there(rundir.result)
+        cell_file, result_file = rundir.cell, rundir.result
+        has_cell, has_result = _is_there(cell_file), _is_there(result_file)
         is_run = is_run or has_cell or has_result
         if not has_cell and not has_result:
             return known._replace(state=_without_cell(rundir))
         if not has_cell:
             raise UserError(f"{rundir.path} has a result and no cell.json")
-        cell = read_json(rundir.cell, SCHEMA)
+        cell = read_json(cell_file, SCHEMA)
         known = _identified(known, cell, rundir, learn)
         if has_result:
-            return _finished(known, rundir)
+            return _finished(known, rundir.key, result_file)
         found = _unfinished(known, cell, rundir)
         # It may have ended since its result was looked for.
-        gone = found.silence is None and _is_there(rundir.result)
-        return _finished(known, rundir) if gone else found
+        gone = found.silence is None and _is_there(result_file)
+        return _finished(known, rundir.key, result_file) if gone else found
     except UserError as error:
         reason = str(error)
     except OSError as error:
@@ -204,10 +205,10 @@ def _identified(
 # -- a run with a result --------------------------------------------------------------------
 
 
-def _finished(known: Reading, rundir: RunDir) -> Reading:
-    path, result = rundir.result, read_json(rundir.result, SCHEMA)
-    if result.get("key") != rundir.key:
-        raise UserError(f"{path} is the result of {result.get('key')}, not of {rundir.key}")
+def _finished(known: Reading, key: str, path: Path) -> Reading:
+    result = read_json(path, SCHEMA)
+    if result.get("key") != key:
+        raise UserError(f"{path} is the result of {result.get('key')}, not of {key}")
     origin = result.get("provenance")
     origin = origin if isinstance(origin, dict) else {}
     commit, file = origin.get("commit"), result.get("teacher_digest")
