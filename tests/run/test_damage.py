@@ -147,6 +147,7 @@ def renamed_over(path: Path) -> None:
     shutil.copytree(other, path)
 
 
+INLINE = ("--cluster", "inline")
 CONTENT = (truncated, emptied, foreign, newer, nested)
 NO_FILE = (folder, pipe, dangling, zeroes)
 Damage = Callable[[Path], None]
@@ -239,7 +240,7 @@ def commands(world: World) -> dict[str, list[str]]:
     only = ["--only", "row=Student"]
     return {
         "plan": ["plan", *table, *only, *both],
-        "submit": ["submit", *table, *only, "--cluster", "inline", "--dry-run", *both],
+        "submit": ["submit", *table, *only, "--seeds", "0-1", *INLINE, "--dry-run", *both],
         "status": ["status", *table, "--json", *both],
         "collect": ["collect", *table, *only, "--format", "json", *runs],
         "explain": ["collect", *table, "--explain", "Student", "wrn_16_2-resnet8", *runs],
@@ -252,8 +253,10 @@ def commands(world: World) -> dict[str, list[str]]:
 def check_words(world: World, ended: dict[str, Ended], word: RunState) -> None:
     """Check that every command has one word for the damaged run, and goes on to its neighbours."""
     key = world.victim.key
+    damaged = word is RunState.DAMAGED
     for name, found in ended.items():
-        assert found.code == 0, (name, found)
+        # Nothing is left of what was selected.
+        assert found.code == (2 if name == "submit" and damaged else 0), (name, found)
         assert "Traceback" not in found.err, (name, found)
     states = {RunState.DONE: 1, RunState.MISSING: 1}
     states[word] = states.get(word, 0) + 1
@@ -261,10 +264,9 @@ def check_words(world: World, ended: dict[str, Ended], word: RunState) -> None:
     told = line.rpartition(": ")[2].split(", ")
     assert {s.split()[1]: int(s.split()[0]) for s in told} == states
     done = 1 + (word is RunState.DONE)
-    left = 1 + (word in (RunState.MISSING, RunState.FAILED, RunState.STOPPED))
-    assert f"{done} of 3 runs done, {left} to train" in ended["submit"].err
-    damaged = word is RunState.DAMAGED
-    assert (f"move {world.victim.path} away" in ended["submit"].err) == damaged
+    left = int(word in (RunState.MISSING, RunState.FAILED, RunState.STOPPED))
+    told = f"move {world.victim.path} away" if damaged else f"{done} of 2 runs done, {left} to"
+    assert told in ended["submit"].err
     (table,) = json.loads(ended["status"].out)["tables"]
     counted = {state: n for state, n in table["runs"].items() if n}
     # The table's other rows are missing, all of them.
@@ -280,8 +282,10 @@ def check_words(world: World, ended: dict[str, Ended], word: RunState) -> None:
     retried = "would go to" in ended["retry"].out
     assert retried == (word in (RunState.FAILED, RunState.STOPPED)), ended["retry"].out
     assert ("damaged" in ended["retry"].out) == damaged
-    metrics = (world.runs_dir.parent / "m.prom").read_text()
-    assert f'bench_cells{{state="{word}",table=' in metrics
+    cells = [
+        s for s in (world.runs_dir.parent / "m.prom").read_text().splitlines() if "cells{" in s
+    ]
+    assert any(f'state="{word}"' in s and not s.endswith(" 0.0") for s in cells), cells
 
 
 @pytest.mark.parametrize(("finished", "name", "damage", "word"), FEW)
@@ -291,6 +295,23 @@ def test_every_command_has_the_same_word(
     damage_it(world, finished, name, damage)
     ended = {name: bench(*words) for name, words in commands(world).items()}
     check_words(world, ended, word)
+
+
+def test_what_is_healthy_is_trained(world: World) -> None:
+    truncated(world.victim.result)
+    before = world.victim.result.read_bytes()
+    line = ["0-2" if w == "0-1" else w for w in commands(world)["submit"] if w != "--dry-run"]
+    ended = bench(*line)
+    assert (ended.code, "Traceback" in ended.err) == (1, False)
+    assert f"move {world.victim.path} away to train it anew" in ended.err
+    states = [read(RunDir(world.runs_dir, run.key)).state for run in world.runs]
+    assert states == [RunState.DAMAGED, RunState.DONE, RunState.DONE]
+    assert world.victim.result.read_bytes() == before
+    refused = bench(*line)  # nothing else is left
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    shutil.rmtree(world.victim.path)
+    assert bench(*line).code == 0
+    assert read(world.victim).state is RunState.DONE
 
 
 AS_NOBODY = """
