@@ -289,3 +289,36 @@ def test_the_bias_of_a_choice_is_said() -> None:
     # One that is far ahead holds whatever the choice.
     ahead = replace(measured([74.0]), selection=a.selection)
     assert verdict(said, {"a": ahead, **rows(b=[70.0])}) is ClaimVerdict.HOLDS
+
+
+def test_a_collapse_counts_as_a_guess() -> None:
+    """All seeds diverged: the claim that it is worse holds; one of five says nothing yet."""
+    gone = GridCell(State.DIVERGED, diverged_seeds=(0, 1, 2), planned=3)
+    cells = {"a": gone, **rows(b=HIGH)}
+    said = claim("a", "worse", ["b"], by=10.0)
+    grid = judge(small(cells, claims=(said,), chance=(("top1", 1.0),)))
+    (result,) = grid.claim_results
+    assert result.verdict is ClaimVerdict.HOLDS
+    assert "+71.00" in result.detail
+    partly = measured([72.0, 72.1], diverged_seeds=(2,))
+    assert verdict(said, {"a": partly, **rows(b=HIGH)}) is not ClaimVerdict.HOLDS
+
+
+def test_about_a_small_gain_is_not_passed_by_none() -> None:
+    """About 0.25 leaves half of it, not the table's half point: no gain does not pass."""
+    many = [70.0, 70.1, 69.9, 70.05, 69.95] * 4
+    none = rows(a=many, b=many)
+    small_gain = Claim.model_validate(
+        {"text": "x", "expect": {"row": "a", "about": 0.25, "than": ["b"]}, "source": "paper"}
+    )
+    assert verdict(small_gain, none) is not ClaimVerdict.HOLDS
+    gain = rows(a=[v + 0.25 for v in many], b=many)
+    assert verdict(small_gain, gain) is ClaimVerdict.HOLDS
+
+
+def test_an_open_claim_says_how_many_seeds_decide_it() -> None:
+    cells = rows(a=[70.0, 70.7], b=[69.9, 70.0])
+    found = judge(small(cells, claims=(claim("a", "better", ["b"]),))).claim_results[0]
+    assert found.verdict is ClaimVerdict.MORE_SEEDS
+    assert found.seeds_needed is not None
+    assert f"about {found.seeds_needed} seeds a cell would decide it" in found.detail
