@@ -56,8 +56,8 @@ def full_size(folder: Path, target: Path) -> None:
 
 def one_step(runs: Sequence[Run], data: Path, runs_dir: Path) -> None:
     """Train a first step, so that optimisers have their state, and save."""
-    where = Surroundings(runs_dir, data, stop=lambda: "measured", reporter=Lines)
-    train_pack(Pack("resumes", tuple(runs)).to_json(), where)
+    where = Surroundings(stop=lambda: "measured", reporter=Lines)
+    train_pack(Pack("resumes", tuple(runs)).file(runs_dir, data), where)
 
 
 def until_first_step(runs: Sequence[Run], data: Path, runs_dir: Path) -> float:
@@ -71,8 +71,8 @@ def until_first_step(runs: Sequence[Run], data: Path, runs_dir: Path) -> float:
 
     step, Engine._step = Engine._step, leave  # type: ignore[method-assign]
     try:
-        where = Surroundings(runs_dir, data, reporter=Lines)
-        train_pack(Pack("resumes", tuple(runs)).to_json(), where)
+        where = Surroundings(reporter=Lines)
+        train_pack(Pack("resumes", tuple(runs)).file(runs_dir, data), where)
     finally:
         Engine._step = step  # type: ignore[method-assign]
     return reached[0] - began
@@ -134,7 +134,7 @@ def measure(folder: Path, work: Path, resumes: int) -> None:
         name = " + ".join(method.name for method in run.methods)
         print(f"| {name} | {size:.0f} | {middle(saves.seconds[run.key], 3)} |")
     total = sum(statistics.median(found) for found in saves.seconds.values())
-    interval = Surroundings(runs_dir, data).checkpoint_seconds
+    interval = Surroundings().checkpoint_seconds
     print(f"\nall together {total:.2f} s every {interval:.0f} s: {total / interval:.2%}")
     print(f"2nd to 6th start: {middle(early)} s beyond imports")
     print(f"{resumes + 7}th start and later: {middle(late)} s")

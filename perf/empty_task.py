@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmark.submission.task import Report, run_task
+from benchmark.submission.folder import Folder
+from benchmark.submission.task import TaskReport, run_task
 
 if __name__ == "__main__":
-    raise SystemExit(run_task(Path(sys.argv[1]), lambda pack, interruption: Report(0)))
+    folder, array = Folder(Path(sys.argv[1])), int(sys.argv[2])
+    raise SystemExit(run_task(folder, array, lambda *_: TaskReport(0)))

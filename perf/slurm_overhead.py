@@ -16,9 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmark.run.pack_file import PackFile
 from benchmark.slurm import commands
 from benchmark.slurm.profile import Profile, Resources
-from benchmark.slurm.send import Request, submit
+from benchmark.submission.arrays import Arrays
+from benchmark.submission.folder import Folder
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOCK = "s=$(date +%s%N); trap 'echo \"took $(( $(date +%s%N) - s ))\"' EXIT"
@@ -49,21 +51,22 @@ def _plain(tasks: int, prefix: str, folder: Path) -> tuple[int, Path]:
 
 
 def _ours(tasks: int, folder: Path) -> tuple[int, Path]:
-    pack = {"table": "overhead", "depends": []}
     options = {"array-parallelism": 1, "setup": (CLOCK,)}
-    packs = [{**pack, "id": f"p{i}", "label": f"p{i}"} for i in range(tasks)]
-    request = Request(
+    empty = {"table": "overhead", "keys": (), "cells": (), "runs": ()}
+    where = {"runs_dir": folder, "data_dir": folder}
+    packs = [PackFile(id=f"p{i}", label=f"p{i}", **empty, **where) for i in range(tasks)]
+    arrays = Arrays(
         table="overhead",
         nonce=secrets.token_hex(6),
-        folder=folder,
-        packs=packs,
+        folder=Folder(folder),
+        packs=tuple(packs),
         profile=Profile(time="10", **options),
-        resources={str(pack["id"]): Resources(1, "0", "100M") for pack in packs},
+        resources={pack.id: Resources(1, "0", "100M") for pack in packs},
         limits=commands.read_limits(),
         code=ROOT,
-        module="benchmarks.empty_task",
+        command=("-m", "perf.empty_task"),
     )
-    return submit(request).jobs[0], folder
+    return arrays.send()[0], folder
 
 
 def _wait(job: int, folder: Path) -> list[float]:

@@ -62,13 +62,11 @@ def train_ours(runs: Sequence[Run], data: Path, runs_dir: Path, pause: Pause) ->
     from benchmark.train.report import Lines
 
     where = Surroundings(
-        runs_dir,
-        data,
         checkpoint_seconds=1e9,
         stop=lambda: None if pause() else "measured",
         reporter=Lines,
     )
-    outcome = train_pack(Pack("speed", tuple(runs)).to_json(), where)
+    outcome = train_pack(Pack("speed", tuple(runs)).file(runs_dir, data), where)
     assert set(outcome.endings.values()) == {"interrupted"}, outcome
 
 

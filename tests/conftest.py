@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -49,6 +50,13 @@ def fixtures() -> Path:
             pytest.fail("BENCH_FIXTURES must point at the shared fixtures in CI")
         pytest.skip("BENCH_FIXTURES is not set")
     return root
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the library says."""
+    caplog.set_level(logging.INFO, "benchmark")
+    return caplog
 
 
 @pytest.fixture(scope="session")

@@ -39,9 +39,8 @@ def train(
     **where: Any,
 ) -> Outcome:
     """Train runs as one pack, in this process."""
-    pack = Pack("test", tuple(runs))
-    surroundings = Surroundings(runs_dir, data, stop=stop, reporter=Lines, **where)
-    return train_pack(pack.to_json(where.pop("plugins", ())), surroundings)
+    pack = Pack("test", tuple(runs)).file(runs_dir, data)
+    return train_pack(pack, Surroundings(stop=stop, reporter=Lines, **where))
 
 
 def train_plan(plan: Plan, data: Path, runs_dir: Path, size: int = 12, **where: Any) -> None:

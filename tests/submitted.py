@@ -12,7 +12,6 @@ from benchmark.monitor.look import look
 from benchmark.planning.packs import Pack
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
-from benchmark.slurm.arrays import write_array, write_index
 from benchmark.slurm.commands import SlurmUnreachableError
 from benchmark.slurm.queue import RawQueue
 from benchmark.submission.submission import new_submission
@@ -33,22 +32,21 @@ def state(runs_dir: Path, run: Run) -> str:
 
 def in_slurm(runs_dir: Path, data_dir: Path, packs: Sequence[Pack], job: int | None) -> Path:
     """Write what submitting packs as one array leaves behind."""
-    submission = new_submission(packs[0].table, list(packs), runs_dir, data_dir)
-    submission.folder.mkdir(parents=True, mode=0o700)
-    contents = [submission.content(pack) for pack in packs]
-    write_array(submission.folder / "array-0.jsonl", contents)
-    write_index(submission.folder, 0, contents)
+    submission = new_submission(packs[0].table, packs, runs_dir, data_dir)
+    folder = submission.folder
+    folder.create()
+    folder.write(0, submission.files())
     array = {"nonce": f"{submission.nonce}-0", "job": job, "tasks": len(packs)}
     record = {"schema": 1, "table": packs[0].table, "profile": "default", "arrays": [array]}
-    write_json(submission.folder / "submission.json", record)
-    return submission.folder
+    write_json(folder.record, record)
+    return folder.path
 
 
 def local(runs_dir: Path, data_dir: Path, packs: Sequence[Pack]) -> Path:
     """Write what the local queue is given."""
-    submission = new_submission(packs[0].table, list(packs), runs_dir, data_dir)
-    submission.write()
-    return submission.folder
+    submission = new_submission(packs[0].table, packs, runs_dir, data_dir)
+    submission.write("local")
+    return submission.folder.path
 
 
 def started(runs_dir: Path, run: Run, epoch: int = 0, seconds: float = 10.0) -> RunDir:

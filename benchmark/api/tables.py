@@ -19,7 +19,8 @@ from benchmark.planning.pack_size import parse_pack_size
 from benchmark.run import directory
 from benchmark.run.directory import RunDir
 from benchmark.run.reading import read
-from benchmark.submission.hand_over import directories, executor_for, submit_plan
+from benchmark.submission.executors import directories, executor_for
+from benchmark.submission.hand_over import prepare_plan
 from benchmark.table.load import load_table
 from benchmark.table.selection import Selection, parse_selection
 
@@ -103,19 +104,19 @@ def submit(
     if this machine has it, else local. Submitting again trains only what is still missing.
     """
     paths = add_plugins(plugins)
-    executor, device = executor_for(cluster, profile)
+    executor = executor_for(cluster, profile)
     where = directories(executor, _path(runs), _path(data))
     chosen = choose(only, seeds, overrides)
-    wanted = make_plan(load_table(str(table)), chosen, Context(where.data, device))
-    code = submit_plan(
+    wanted = make_plan(load_table(str(table)), chosen, Context(where.data, executor.device))
+    ready = prepare_plan(
         wanted,
         executor,
         runs_dir=where.runs,
         data_dir=where.data,
         pack_size=parse_pack_size(str(pack)),
         plugins=paths,
-        wait=wait,
     )
+    code = ready.start(wait)
     states = {run.key: str(read(RunDir(where.runs, run.key)).state) for run in wanted.runs}
     return Submitted(wanted, states, code)
 

@@ -60,10 +60,10 @@ def retry(
     runs: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Submit again, as it was submitted before; shows why it ended."""
-    from benchmark.cli.words.status import WIDTH, fold
+    from benchmark.cli.words.retry import lines
     from benchmark.operate.retry import retry as retry_runs
 
-    lines, code = retry_runs(
+    found = retry_runs(
         runs,
         table,
         failed=failed,
@@ -72,8 +72,8 @@ def retry(
         profile=profile,
         dry_run=dry_run,
     )
-    print(*(part for line in lines for part in fold(line, WIDTH)), sep="\n")
-    raise typer.Exit(code)
+    print(*lines(found), sep="\n")
+    raise typer.Exit(found.code)
 
 
 @app.command()

@@ -47,22 +47,27 @@ def submit(
     data: DataDirOrProfiles = None,
 ) -> None:
     """Train what is missing of a table."""
+    from benchmark.base.log import say
+    from benchmark.cli.words.submit import standing
     from benchmark.planning.pack_size import parse_pack_size
-    from benchmark.submission.hand_over import directories, executor_for, submit_plan
+    from benchmark.submission.executors import directories, executor_for
+    from benchmark.submission.hand_over import prepare_plan
 
     chosen = selection(only, seeds, sets)
-    executor, device = executor_for(cluster, profile)
+    executor = executor_for(cluster, profile)
     where = directories(executor, runs, data)
-    expanded = plan_for(table, chosen, where.data, plugin, device)
-    code = submit_plan(
-        expanded,
+    found = prepare_plan(
+        plan_for(table, chosen, where.data, plugin, executor.device),
         executor,
         runs_dir=where.runs,
         data_dir=where.data,
         pack_size=parse_pack_size(pack),
         plugins=plugin or [],
         reader=reader,
-        dry_run=dry_run,
-        wait=wait,
     )
-    raise typer.Exit(code)
+    say(*standing(found))
+    if dry_run:
+        if script := found.ready.prepared.script():
+            print(script)
+        return
+    raise typer.Exit(found.start(wait))

@@ -85,11 +85,8 @@ def plan(
     from benchmark.base.errors import UserError
     from benchmark.planning.pack_size import parse_pack_size
     from benchmark.planning.text import describe_plan, plan_to_json
-    from benchmark.submission.hand_over import (
-        describe_simulation,
-        directories,
-        executor_for,
-    )
+    from benchmark.submission.executors import directories, executor_for
+    from benchmark.submission.simulation import describe_simulation
 
     if simulate is not None and (as_json or stale):
         raise UserError("--simulate prints text and does not go with --json or --stale")
@@ -97,9 +94,11 @@ def plan(
         raise UserError("--slots, --preemptions and --start-seconds go with --simulate PROFILE")
     if simulate is not None:
         size = parse_pack_size(pack)
-        executor, device = executor_for("slurm", simulate)
+        executor = executor_for("slurm", simulate)
         where = directories(executor, runs, data)
-        expanded = plan_for(table, selection(only, seeds, sets), where.data, plugin, device)
+        expanded = plan_for(
+            table, selection(only, seeds, sets), where.data, plugin, executor.device
+        )
         rates = (slots, preemptions, start_seconds)
         print(describe_simulation(expanded, where.runs, size, simulate, *rates))
         return

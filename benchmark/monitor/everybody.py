@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from benchmark.base.errors import unknown
 from benchmark.slurm import queue_cache
+from benchmark.slurm.notation import Tag
 from benchmark.slurm.queue import Snapshot
-from benchmark.slurm.tag import Tag
 from benchmark.table.load import table_files
 
 SCHEMA = 1

@@ -48,4 +48,4 @@ def packs_of(runs_dir: Path, key: str) -> list[Work]:
     """Return the packs that a run was submitted in, oldest first."""
     works = [*local_work(runs_dir), *slurm_work(runs_dir)]
     mine = [work for work in works if key in work.keys]
-    return sorted(mine, key=lambda work: work.folder.stat().st_mtime)
+    return sorted(mine, key=lambda work: work.folder.path.stat().st_mtime)

@@ -17,16 +17,21 @@ from benchmark.run.directory import RunDir, entries
 from benchmark.run.reading import Reading, read
 from benchmark.run.state import ATTENTION, RunState
 from benchmark.slurm import commands, queue_cache
-from benchmark.slurm.queue import Snapshot
-from benchmark.slurm.tag import Tag
+from benchmark.slurm.notation import Tag
+from benchmark.slurm.queue import EARLIER_SECONDS, Snapshot
 from benchmark.submission import marks
-from benchmark.submission.folders import cleaned_runs, sent_arrays
-from benchmark.submission.sent import Work, cells_of, in_queue, latest, local_work, slurm_work
+from benchmark.submission.sent import (
+    Work,
+    cells_of,
+    cleaned_runs,
+    in_queue,
+    latest,
+    local_work,
+    slurm_work,
+)
 
 OTHER = "other runs"  # of the runs directory, which no submission of this user's names
 _REREAD = ATTENTION | {RunState.UNKNOWN}
-# Slurm stamps a job before the submission that sent it has noted its id.
-_EARLIER_SECONDS = 3600
 
 
 class Wanted(NamedTuple):
@@ -96,7 +101,7 @@ def look(
     warnings: tuple[str, ...] = ()
     silent = ""
     if sent:
-        snapshot, warnings, silent = ask(runs_dir, {work.table for work in sent}, max_age, insist)
+        snapshot, warnings, silent = ask(sent, max_age, insist)
         sent = sent if snapshot is None else in_queue(sent, snapshot)
     packs = (*local, *sent)
     works = latest(packs)
@@ -115,17 +120,16 @@ def look(
 
 
 def ask(
-    runs_dir: Path, tables: Iterable[str], max_age: float, insist: bool = False
+    works: Collection[Work], max_age: float, insist: bool = False
 ) -> tuple[Snapshot | None, tuple[str, ...], str]:
-    """Ask Slurm about the jobs of these tables; where it is silent, a warning says so.
+    """Ask Slurm about the jobs of these packs; where it is silent, a warning says so.
 
     Returns what is known, the warnings, and why Slurm did not answer (empty where it did).
     """
-    names = tuple(sorted({Tag(table, "", "").job_name for table in tables}))
-    folders = {array.folder for array in sent_arrays(runs_dir)}
-    since = min((folder / "submission.json").stat().st_mtime for folder in folders)
+    names = tuple(sorted({Tag(table, "", "").job_name for table in {w.table for w in works}}))
+    since = min(work.array.sent for work in works) - EARLIER_SECONDS
     try:
-        question = queue_cache.Question(since - _EARLIER_SECONDS, names)
+        question = queue_cache.Question(since, names)
         answer = queue_cache.read(question, max_age, insist)
     except commands.SlurmError as error:
         return None, (f"{error}; shown is what the files say",), str(error)
@@ -143,26 +147,24 @@ def _stand_all(
     asked: bool,
 ) -> dict[str, Standing]:
     noted = {folder: marks.reasons(folder) for folder in {work.folder for work in packs}}
-    failed = [w for w in packs if failing(w) or (not w.living and w.task in noted[w.folder])]
+    failed = [
+        w for w in packs if failing(w) or (not w.living and (w.task or w.id) in noted[w.folder])
+    ]
     failed_tasks = Counter(key for work in failed for key in work.keys)
     found = {}
     for key in readings:
         work = works.get(key)
-        said = noted[work.folder].get(work.task, "") if work and work.task else ""
+        said = noted[work.folder].get(work.task or work.id, "") if work else ""
         standing = stand(readings[key], work, asked, said)
         if asked and work and work.in_slurm and standing.name in _REREAD:
             readings[key] = read(RunDir(runs_dir, key))
             standing = stand(readings[key], work, asked, said)
         attempts = readings[key].attempts
         # A last attempt that noted nothing itself failed in another way: its tasks are counted.
-        if work is None or readings[key].failed < _sent(work):
+        if work is None or readings[key].failed < work.array.sent:
             attempts = max(attempts, failed_tasks[key])
         found[key] = standing._replace(attempts=attempts)
     return found
-
-
-def _sent(work: Work) -> float:
-    return work.array.sent if work.array is not None else 0.0
 
 
 def _cells(

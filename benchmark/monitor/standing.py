@@ -63,7 +63,7 @@ def _living(found: Reading, work: Work) -> Standing:
         if found.failed > (work.start or 0.0):
             return Standing(RunState.FAILED, found.reason)
         return Standing(RunState.RUNNING)
-    if not work.in_slurm and found.failed > work.folder.stat().st_ctime:
+    if not work.in_slurm and found.failed > work.array.sent:
         return Standing(RunState.FAILED, found.reason)
     if work.state.held:
         return Standing(RunState.HELD, work.state.detail, requeued=work.state.name == "requeued")

@@ -10,8 +10,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.machine import default_device
 from benchmark.monitor.look import Wanted
 from benchmark.planning.matrix import Context, Plan, make_plan
-from benchmark.submission.folders import cleaned_runs
-from benchmark.submission.sent import local_work, slurm_work
+from benchmark.submission.sent import cleaned_runs, local_work, slurm_work
 from benchmark.table.load import load_table, table_files
 from benchmark.table.selection import Selection
 

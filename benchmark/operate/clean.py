@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,8 @@ from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
 from benchmark.run.directory import RunDir
 from benchmark.run.state import ENDED
-from benchmark.submission.folders import code_in_use, note_cleaned
-from benchmark.submission.sent import submitted_tables
+from benchmark.submission.folder import Folder
+from benchmark.submission.sent import code_in_use, note_cleaned, submitted_tables
 from benchmark.submission.snapshot import code_store
 
 OLD_DAYS = 7.0
@@ -91,24 +91,24 @@ def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
 
     Without an answer from Slurm those that went there are kept.
     """
-    folders: dict[Path, list[str]] = {}
-    kept: set[Path] = set()
+    folders: dict[Folder, list[str]] = {}
+    kept: set[Folder] = set()
     for work in seen.packs:
         folders.setdefault(work.folder, []).extend(work.keys)
         if work.living or (work.in_slurm and seen.snapshot is None):
             kept.add(work.folder)
     for folder, keys in folders.items():
-        age = (time.time() - folder.stat().st_mtime) / 86400
+        age = (time.time() - folder.path.stat().st_mtime) / 86400
         ended = all(seen.standings[key].name in ENDED for key in keys)
         if folder not in kept and ended and age >= older_than:
-            size, inodes = _occupied(folder)
-            yield Removable(folder, "folder of ended submissions", size, inodes)
+            size, inodes = _occupied(folder.path)
+            yield Removable(folder.path, "folder of ended submissions", size, inodes)
 
 
-def code_copies(runs_dir: Path, gone: Container[Path], older_than: float) -> Iterator[Removable]:
+def code_copies(runs_dir: Path, gone: Collection[Path], older_than: float) -> Iterator[Removable]:
     """Yield copies of code that no submission but those ``gone`` names any more."""
     store = code_store(runs_dir)
-    used = code_in_use(runs_dir, gone)
+    used = code_in_use(runs_dir, {Folder(path) for path in gone})
     if used is None or not store.is_dir():
         return
     for path in sorted(store.iterdir()):
@@ -121,7 +121,7 @@ def _note(runs_dir: Path, seen: Seen, gone: Container[Path]) -> None:
     """Note what removed submissions trained, so that status still knows the table of each run."""
     tables: dict[str, dict[str, str]] = {}
     for work in seen.packs:
-        if work.folder in gone:
+        if work.folder.path in gone:
             cells = dict(zip(work.keys, work.cells, strict=False))
             tables.setdefault(work.table, {}).update(cells)
     for table, runs in tables.items():

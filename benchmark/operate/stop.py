@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import write_json
 from benchmark.base.words import count
 from benchmark.monitor.find import find_run
 from benchmark.monitor.look import Seen, look
@@ -22,11 +21,12 @@ from benchmark.monitor.wanted import table_name
 from benchmark.run.directory import RunDir
 from benchmark.run.state import ENDED, LIVING, RunState
 from benchmark.slurm import commands
-from benchmark.slurm.indices import IndexSet
+from benchmark.slurm.notation import IndexSet
 from benchmark.submission import marks
-from benchmark.submission.sent import PAUSED, Work, paused, submitted_tables
+from benchmark.submission.folder import Folder
+from benchmark.submission.marks import paused
+from benchmark.submission.sent import Work, submitted_tables
 
-SCHEMA = 1
 _IDS_A_CALL = 500
 
 
@@ -166,15 +166,14 @@ def pause(runs_dir: Path, table: str | None) -> Paused:
     folders = {work.folder for work in living}
     reason = f"paused by {commands.user()} since {time.strftime('%Y-%m-%d %H:%M')}"
     for folder in folders:
-        if paused(folder) is None:
-            write_json(folder / PAUSED, {"schema": SCHEMA, "reason": reason})
-    marks = f"{count(len(folders), 'submission')} marked as paused: what starts holds itself"
+        marks.pause(folder, reason)
+    marked = f"{count(len(folders), 'submission')} marked as paused: what starts holds itself"
     if seen.silent:
-        raise _untold(marks, seen.silent, "pause")
+        raise _untold(marked, seen.silent, "pause")
     try:
         _hold("hold", folders, living)
     except commands.SlurmUnreachableError as error:
-        raise _untold(marks, str(error), "pause") from error
+        raise _untold(marked, str(error), "pause") from error
     stands = [standing.name for standing in seen.standings.values()] if folders else []
     training = stands.count(RunState.RUNNING)
     waiting = sum(state in LIVING for state in stands) - training
@@ -195,7 +194,7 @@ def resume(runs_dir: Path, table: str | None) -> Resumed:
     folders = marked | {folder for folder in forgotten if marks.held(folder) is None}
     in_slurm = {work.folder for work in seen.packs if work.in_slurm}
     for folder in folders - in_slurm:
-        (folder / PAUSED).unlink(missing_ok=True)
+        folder.paused.unlink(missing_ok=True)
     waiting = count(len(folders & in_slurm), "submission")
     try:
         if seen.silent and folders & in_slurm:
@@ -204,7 +203,7 @@ def resume(runs_dir: Path, table: str | None) -> Resumed:
     except commands.SlurmUnreachableError as error:
         raise _untold(f"{waiting} in Slurm stay paused", str(error), "resume") from error
     for folder in folders & in_slurm:
-        (folder / PAUSED).unlink(missing_ok=True)
+        folder.paused.unlink(missing_ok=True)
     return Resumed(len(folders), len(held), seen.warnings)
 
 
@@ -219,7 +218,7 @@ def _may_live(work: Work, seen: Seen) -> bool:
     return any(seen.standings[key].name not in ENDED for key in work.keys)
 
 
-def _hold(action: str, folders: Collection[Path], living: Iterable[Work]) -> None:
+def _hold(action: str, folders: Collection[Folder], living: Iterable[Work]) -> None:
     # A running task would be held too, once it is requeued; but sacct then no longer finds it.
     jobs = {
         str(work.place[0])

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.planning.estimate import History, read_history
@@ -28,14 +28,6 @@ class Limits(NamedTuple):
 LimitsOf = Callable[[Run], Limits]
 
 
-@runtime_checkable
-class Limited(Protocol):
-    """An executor that knows the limits of its processes."""
-
-    def limits(self, run: Run) -> Limits:
-        """Return what a process that trains runs such as this one may use."""
-
-
 def no_limits(_: Run) -> Limits:
     """Return the limits where nothing is known of the machine."""
     return Limits()
@@ -50,16 +42,28 @@ class PackSize(NamedTuple):
     most: int | None
     asked: bool = False
 
-    def sizer(self, runs_dir: Path, limits: LimitsOf = no_limits) -> Sizer:
+    def sizer(
+        self,
+        runs_dir: Path,
+        limits: LimitsOf = no_limits,
+        killed: Mapping[str, int] | None = None,
+    ) -> Sizer:
         """Return the size of a pack for each group of runs that could share one.
 
         A number is lowered where packs that were measured would not fit the memory, the default
         one also where they would not by a guess. ``auto`` takes as many runs as were measured to
         end within the time limit and to fit the memory; where not all were measured, the default
-        number, or as many as fit by a guess.
+        number, or as many as fit by a guess. ``killed``: by key, how many runs shared the process
+        that died for memory while it trained the run; half as many may share one now.
         """
         history = read_history(runs_dir)
-        return lambda group: _largest(group, self, history, limits(group[0]))
+        dead = killed or {}
+
+        def size(group: Sequence[Run]) -> int:
+            most = min((dead[run.key] // 2 for run in group if run.key in dead), default=len(group))
+            return min(max(1, most), _largest(group, self, history, limits(group[0])))
+
+        return size
 
     def __str__(self) -> str:
         return "a size chosen for each" if self.most is None else f"at most {self.most}"

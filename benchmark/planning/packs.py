@@ -1,7 +1,7 @@
 """Packs: runs that one process trains side by side, since they share what is expensive.
 
-Runs share a pack when they see the same teacher and the same stream of images: one data pass
-and one teacher pass then serve all of them. Imports no torch.
+Runs share a pack if they see the same teacher and the same stream of images: one data pass and
+one teacher pass then serve all of them. A job gets its pack as a PackFile. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.run.identity import Run, digest
+from benchmark.run.pack_file import PackFile, Reader
 
 DEFAULT_PACK = 12
 Sizer = Callable[[Sequence[Run]], int]  # how many runs of a group share a process at most
@@ -43,6 +44,11 @@ class Pack:
     runs: tuple[Run, ...]
     depends: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, file: PackFile) -> Pack:
+        """Return the pack that a job was given."""
+        return cls(file.table, file.runs, file.depends)
+
     @property
     def id(self) -> str:
         """A short name, the same whenever the same runs are packed."""
@@ -59,19 +65,27 @@ class Pack:
         named = students[0] if len(students) == 1 else f"{len(students)}models"
         return f"{first.dataset.name}-{teacher}-{named}-x{len(self.runs)}-s{first.seed}"
 
-    def to_json(self, plugins: Iterable[Path] = ()) -> dict[str, Any]:
-        """Return what a job needs to train this pack."""
-        return {
-            "schema": 1,
-            "id": self.id,
-            "table": self.table,
-            "label": self.label,
-            "depends": list(self.depends),
-            "plugins": [str(path) for path in plugins],
-            "keys": [run.key for run in self.runs],
-            "cells": [run.cell_key for run in self.runs],
-            "runs": [run.to_json() for run in self.runs],
-        }
+    def file(
+        self,
+        runs_dir: Path,
+        data_dir: Path,
+        reader: Reader | None = None,
+        plugins: Iterable[Path] = (),
+    ) -> PackFile:
+        """Return all that a job needs to train this pack."""
+        return PackFile(
+            id=self.id,
+            table=self.table,
+            label=self.label,
+            depends=self.depends,
+            plugins=tuple(plugins),
+            keys=tuple(run.key for run in self.runs),
+            cells=tuple(run.cell_key for run in self.runs),
+            runs=self.runs,
+            runs_dir=runs_dir.resolve(),
+            data_dir=data_dir.resolve(),
+            reader=reader,
+        )
 
 
 def group_key(run: Run, teachers: frozenset[str]) -> tuple[Any, ...]:

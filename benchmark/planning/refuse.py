@@ -7,82 +7,85 @@ teachers, and checkpoints of runs that are to be continued.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.files import existing_place
 from benchmark.data.augmentations import READERS, check_reader
 from benchmark.methods.catalog import method_info
-from benchmark.planning.matrix import Plan
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.lease import check_exclusive
 from benchmark.run.reading import read
-from benchmark.run.state import ENDED
+from benchmark.run.state import ENDED, RunState
 
 
 def check_before_queue(
-    plan: Plan, data_dir: Path, runs_dir: Path, reader: str | None = None
+    runs: Collection[Run], data_dir: Path, runs_dir: Path, reader: str | None = None
 ) -> None:
-    """Refuse a table that cannot be trained, and what its runs could not be trained from.
+    """Refuse what none of the runs could be trained from.
 
     That is a reader that does not fit, data that are missing or damaged, public teachers that do
-    not load, and a runs directory that cannot be written.
-    Raises UserError.
+    not load, and a runs directory that cannot be written. Raises UserError.
     """
     from benchmark.data.verify import check_content
 
-    if not plan.table.trainable:
-        raise UserError(
-            f"table {plan.table.name} can be shown and collected, but its protocol cannot be"
-            " trained yet"
-        )
     if reader is not None:
-        _check_reader(plan, reader)
-    for name in sorted({run.dataset.name for run in plan.runs}):
+        _check_reader(runs, reader)
+    for name in sorted({run.dataset.name for run in runs}):
         check_content(name, data_dir)
-    _check_public_teachers(plan, data_dir)
-    _check_writable(runs_dir)
+    _check_public_teachers(runs, data_dir)
+    check_exclusive(_check_writable(runs_dir))
 
 
-def check_files(runs: Iterable[Run], runs_dir: Path) -> None:
-    """Refuse checkpoints that ``runs`` could not continue from, and damaged trained teachers.
+def refusals(
+    runs: Iterable[Run], runs_dir: Path, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return why runs cannot be trained, by key, one run's directory not being another's fault.
 
-    Raises UserError.
+    It was renamed, edited, damaged or cannot be written; its checkpoint is damaged; its trained
+    teacher is damaged, diverged or refused itself. ``known``: what was refused
+    before, which is among what is returned.
     """
-    started, taught = [], {}
-    for run in runs:
-        rundir = RunDir(runs_dir, run.key)
-        if rundir.checkpoint.exists() or rundir.previous_checkpoint.exists():
-            started.append(rundir)
+    found = dict(known or {})
+    taught: dict[str, str] = {}
+    for run in runs:  # teachers first
         teacher = run.teacher
-        if teacher is None or teacher.source != "train":
-            continue
-        if read(RunDir(runs_dir, teacher.key)).state in ENDED:
-            taught[teacher.key] = run
-    if not started and not taught:
-        return
+        try:
+            _check_run_directory(RunDir(runs_dir, run.key), run)
+            if teacher is not None and teacher.source == "train":
+                if teacher.key not in taught:
+                    taught[teacher.key] = found.get(teacher.key) or _teacher_problem(run, runs_dir)
+                if taught[teacher.key]:
+                    raise UserError(taught[teacher.key])
+        except UserError as error:
+            found[run.key] = str(error)
+    return found
+
+
+def _teacher_problem(run: Run, runs_dir: Path) -> str:
+    """Return why a run's trained teacher cannot teach; empty if it can or is not there yet."""
+    assert run.teacher is not None
+    if read(RunDir(runs_dir, run.teacher.key)).state not in {*ENDED, RunState.DAMAGED}:
+        return ""
     from benchmark.data.datasets import dataset_info
-    from benchmark.train import state
     from benchmark.train.teacher import load_teacher
 
-    for rundir in started:
-        state.check(rundir)
-    for run in taught.values():
+    try:
         load_teacher(run, dataset_info(run.dataset.name).num_classes, runs_dir)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
-def _check_reader(plan: Plan, reader: str) -> None:
+def _check_reader(runs: Iterable[Run], reader: str) -> None:
     if reader not in READERS:
         raise unknown("reader", reader, READERS, "--reader")
-    for name in sorted({run.recipe.augmentation for run in plan.runs}):
+    for name in sorted({run.recipe.augmentation for run in runs}):
         check_reader(name, reader)
     asking = {
-        m.name
-        for run in plan.runs
-        for m in run.methods
-        if method_info(m.name).companions(m.options)
+        m.name for run in runs for m in run.methods if method_info(m.name).companions(m.options)
     }
     if reader != "resident" and asking:
         raise UserError(
@@ -91,12 +94,26 @@ def _check_reader(plan: Plan, reader: str) -> None:
         )
 
 
-def _check_public_teachers(plan: Plan, data_dir: Path) -> None:
+def _check_run_directory(rundir: RunDir, run: Run) -> None:
+    found = read(rundir)
+    if found.state is RunState.DAMAGED:
+        raise UserError(f"{found.reason}; move {rundir.path} away to train it anew")
+    if not rundir.path.exists():
+        return
+    _check_writable(rundir.path)
+    rundir.check(run)
+    if rundir.checkpoint.exists() or rundir.previous_checkpoint.exists():
+        from benchmark.train import state
+
+        state.check(rundir)
+
+
+def _check_public_teachers(runs: Collection[Run], data_dir: Path) -> None:
     """Refuse public checkpoints that cannot be loaded into the network that they are for."""
-    used = {(run.dataset.name, run.model) for run in plan.runs if run.weights}
+    used = {(run.dataset.name, run.model) for run in runs if run.weights}
     used |= {
         (run.dataset.name, run.teacher.model)
-        for run in plan.runs
+        for run in runs
         if run.teacher and run.teacher.source == "registry"
     }
     if used:
@@ -106,11 +123,11 @@ def _check_public_teachers(plan: Plan, data_dir: Path) -> None:
             check_checkpoint(dataset, model, data_dir)
 
 
-def _check_writable(path: Path) -> None:
-    """Refuse a directory that cannot be written, or made; nothing is made."""
+def _check_writable(path: Path) -> Path:
+    """Refuse a directory that cannot be written, or made; return what there is of its path."""
     place = existing_place(path)
     if not place.is_dir():
         raise UserError(f"{place} is not a directory")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError(f"{place} is not writable")
-    check_exclusive(place)
+    return place

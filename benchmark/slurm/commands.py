@@ -185,7 +185,7 @@ def refusal(stderr: str) -> str:
     return re.sub(prefix, "", lines[-1])
 
 
-class Limits(NamedTuple):
+class ClusterLimits(NamedTuple):
     """What the cluster allows, read live."""
 
     cluster: str
@@ -195,11 +195,11 @@ class Limits(NamedTuple):
     accounting: bool  # whether there is a slurmdbd for sacct to ask
 
 
-def read_limits() -> Limits:
+def read_limits() -> ClusterLimits:
     """Read the cluster's limits from ``scontrol show config``."""
     text = ask(["scontrol", "show", "config"])
     found = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
-    return Limits(
+    return ClusterLimits(
         cluster=found["ClusterName"],
         version=found["SLURM_VERSION"],
         max_array_size=int(found["MaxArraySize"]),

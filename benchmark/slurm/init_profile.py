@@ -41,7 +41,7 @@ def profile_path(name: str | None) -> Path | None:
 
 
 def profile_text(
-    limits: commands.Limits, nodes: list[NodeKind], accounts: list[str], qos: list[str]
+    limits: commands.ClusterLimits, nodes: list[NodeKind], accounts: list[str], qos: list[str]
 ) -> str:
     """Return a profile as YAML: the partition that seems right, the others as comments."""
     chosen = _choose(nodes)

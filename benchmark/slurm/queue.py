@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.slurm import commands
-from benchmark.slurm.indices import IndexSet
-from benchmark.slurm.tag import Tag, parse_tag
+from benchmark.slurm.notation import IndexSet, Tag, parse_tag
 
 # A field that is followed by its own separator is printed at full length.
 _SEPARATOR = "\x1f"
@@ -50,13 +49,15 @@ _SACCT = (
     "JobName",
     "Comment",
 )
+# Slurm stamps a job before the submission that sent it has noted its id.
+EARLIER_SECONDS = 3600.0
 _NO_ACCOUNTING = "accounting storage is disabled"
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"})
 # What sacct shows for a job that has not ended, or that it does not know to have ended.
 _OPEN = frozenset({"PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "RESIZING", "COMPLETING"})
 
 
-class Queued(NamedTuple):
+class QueueRecord(NamedTuple):
     """One record of squeue: a task that runs, or all tasks of an array that wait together."""
 
     job: int  # the array's id
@@ -123,7 +124,7 @@ class Snapshot:
     keeps no accounts, so that squeue is all there is to know.
     """
 
-    queued: tuple[Queued, ...]
+    queued: tuple[QueueRecord, ...]
     ended: dict[tuple[int, int], Ended] = field(default_factory=dict)
     taken: float = 0.0
     accounting: bool = True
@@ -135,9 +136,9 @@ class Snapshot:
         return not self.accounting and not self.disabled
 
     @cached_property
-    def by_job(self) -> dict[int, tuple[Queued, ...]]:
+    def by_job(self) -> dict[int, tuple[QueueRecord, ...]]:
         """The records of each array."""
-        found: dict[int, list[Queued]] = {}
+        found: dict[int, list[QueueRecord]] = {}
         for record in self.queued:
             found.setdefault(record.job, []).append(record)
         return {job: tuple(records) for job, records in found.items()}
@@ -234,7 +235,7 @@ def read(since: float, names: Iterable[str] = (), *, accounting: bool = True) ->
     return parse(read_raw(since, names, accounting=accounting))
 
 
-def _parse_squeue(text: str) -> Iterator[Queued]:
+def _parse_squeue(text: str) -> Iterator[QueueRecord]:
     for line in text.splitlines():
         values = line.split(_SEPARATOR)
         # Another program's comment may hold a line break or our separator.
@@ -245,7 +246,7 @@ def _parse_squeue(text: str) -> Iterator[Queued]:
         if tag is None:
             continue
         tasks = row["ArrayTaskID"]
-        yield Queued(
+        yield QueueRecord(
             job=int(row["ArrayJobID"] if tasks != "N/A" else row["JobID"]),
             tasks=IndexSet.parse(tasks) if tasks != "N/A" else IndexSet.of([0]),
             state=row["State"],

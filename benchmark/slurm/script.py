@@ -10,8 +10,8 @@ from typing import Any
 
 from submitit import SlurmExecutor
 
+from benchmark.slurm.notation import Tag
 from benchmark.slurm.profile import Profile, Resources
-from benchmark.slurm.tag import Tag
 
 
 class ArrayExecutor(SlurmExecutor):

@@ -1,29 +1,19 @@
-"""Send packs to Slurm as job arrays, each exactly once. Imports no torch.
+"""Send job arrays to Slurm, each exactly once, in an order in which they can wait for each other.
 
-Of a submission folder (private, 0700) the tasks read ``array-N.jsonl``; ``array-N.sh`` is
-what sbatch was given, ``submission.json`` says which array became which job.
+Imports no torch.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from benchmark.base.errors import UserError
-from benchmark.base.files import make_directory, write_json, write_text
 from benchmark.slurm import commands, queue
-from benchmark.slurm.arrays import ArrayPlan, PackData, plan_arrays, write_array, write_index
-from benchmark.slurm.commands import Limits, SlurmUnreachableError
-from benchmark.slurm.profile import Profile, Resources
-from benchmark.slurm.script import script_text
-from benchmark.slurm.tag import Tag, word
+from benchmark.slurm.commands import SlurmUnreachableError
+from benchmark.slurm.notation import Tag
 
-SCHEMA = 1
-TASK_MODULE = "benchmark.submission.task"
 _SBATCH_SECONDS = 90.0
 # After a lost answer: how often and for how long Slurm must say that it does not know the
 # array before it is sent again, and how long to wait for Slurm to say anything.
@@ -32,116 +22,59 @@ _SETTLE_SECONDS = 10.0
 _PATIENCE_SECONDS = 300.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to send.
-
-    ``folder`` is created, for this submission alone, with ``files`` (by their place in it);
-    ``code`` holds the package that the tasks run. ``resources``: what a task asks for, by pack
-    id. ``elsewhere``: the tasks (``1234_5``) of teachers that were sent earlier.
-    """
-
-    table: str
-    nonce: str
-    folder: Path
-    packs: Sequence[PackData]
-    profile: Profile
-    resources: Mapping[str, Resources]
-    limits: Limits
-    code: Path
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
-    module: str = TASK_MODULE
+class Sendable(Protocol):
+    """What becomes one task of an array."""
 
     @property
-    def array_size(self) -> int:
-        """The most tasks in one array."""
-        return min(self.limits.max_array_size, self.profile.max_array_size or 10**9)
+    def id(self) -> str:
+        """Its name among all that is sent."""
 
-    def plans(self) -> list[ArrayPlan]:
-        """The arrays, in the order in which they are sent."""
-        return plan_arrays(
-            self.packs, self.array_size, self.elsewhere, lambda pack: self.resources[pack["id"]]
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """The names of what must have ended before it starts."""
+
+
+ItemT = TypeVar("ItemT", bound=Sendable)
+
+
+class ArrayPlan(NamedTuple, Generic[ItemT]):
+    """What one array holds, and the ids of what must have ended before it starts."""
+
+    items: tuple[ItemT, ...]
+    after: tuple[str, ...]
+
+
+def plan_arrays(
+    items: Sequence[ItemT],
+    size: int,
+    elsewhere: Collection[str] = (),
+    needs: Callable[[ItemT], Hashable] = lambda item: None,
+) -> list[ArrayPlan[ItemT]]:
+    """Split items into arrays of at most ``size`` tasks, in an order in which they can be sent.
+
+    Those that wait for nothing come first, teachers and independent students together; then
+    one array (or a few, if it is long) for the students of each missing teacher. That is at
+    most ceil(items / size) + missing teachers arrays. ``elsewhere``: the ids of what was sent
+    earlier and has not ended. ``needs``: what the items of an array must have in common besides.
+    """
+    known = {item.id for item in items} | set(elsewhere)
+    groups: dict[tuple[tuple[str, ...], Hashable], list[ItemT]] = {}
+    for item in items:
+        after = tuple(sorted(name for name in item.depends if name in known))
+        groups.setdefault((after, needs(item)), []).append(item)
+    plans: list[ArrayPlan[ItemT]] = []
+    sent = set(elsewhere)
+    while groups:
+        ready = sorted(
+            (kind for kind in groups if sent.issuperset(kind[0])), key=lambda kind: bool(kind[0])
         )
-
-
-@dataclass
-class Sent:
-    """What was sent: the job of each array, and the tasks by pack id."""
-
-    jobs: list[int] = field(default_factory=list)
-    tasks: dict[str, str] = field(default_factory=dict)
-
-
-def fitting(packs: Sequence[PackData], room: int) -> Sequence[PackData]:
-    """Return the first packs that fit into a queue with ``room``; teachers come first anyway.
-
-    Raises UserError where nothing fits.
-    """
-    if packs and room <= 0:
-        raise UserError(
-            "the queue is full: as many jobs are waiting as the cluster or the profile's"
-            " max-jobs allow; submit again when some have ended"
-        )
-    return packs[:room]
-
-
-def dry_run(request: Request) -> str:
-    """Return the text of every script; ids of jobs that do not exist yet are named."""
-    texts = []
-    sent: dict[str, str] = dict(request.elsewhere)
-    for number, plan in enumerate(request.plans()):
-        texts.append(_script(request, number, plan, sent))
-        sent.update({pack["id"]: f"JOB{number}_{i}" for i, pack in enumerate(plan.packs)})
-    return "\n".join(texts)
-
-
-def submit(request: Request) -> Sent:
-    """Send every pack. Does not wait for any job.
-
-    Raises SlurmError where Slurm refuses; where nothing was taken, nothing is left behind.
-    """
-    shared_directory(request.folder.parent)
-    request.folder.mkdir(mode=0o700)
-    plans = request.plans()
-    sent = Sent(tasks=dict(request.elsewhere))
-    record = _record(request, plans)
-    try:
-        for name, content in request.files.items():
-            (request.folder / name).parent.mkdir(exist_ok=True)
-            (request.folder / name).write_bytes(content)
-        for number, plan in enumerate(plans):
-            write_array(request.folder / f"array-{number}.jsonl", plan.packs)
-            write_index(request.folder, number, plan.packs)
-        write_json(request.folder / "submission.json", record)
-        for number, plan in enumerate(plans):
-            script = request.folder / f"array-{number}.sh"
-            write_text(script, _script(request, number, plan, sent.tasks))
-            job = send(script, _tag(request, number, plan), request.limits.accounting)
-            sent.jobs.append(job)
-            sent.tasks.update({pack["id"]: f"{job}_{i}" for i, pack in enumerate(plan.packs)})
-            record["arrays"][number]["job"] = job
-            write_json(request.folder / "submission.json", record)
-    except SlurmUnreachableError:
-        raise  # some of it may be queued: the folder has to stay
-    except BaseException:
-        if not sent.jobs:
-            shutil.rmtree(request.folder, ignore_errors=True)
-        raise
-    return sent
-
-
-def shared_directory(path: Path) -> None:
-    """Create a directory that whoever may write its parent may write too.
-
-    A lab's runs directory is writable by its group while people's umask says otherwise.
-    Raises UserError where it cannot be written.
-    """
-    fresh = not path.exists()
-    make_directory(path)
-    if fresh:
-        path.chmod(path.parent.stat().st_mode & 0o7777)
+        assert ready, "packs wait for each other in a cycle"
+        for kind in ready:
+            group = groups.pop(kind)
+            chunks = [group[start : start + size] for start in range(0, len(group), size)]
+            plans += [ArrayPlan(tuple(chunk), kind[0]) for chunk in chunks]
+            sent.update(item.id for item in group)
+    return plans
 
 
 def send(script: Path, tag: Tag, accounting: bool) -> int:
@@ -187,46 +120,3 @@ def _look_for(tag: Tag, accounting: bool, give_up: float) -> int | None:
             if looks >= _LOOKS and now - first_answer >= _SETTLE_SECONDS:
                 return None
         time.sleep(_SETTLE_SECONDS / _LOOKS)
-
-
-def _tag(request: Request, number: int, plan: ArrayPlan) -> Tag:
-    label = str(plan.packs[0]["label"]) if len(plan.packs) == 1 else f"x{len(plan.packs)}"
-    return Tag(word(request.table), word(label), f"{request.nonce}-{number}")
-
-
-def _script(request: Request, number: int, plan: ArrayPlan, tasks: Mapping[str, str]) -> str:
-    tag = _tag(request, number, plan)
-    return script_text(
-        folder=request.folder,
-        tag=tag,
-        tasks=len(plan.packs),
-        command=["-m", request.module, str(request.folder / f"array-{number}.jsonl")],
-        profile=request.profile,
-        resources=request.resources[plan.packs[0]["id"]],
-        code=request.code,
-        environment={"BENCH_NONCE": tag.nonce, **request.environment},
-        after=tuple(tasks[name] for name in plan.after),
-    )
-
-
-def _record(request: Request, plans: Sequence[ArrayPlan]) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "table": request.table,
-        "nonce": request.nonce,
-        "created": time.time(),
-        "cluster": request.limits.cluster,
-        "profile": request.profile.name,
-        "options": request.profile.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "code": str(request.code),
-        "environment": dict(request.environment),
-        "arrays": [
-            {
-                "nonce": _tag(request, number, plan).nonce,
-                "tasks": len(plan.packs),
-                "after": list(plan.after),
-                "job": None,
-            }
-            for number, plan in enumerate(plans)
-        ],
-    }

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Literal, NamedTuple
 
+from benchmark.base.log import say
 from benchmark.slurm import commands
 
 # A job that loses its slurmctld goes on asking: it has nothing better to do.
@@ -52,6 +53,10 @@ class Interruption:
 
     def __bool__(self) -> bool:
         return self.received is not None
+
+    def name(self) -> str | None:
+        """Return the name of what was received, None if nothing was."""
+        return self.received.name if self.received else None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         # TERM after USR2 is part of the same end; TERM alone needs a look at Slurm.
@@ -169,9 +174,9 @@ def settle(
             if decision.action != "wait":
                 return decision
         except commands.SlurmUnreachableError as error:
-            print(f"waiting for Slurm: {error}", flush=True)
+            say(f"waiting for Slurm: {error}")
         except commands.SlurmError as error:
-            print(f"not requeued: {error}", flush=True)
+            say(f"not requeued: {error}")
         stay()
 
 

@@ -1,4 +1,4 @@
-"""Everything that was submitted from a runs directory, to Slurm or to a queue of this machine.
+"""Everything that was submitted from a runs directory, wherever it went: the only reader of it.
 
 Imports no torch.
 """
@@ -6,43 +6,81 @@ Imports no torch.
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.slurm.queue import Queued, Snapshot, TaskState
-from benchmark.submission import marks
-from benchmark.submission.at_work import is_at_work
-from benchmark.submission.folders import SentArray, cleaned_runs, own_folders, sent_arrays
+from benchmark.base.errors import UserError
+from benchmark.base.files import read_json, write_json
+from benchmark.run.pack_file import PackFile
+from benchmark.slurm import commands
+from benchmark.slurm.queue import QueueRecord, Snapshot, TaskState
+from benchmark.submission.folder import SCHEMA, Folder
+from benchmark.submission.marks import is_at_work, why_held
 
 UNKNOWN = TaskState("unknown")
-PAUSED = "paused.json"
 _LIVING = ("waiting", "requeued", "running")
 
 
-class Work(NamedTuple):
-    """One pack that was submitted.
+class SentArray(NamedTuple):
+    """One array of a submission; what went to no cluster is one array too.
 
-    ``state``: of its task, or of this machine's queue (``waiting`` while its process lives:
-    its leases tell which packs it trains). ``start``: when the task started, where Slurm says
-    so. ``gpus``: what a task asks for. ``held``: why its submission starts no tasks, empty
-    where it does.
+    ``job``: None if Slurm's answer was lost, or it was not asked. ``sent``: seconds since 1970;
+    for Slurm when the submission was noted last.
     """
 
-    folder: Path
+    folder: Folder
     table: str
+    executor: str
+    number: int
+    nonce: str
+    job: int | None
+    sent: float = 0.0
+
+    def in_queue(self, snapshot: Snapshot) -> SentArray:
+        """Return the array with its job looked up by its nonce if the answer was lost."""
+        if self.job is not None:
+            return self
+        return self._replace(job=snapshot.jobs_by_nonce.get(self.nonce))
+
+    def works(self) -> Iterator[Work]:
+        """Yield the packs in the order of their tasks; none if the index is unreadable."""
+        held = why_held(self.folder)
+        for number, (pack_id, label, keys, cells) in enumerate(self.folder.entries(self.number)):
+            yield Work(self, number, pack_id, label, keys, cells, self.job, held=held)
+
+
+class Work(NamedTuple):
+    """One pack that was submitted: task ``number`` of its array.
+
+    ``state``: of its task, or of this machine's queue (``waiting`` while its process lives:
+    its leases tell which packs it trains). ``start``: when the task started, if Slurm says so.
+    ``gpus``: what a task asks for. ``held``: why its submission starts no tasks, empty if it
+    does.
+    """
+
+    array: SentArray
+    number: int
     id: str
     label: str
     keys: tuple[str, ...]
     cells: tuple[str, ...]
-    array: SentArray | None = None  # in Slurm, with the number of its task there
-    number: int = 0
     job: int | None = None
     state: TaskState = UNKNOWN
     start: float | None = None
     gpus: int = 0
     held: str = ""
+
+    @property
+    def folder(self) -> Folder:
+        """Its submission."""
+        return self.array.folder
+
+    @property
+    def table(self) -> str:
+        """The table that was submitted."""
+        return self.array.table
 
     @property
     def living(self) -> bool:
@@ -52,11 +90,11 @@ class Work(NamedTuple):
     @property
     def in_slurm(self) -> bool:
         """Whether it went to a cluster."""
-        return self.array is not None
+        return self.array.executor == "slurm"
 
     @property
     def place(self) -> tuple[int, int] | None:
-        """The array's job and the number in it, None where the answer to its array was lost."""
+        """The array's job and the number in it, None if the answer to its array was lost."""
         return None if self.job is None else (self.job, self.number)
 
     @property
@@ -67,43 +105,104 @@ class Work(NamedTuple):
     @property
     def log(self) -> Path:
         """Where its output goes once it runs."""
-        if self.in_slurm:
-            return self.folder / f"{self.task}_0_log.out"
-        return self.folder / "logs" / f"{self.id}.log"
+        folder = self.folder
+        return folder.task_log(self.task) if self.in_slurm else folder.pack_log(self.id)
+
+    def pack(self) -> PackFile:
+        """Read all that it trains. Raises UserError if that cannot be read."""
+        return self.folder.read(self.array.number, self.number)
+
+
+# -- folders --------------------------------------------------------------------------------------
+
+
+def own_folders(runs_dir: Path) -> list[Folder]:
+    """Return the user's own submission folders, to whatever executor they went, oldest first."""
+    place = runs_dir / ".submissions"
+    if not place.is_dir():
+        return []
+    mine = [
+        (entry.stat().st_mtime, Path(entry.path))
+        for entry in os.scandir(place)
+        if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid == os.geteuid()
+    ]
+    return [Folder(path) for _, path in sorted(mine)]
+
+
+def sent_arrays(runs_dir: Path) -> list[SentArray]:
+    """Return the user's own arrays, oldest first; other people's folders are passed over."""
+    return [array for folder in own_folders(runs_dir) for array in _arrays(folder)]
+
+
+def _arrays(folder: Folder) -> list[SentArray]:
+    folder.modernise()
+    # A folder without a record is being written, or is no submission.
+    with contextlib.suppress(UserError, KeyError, TypeError, OSError):
+        data = read_json(folder.record, SCHEMA)
+        executor = data.get("executor", "slurm")  # an earlier version noted only what went there
+        noted = folder.record.stat().st_mtime if executor == "slurm" else data["created"]
+        return [
+            SentArray(folder, data["table"], executor, number, array["nonce"], array["job"], noted)
+            for number, array in enumerate(data["arrays"])
+        ]
+    return []
+
+
+def submitted_tables(runs_dir: Path) -> set[str]:
+    """Return the names of the tables that this user submitted from a runs directory."""
+    return {array.table for array in sent_arrays(runs_dir)} | set(cleaned_runs(runs_dir))
+
+
+def code_in_use(runs_dir: Path, without: Container[Folder] = ()) -> set[Path] | None:
+    """Return the copies of code that the user's submissions name, those ``without`` left out.
+
+    None if a submission does not tell.
+    """
+    found: set[Path] = set()
+    for folder in own_folders(runs_dir):
+        if folder in without or not folder.packs(0).exists():
+            continue
+        try:
+            record = read_json(folder.record, SCHEMA)
+            if record.get("executor", "slurm") == "slurm":
+                found.add(Path(record["code"]))
+        except (UserError, KeyError, TypeError):
+            return None
+    return found
+
+
+# -- packs ----------------------------------------------------------------------------------------
 
 
 def slurm_work(runs_dir: Path) -> list[Work]:
     """Return the user's packs in Slurm, oldest first, as the files tell: in unknown states."""
-    found = []
+    return [
+        work
+        for array in sent_arrays(runs_dir)
+        if array.executor == "slurm"
+        for work in array.works()
+    ]
+
+
+def local_work(runs_dir: Path) -> Iterator[Work]:
+    """Yield the packs that were queued on a machine, or trained in a process, oldest first."""
     for array in sent_arrays(runs_dir):
-        held = why_held(array.folder)
-        found += [
-            Work(
-                folder=pack.folder,
-                table=pack.table,
-                id=pack.pack_id,
-                label=pack.label,
-                keys=pack.run_keys,
-                cells=pack.cells,
-                array=array,
-                number=number,
-                job=array.job,
-                held=held,
-            )
-            for number, pack in enumerate(array.packs())
-        ]
-    return found
+        if array.executor == "slurm":
+            continue
+        alive = is_at_work(array.folder.path)
+        for work in array.works():
+            reason = "Held" if work.held and alive else ""
+            yield work._replace(state=TaskState("waiting" if alive else "ended", reason))
 
 
 def in_queue(works: Iterable[Work], snapshot: Snapshot) -> list[Work]:
     """Return packs with what a snapshot of the queue knows of their tasks."""
-    queued: dict[tuple[int, int], tuple[Queued, TaskState]] = {}
+    queued: dict[tuple[int, int], tuple[QueueRecord, TaskState]] = {}
     for record in snapshot.queued:
         known = (record, record.task_state)
         queued.update({(record.job, number): known for number in record.tasks})
     found = []
     for work in works:
-        assert work.array is not None
         job = work.job if work.job is not None else work.array.in_queue(snapshot).job
         place = (job, work.number) if job is not None else None
         newer = work.array.sent > snapshot.taken
@@ -111,7 +210,7 @@ def in_queue(works: Iterable[Work], snapshot: Snapshot) -> list[Work]:
             record, state = queued[place]
             work = work._replace(job=job, state=state, start=record.start, gpus=record.gpus)
         elif place is not None and place in snapshot.ended:
-            # Where sacct still shows it as open it has only just left the queue.
+            # If sacct still shows it as open it has only just left the queue.
             work = work._replace(job=job, state=snapshot.task(*place))
         elif newer:
             work = work._replace(state=TaskState("waiting"))
@@ -122,50 +221,32 @@ def in_queue(works: Iterable[Work], snapshot: Snapshot) -> list[Work]:
     return found
 
 
-def local_work(runs_dir: Path) -> Iterator[Work]:
-    """Yield the packs that were queued on a machine, or trained in a process, oldest first."""
-    for folder in local_folders(runs_dir):
-        state = TaskState("waiting" if is_at_work(folder) else "ended")
-        held = why_held(folder)
-        if held and state.name == "waiting":
-            state = TaskState("waiting", "Held")
-        for path in sorted((folder / "packs").glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                data = json.loads(path.read_text(encoding="utf-8"))
-                yield Work(
-                    folder=folder,
-                    table=data["table"],
-                    id=data["id"],
-                    label=data["label"],
-                    keys=tuple(data["keys"]),
-                    cells=tuple(data["cells"]),
-                    state=state,
-                    held=held,
-                )
+def runs_in_queue(runs_dir: Path, snapshot: Snapshot) -> dict[str, Work]:
+    """Return for each run whose task waits or runs its pack, by key.
+
+    The packs of the past are not read.
+    """
+    found: dict[str, Work] = {}
+    for array in sent_arrays(runs_dir):
+        array = array.in_queue(snapshot)
+        records = snapshot.by_job.get(array.job, ()) if array.job is not None else ()
+        if not records:
+            continue
+        states = {number: record.task_state for record in records for number in record.tasks}
+        for work in array.works():
+            if work.number not in states:
+                continue
+            work = work._replace(state=states[work.number])
+            for key in work.keys:
+                # A run may wait in one submission while it runs in another.
+                if key not in found or work.state.name == "running":
+                    found[key] = work
+    return found
 
 
 def busy_keys(runs_dir: Path) -> set[str]:
     """Return the runs that living processes of this user have or will come to."""
     return {key for work in local_work(runs_dir) if work.living for key in work.keys}
-
-
-def local_folders(runs_dir: Path) -> list[Path]:
-    """Return the user's submission folders that went to no cluster, oldest first."""
-    return [
-        folder
-        for folder in own_folders(runs_dir)
-        if not (folder / "submission.json").exists() and (folder / "packs").is_dir()
-    ]
-
-
-def why_held(folder: Path) -> str:
-    """Return why a submission does not start what waits; empty where it does."""
-    return marks.held(folder) or paused(folder) or ""
-
-
-def paused(folder: Path) -> str | None:
-    """Return who paused a submission, None where nobody did."""
-    return marks.read_mark(folder / PAUSED)
 
 
 def latest(works: Iterable[Work]) -> dict[str, Work]:
@@ -193,7 +274,27 @@ def _outlives(known: Work, later: Work) -> bool:
     return known.living and not later.living
 
 
-def submitted_tables(runs_dir: Path) -> set[str]:
-    """Return the names of the tables that this user submitted from a runs directory."""
-    found = {array.table for array in sent_arrays(runs_dir)} | set(cleaned_runs(runs_dir))
-    return found | {work.table for work in local_work(runs_dir)}
+# -- submissions that were cleaned away -----------------------------------------------------------
+
+
+def cleaned_runs(runs_dir: Path) -> dict[str, dict[str, str]]:
+    """Return the finished runs of the user's submissions that were removed, by table.
+
+    Each run with its cell; none if nothing was removed or the list cannot be read.
+    """
+    try:
+        tables = read_json(_cleaned(runs_dir), SCHEMA)["tables"]
+        return {str(name): dict(runs) for name, runs in tables.items()}
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def note_cleaned(runs_dir: Path, table: str, runs: Mapping[str, str]) -> None:
+    """Note finished runs, and their cells, before their submission is removed."""
+    known = cleaned_runs(runs_dir)
+    known[table] = {**known.get(table, {}), **runs}
+    write_json(_cleaned(runs_dir), {"schema": SCHEMA, "tables": known})
+
+
+def _cleaned(runs_dir: Path) -> Path:
+    return runs_dir / ".submissions" / f"cleaned-{commands.user()}.json"

@@ -6,17 +6,38 @@ Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.words import count
 from benchmark.planning.device_estimate import estimate
 from benchmark.planning.estimate import read_history
-from benchmark.planning.pack_size import Limits
+from benchmark.planning.matrix import Plan
+from benchmark.planning.pack_size import Limits, PackSize
 from benchmark.planning.packs import Pack
+from benchmark.planning.remaining import plan_packs, remaining
 from benchmark.planning.simulate import START_SECONDS, Machine, Task, simulate
 from benchmark.run.identity import Run
 from benchmark.slurm.notation import gpu_count, megabytes, minutes
-from benchmark.slurm.profile import Profile, Resources
+from benchmark.slurm.profile import Profile, Resources, load_profile
+
+
+def describe_simulation(
+    plan: Plan,
+    runs_dir: Path,
+    pack_size: PackSize,
+    profile: str,
+    slots: int | None,
+    preemptions_per_hour: float,
+    start_seconds: float,
+) -> str:
+    """Return when everything that is left of a plan would be done with a profile's resources."""
+    chosen = load_profile(profile)
+    sizer = pack_size.sizer(runs_dir, partial(task_limits, chosen))
+    packs = plan_packs(plan, remaining(plan, runs_dir).runs, sizer)
+    lines = simulate_packs(packs, chosen, runs_dir, slots, preemptions_per_hour, start_seconds)
+    return "\n".join([f"{plan.table.name}: {count(len(plan.runs), 'run')}", *lines])
 
 
 def simulate_packs(

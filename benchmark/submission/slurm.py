@@ -1,205 +1,202 @@
 """Train on a Slurm cluster: everything is checked first, then packs go out as job arrays.
 
-What a user sees of it; the parts are check, snapshot, sending, submit and wait. Imports no torch.
+Two submissions that look at one moment both find the same runs missing. Each therefore holds a
+lease while it sends, and first looks at what was sent since it looked. Imports no torch.
 """
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.log import say
 from benchmark.base.words import count
 from benchmark.data.sidecar import sidecar_path
 from benchmark.planning.device_estimate import estimate
 from benchmark.planning.pack_size import Limits
 from benchmark.planning.packs import Pack
 from benchmark.planning.remaining import Queued
+from benchmark.run.directory import RunDir
 from benchmark.run.directory import runs_dir as usual_runs_dir
 from benchmark.run.identity import Run
+from benchmark.run.lease import RunHeldError
 from benchmark.slurm import commands, queue
 from benchmark.slurm.check import check_profile, check_visible, read_nodes
-from benchmark.slurm.notation import gpu_count
-from benchmark.slurm.profile import Profile, Resources, Site, cap_resources, load_profile
-from benchmark.slurm.profile import load_site as read_site
-from benchmark.slurm.send import Request, dry_run, fitting, shared_directory, submit
-from benchmark.submission.folders import runs_in_queue
-from benchmark.submission.sending import leaving_nothing, sending, sent_folders, sent_since
+from benchmark.slurm.notation import Tag, gpu_count
+from benchmark.slurm.profile import (
+    Profile,
+    Resources,
+    Site,
+    cap_resources,
+    load_profile,
+    load_site,
+    profile_as_sent,
+    profile_files,
+)
+from benchmark.submission.arrays import Arrays, fitting
+from benchmark.submission.folder import Folder, shared_directory
+from benchmark.submission.marks import at_work
+from benchmark.submission.sent import in_queue, latest, runs_in_queue, sent_arrays, slurm_work
 from benchmark.submission.simulation import task_limits
-from benchmark.submission.snapshot import code_store, take_snapshot
-from benchmark.submission.submission import Submission
-from benchmark.submission.task import checkpoint_seconds
+from benchmark.submission.snapshot import CodeCopy, code_store, take_snapshot
+from benchmark.submission.submission import Prepared, Queue, Submission
 from benchmark.submission.wait import wait_for
 from benchmark.table.teachers import teachers_dir
 
-
-def slurm_executor(profile_name: str | None) -> tuple[SlurmExecutor, str]:
-    """Return the executor for a profile, and what ``device: auto`` means there.
-
-    That is cuda where the profile sets ``gpus``, and cpu where it does not or sets 0; a recipe
-    whose own device is cuda gets a GPU either way. Raises UserError for an unknown profile,
-    key or value.
-    """
-    site = read_site()
-    profile = load_profile(profile_name or "default", site)
-    wanted = profile.gpus is not None and gpu_count(profile.gpus) > 0
-    return SlurmExecutor(profile, site), "cuda" if wanted else "cpu"
+_POLL_SECONDS = 0.5
+# Longer than sbatch is repeated for while slurmctld does not answer.
+_PATIENCE_SECONDS = 900.0
 
 
+def executor(profile: str | None = None) -> SlurmExecutor:
+    """Return the executor for a profile. Raises UserError for an unknown profile, key or value."""
+    site = load_site()
+    return SlurmExecutor(load_profile(profile or "default", site), site)
+
+
+def executor_as_sent(profile: str, options: object) -> SlurmExecutor:
+    """Return the executor of an earlier submission; if its profile is no file any more, as sent."""
+    if profile in profile_files():
+        return executor(profile)
+    site = load_site()
+    return SlurmExecutor(profile_as_sent(profile, options, site), site)
+
+
+@dataclass(frozen=True)
 class SlurmExecutor:
-    """Sends packs to Slurm (a submission.QueueExecutor)."""
+    """Sends packs to Slurm."""
 
-    def __init__(self, profile: Profile, site: Site) -> None:
-        self._profile = profile
-        self._site = site
-        self._own_tasks = 0
-        self._known: frozenset[Path] | None = None  # what had been sent when we looked
-        self._request: Request | None = None
+    profile: Profile
+    site: Site
+    name: str = "slurm"
+
+    @property
+    def device(self) -> str:
+        """cuda if the profile sets ``gpus``, cpu if it does not or sets 0.
+
+        A recipe whose own device is cuda gets a GPU either way.
+        """
+        gpus = self.profile.gpus
+        return "cuda" if gpus is not None and gpu_count(gpus) > 0 else "cpu"
 
     @property
     def runs_dir(self) -> Path | None:
-        """Where the profile puts runs, None where it leaves that open."""
-        return self._profile.runs
+        """Where the profile puts runs, None if it leaves that open."""
+        return self.profile.runs
 
     @property
     def data_dir(self) -> Path | None:
-        """Where the profile finds data, None where it leaves that open."""
-        return self._profile.data
+        """Where the profile finds data, None if it leaves that open."""
+        return self.profile.data
 
     def limits(self, run: Run) -> Limits:
         """Return the time limit and the memory of a task that trains such runs."""
-        return task_limits(self._profile, run)
+        return task_limits(self.profile, run)
 
-    def in_flight(self, runs_dir: Path) -> dict[str, Queued]:
-        """Ask squeue once for the runs that wait or run in an earlier submission, by key."""
-        self._known = sent_folders(runs_dir)
+    def queue(self, runs_dir: Path) -> Queue:
+        """Ask squeue once, and sacct once if runs of earlier submissions ended without a result."""
+        known = frozenset(array.folder for array in sent_arrays(runs_dir))
         snapshot = queue.read(time.time(), accounting=False)
-        self._own_tasks = sum(len(record.tasks) for record in snapshot.queued)
-        found: dict[str, Queued] = {}
-        for key, (pack, state) in runs_in_queue(runs_dir, snapshot).items():
-            assert pack.task is not None
-            found[key] = Queued(pack.pack_id, pack.task, f"{state.name} ({state.detail})")
-        return found
+        found = {}
+        for key, work in runs_in_queue(runs_dir, snapshot).items():
+            assert work.task is not None
+            state = f"{work.state.name} ({work.state.detail})"
+            found[key] = Queued(work.id, work.task, state)
+        tasks = sum(len(record.tasks) for record in snapshot.queued)
+        return Queue(found, known, tasks, _killed(runs_dir, found))
 
-    def announce(self, submission: Submission) -> list[str]:
+    def prepare(self, submission: Submission, queue: Queue) -> Prepared:
         """Hold the submission against the cluster, and say what would be sent.
 
-        Raises UserError where the cluster would refuse it or let it wait for ever.
+        Raises UserError if the cluster would refuse it or let it wait for ever.
         """
-        checkpoint_seconds()  # which tasks would refuse
-        request = self._request = self._make_request(submission)
-        needs = Counter(request.resources[pack["id"]] for pack in request.packs)
+        if not submission.packs:
+            return Prepared((), partial(self._wait, submission, ()))
+        arrays = self._arrays(submission, queue)
+        needs = Counter(arrays.resources[pack.id] for pack in arrays.packs)
         nodes = read_nodes()
         for need in needs:
-            check_profile(self._profile, need, nodes)
-        return self._told(submission, request, needs)
+            check_profile(self.profile, need, nodes)
+        return Prepared(
+            tuple(self._told(submission, arrays, needs)),
+            partial(self._send, submission, arrays, queue),
+            lambda: replace(arrays, code=_code(submission, write=False).path).scripts(),
+        )
 
     def _told(
-        self, submission: Submission, request: Request, needs: Counter[Resources]
-    ) -> list[str]:
-        sent = {pack["id"] for pack in request.packs}
+        self, submission: Submission, arrays: Arrays, needs: Counter[Resources]
+    ) -> Iterator[str]:
+        sent = {pack.id for pack in arrays.packs}
         packs = [pack for pack in submission.packs if pack.id in sent]
-        arrays = request.plans()
-        waiting = sum(bool(array.after) for array in arrays)
-        lines = [
-            f"cluster {request.limits.cluster}, profile {self._profile.name}: partition"
-            f" {self._profile.partition or '(the default)'}, time {self._profile.time}",
+        plans = arrays.plans()
+        waiting = sum(bool(plan.after) for plan in plans)
+        yield (
+            f"cluster {arrays.limits.cluster}, profile {self.profile.name}: partition"
+            f" {self.profile.partition or '(the default)'}, time {self.profile.time}"
+        )
+        yield (
             f"{count(sum(len(pack.runs) for pack in packs), 'run')} in "
             + " and ".join(f"{count(n, 'task')} of {_describe(need)}" for need, n in needs.items())
-            + f", {count(len(arrays), 'job array')}"
-            + (f", of which {waiting} wait{'s' * (waiting == 1)} for a teacher" if waiting else ""),
-            estimate(packs, request.resources, submission.runs_dir).words(),
-        ]
+            + f", {count(len(plans), 'job array')}"
+            + (f", of which {waiting} wait{'s' * (waiting == 1)} for a teacher" if waiting else "")
+        )
+        yield estimate(packs, arrays.resources, submission.runs_dir).words()
         if submission.runs_dir.resolve() != usual_runs_dir().resolve():
-            lines.append(f"runs lie in {submission.runs_dir}; set BENCH_RUNS to it to collect them")
+            yield f"runs lie in {submission.runs_dir}; set BENCH_RUNS to it to collect them"
         left_out = len(submission.packs) - len(packs)
         if left_out:
-            lines.append(
-                f"no room in the queue for {count(left_out, 'task')} more; submit again later"
-            )
-        return lines
+            yield f"no room in the queue for {count(left_out, 'task')} more; submit again later"
 
-    def rehearse(self, submission: Submission) -> str:
-        """Return the sbatch scripts of an announced submission; nothing is written or queued."""
-        assert self._request is not None
-        code = take_snapshot(code_store(submission.runs_dir), write=False)
-        return dry_run(replace(self._request, code=code.path))
-
-    def start(self, submission: Submission, wait: bool) -> int:
-        """Send an announced submission; with ``wait`` return when its runs have ended."""
-        assert self._request is not None
-        request, runs_dir = self._request, submission.runs_dir
-        packs = {pack["id"] for pack in request.packs}
-        keys = [run.key for pack in submission.packs if pack.id in packs for run in pack.runs]
-        store = code_store(runs_dir)
-        places = (runs_dir, runs_dir / ".submissions", store.parent, store)
-        with leaving_nothing(request.folder, places, store):
-            note = check_visible(runs_dir, self._profile, _reads(submission))
+    def _send(self, submission: Submission, arrays: Arrays, queue: Queue, wait: bool) -> int:
+        runs_dir = submission.runs_dir
+        keys = [run.key for pack in arrays.packs for run in pack.runs]
+        with _leaving_nothing(arrays.folder.path, runs_dir):
+            note = check_visible(runs_dir, self.profile, _reads(submission))
             if note is not None:
-                _say(note)
+                say(note)
             with sending(runs_dir):
-                if not self._sent_meanwhile(keys, runs_dir):
-                    self._send(request, store)
+                if sent_meanwhile(keys, runs_dir, queue.known):
+                    say(
+                        "another submission of yours sent these runs at this moment: nothing to"
+                        " send"
+                    )
+                else:
+                    say(_sent(submission, arrays))
         if not wait:
             return 0
-        code_of_rest = 1 if len(packs) < len(submission.packs) else 0
-        return max(code_of_rest, self.wait_for([*keys, *submission.queued], submission.runs_dir))
+        rest = 1 if len(arrays.packs) < len(submission.packs) else 0
+        return max(rest, self._wait(submission, keys, wait))
 
-    def _sent_meanwhile(self, keys: Iterable[str], runs_dir: Path) -> bool:
-        """Tell whether another submission sent all of these runs since we looked.
+    def _wait(self, submission: Submission, keys: Iterable[str], wait: bool) -> int:
+        if not wait:
+            return 0
+        every = self.site.refresh_seconds
+        return wait_for([*keys, *submission.queued], submission.runs_dir, every)
 
-        Raises UserError where it sent some of them.
-        """
-        if self._known is None:
-            return False
-        theirs = sent_since(runs_dir, self._known).intersection(keys)
-        left = set(keys) - theirs
-        if theirs and left:
-            raise UserError(
-                f"another submission of yours sent {len(theirs)} of these"
-                f" {count(len(theirs | left), 'run')} at this moment: submit again for the rest"
-            )
-        if theirs:
-            _say("another submission of yours sent these runs at this moment: nothing to send")
-        return bool(theirs)
-
-    def _send(self, request: Request, store: Path) -> None:
-        shared_directory(store.parent)
-        code = take_snapshot(store)
-        environment = {**request.environment, **code.environment}
-        sent = submit(replace(request, code=code.path, environment=environment))
-        jobs = ", ".join(map(str, sent.jobs[:8])) + (", ..." if len(sent.jobs) > 8 else "")
-        jobs = f"job{'s' * (len(sent.jobs) != 1)} {jobs}"
-        _say(f"sent {count(len(request.packs), 'task')} as {jobs}; logs: {request.folder}")
-
-    def wait_for(self, keys: Iterable[str], runs_dir: Path) -> int:
-        """Return when none of these runs is queued: 0 if each has its result, else 1."""
-        return wait_for(keys, runs_dir, self._site.refresh_seconds)
-
-    def _make_request(self, submission: Submission) -> Request:
+    def _arrays(self, submission: Submission, waiting: Queue) -> Arrays:
         limits = commands.read_limits()
-        folder = submission.folder.resolve()
-        resources = {pack.id: self._resources(pack) for pack in submission.packs}
+        folder = Folder(submission.folder.path.resolve())
         room = limits.max_job_count - queue.tasks_of_everybody()
-        if self._profile.max_jobs is not None:
-            room = min(room, self._profile.max_jobs - self._own_tasks)
+        if self.profile.max_jobs is not None:
+            room = min(room, self.profile.max_jobs - waiting.tasks)
         # Copies, so that edits made while tasks wait change nothing.
-        copies = {path: f"plugins/{path.name}" for path in submission.plugins}
-        copied = replace(submission, plugins=tuple(folder / name for name in copies.values()))
-        return Request(
+        copies = [folder.plugin(path) for path in submission.plugins]
+        return Arrays(
             table=submission.table,
             nonce=submission.nonce,
             folder=folder,
-            packs=fitting([copied.content(pack) for pack in submission.packs], room),
-            profile=self._profile,
-            resources=resources,
+            packs=fitting(submission.files(copies), room),
+            profile=self.profile,
+            resources={pack.id: self._resources(pack) for pack in submission.packs},
             limits=limits,
-            code=Path(),
-            files={name: path.read_bytes() for path, name in copies.items()},
+            plugins=submission.plugins,
             environment={"BENCH_TEACHERS": str(teachers_dir().resolve())},
             elsewhere={queued.pack: queued.task for queued in submission.queued.values()},
         )
@@ -208,21 +205,59 @@ class SlurmExecutor:
         recipes = [run.recipe for run in pack.runs]
         cuda = any(recipe.device == "cuda" for recipe in recipes)
         threads = max(recipe.threads for recipe in recipes)
-        need = cap_resources(self._profile, self._profile.resources(threads, cuda), self._site)
+        need = cap_resources(self.profile, self.profile.resources(threads, cuda), self.site)
         if cuda and gpu_count(need.gpus) == 0:
             raise UserError(
-                f"profile {self._profile.name} asks for no GPUs and {pack.label} trains on cuda;"
+                f"profile {self.profile.name} asks for no GPUs and {pack.label} trains on cuda;"
                 " set gpus in the profile, or add --set recipe.device=cpu"
             )
         return need
 
 
+def _code(submission: Submission, write: bool = True) -> CodeCopy:
+    return take_snapshot(code_store(submission.runs_dir), write=write)
+
+
+def _sent(submission: Submission, arrays: Arrays) -> str:
+    """Send the arrays, and say what became of them."""
+    shared_directory(code_store(submission.runs_dir).parent)
+    code = _code(submission)
+    environment = {**arrays.environment, **code.environment}
+    jobs = replace(arrays, code=code.path, environment=environment).send()
+    named = ", ".join(map(str, jobs[:8])) + (", ..." if len(jobs) > 8 else "")
+    return (
+        f"sent {count(len(arrays.packs), 'task')} as job{'s' * (len(jobs) != 1)} {named}; logs:"
+        f" {arrays.folder.path}"
+    )
+
+
+def _killed(runs_dir: Path, queued: Collection[str]) -> dict[str, int]:
+    """Return how many runs shared the task that last trained a run, if it died for memory."""
+    works = latest(slurm_work(runs_dir))
+    lost = [
+        work
+        for key, work in works.items()
+        if key not in queued and work.job is not None and not RunDir(runs_dir, key).result.exists()
+    ]
+    if not lost:
+        return {}
+    since = min(work.array.sent for work in lost) - queue.EARLIER_SECONDS
+    names = {Tag(work.table, "", "").job_name for work in lost}
+    try:
+        snapshot = queue.read(since, names)
+    except commands.SlurmError:
+        return {}
+    dead = [work for work in in_queue(lost, snapshot) if work.state.detail == "OUT_OF_MEMORY"]
+    return {key: len(work.keys) for work in dead for key in work.keys}
+
+
 def _reads(submission: Submission) -> list[Path]:
-    """Return what tasks read beside the runs: datasets, and public teachers where there are."""
-    runs = [run for pack in submission.packs for run in pack.runs]
-    names = sorted({run.dataset.name for run in runs})
+    """Return what tasks read beside the runs: datasets, and public teachers if there are any."""
+    names = sorted({run.dataset.name for run in submission.runs})
     found = [sidecar_path(name, submission.data_dir) for name in names]
-    public = any(run.weights or (run.teacher and run.teacher.source == "registry") for run in runs)
+    public = any(
+        run.weights or (run.teacher and run.teacher.source == "registry") for run in submission.runs
+    )
     return [*found, teachers_dir()] if public else found
 
 
@@ -231,5 +266,78 @@ def _describe(need: Resources) -> str:
     return f"{count(need.cpus, 'CPU')}, {gpus}, {need.mem}"
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+# -- one submission at a time, and no trace of one that came to nothing ----------------------------
+
+
+def sent_meanwhile(keys: Collection[str], runs_dir: Path, known: Collection[Folder]) -> bool:
+    """Tell whether another submission sent all of these runs since ``known`` were all there were.
+
+    Raises UserError if it sent some of them.
+    """
+    arrays = [array for array in sent_arrays(runs_dir) if array.folder not in known]
+    new = {key for array in arrays for work in array.works() for key in work.keys}
+    theirs = new.intersection(keys)
+    if theirs and len(theirs) < len(set(keys)):
+        raise UserError(
+            f"another submission of yours sent {len(theirs)} of these"
+            f" {count(len(set(keys)), 'run')} at this moment: submit again for the rest"
+        )
+    return bool(theirs)
+
+
+@contextlib.contextmanager
+def sending(runs_dir: Path) -> Iterator[None]:
+    """Wait until no other submission of this user is being sent, and keep others waiting.
+
+    Raises UserError if another one takes too long, or the directory cannot be written.
+    """
+    folder = runs_dir / ".submissions" / f".sending-{commands.user()}"
+    shared_directory(folder.parent)
+    try:
+        with contextlib.ExitStack() as held:
+            _hold(folder, held)
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # somebody else's by now
+            folder.rmdir()
+
+
+def _hold(folder: Path, held: contextlib.ExitStack) -> None:
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    told = False
+    while True:
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            held.enter_context(at_work(folder))
+            return
+        except FileNotFoundError:
+            continue  # whoever was before us has just removed it
+        except RunHeldError as error:
+            if time.monotonic() > give_up:
+                raise UserError(f"another submission of yours does not end: {error}") from error
+        if not told:
+            say("waiting for another submission of yours to be sent")
+        told = True
+        time.sleep(_POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def _leaving_nothing(folder: Path, runs_dir: Path) -> Iterator[None]:
+    """Remove what was made for a submission that ended without its ``folder``.
+
+    What was there before, or is in use, stays.
+    """
+    store = code_store(runs_dir)
+    places = (runs_dir, runs_dir / ".submissions", store.parent, store)
+    made = [place for place in places if not place.exists()]
+    copies = set(store.iterdir()) if store.is_dir() else set()
+    try:
+        yield
+    except BaseException:
+        if not folder.exists():
+            for copy in set(store.iterdir()) - copies if store.is_dir() else ():
+                shutil.rmtree(copy, ignore_errors=True)
+            for place in reversed(made):
+                with contextlib.suppress(OSError):
+                    place.rmdir()
+        raise

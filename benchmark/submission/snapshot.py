@@ -35,7 +35,7 @@ _LARGEST_TREE = 20_000_000
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CodeCopy:
     """A copy of the code at ``path``; ``dirty`` is the digest of what differs from ``commit``."""
 
     path: Path
@@ -53,7 +53,7 @@ def code_store(runs_dir: Path) -> Path:
     return runs_dir.resolve() / ".code" / commands.user()
 
 
-def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> Snapshot:
+def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> CodeCopy:
     """Copy the code below ``root`` into a folder of ``store`` that is named by its content.
 
     The copy also holds ``origin.json`` (commit, installed versions) and ``changes.diff`` (what
@@ -79,7 +79,7 @@ def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> Snapsho
         check_own(store)
         origin = {"commit": commit, "dirty": dirty, "installed": _installed()}
         _write_tree(path, contents, {"schema": 1, **origin}, changes)
-    return Snapshot(path, commit, dirty)
+    return CodeCopy(path, commit, dirty)
 
 
 def _read_tree(root: Path) -> dict[str, bytes]:

@@ -1,22 +1,26 @@
-"""Submit a table: expand it, drop what is there already, pack the rest, hand it to an executor.
+"""What executors are given and what they give back: the one protocol of this machine and a cluster.
 
-The executors (in this process, on this machine, on a cluster) get the same packs as JSON and
-know nothing of tables; nothing here knows where they run. Imports no torch.
+An executor knows nothing of tables, and keeps nothing between calls: it is asked for its queue,
+then to prepare a submission against it; what it prepared is checked, said, and sent. Imports no
+torch.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol
 
-from benchmark.base.files import make_directory, write_json
 from benchmark.base.words import count
+from benchmark.planning.pack_size import Limits
 from benchmark.planning.packs import Pack
 from benchmark.planning.remaining import Queued
+from benchmark.run.identity import Run
+from benchmark.run.pack_file import PackFile, Reader
+from benchmark.submission.folder import Folder
 
 
 @dataclass(frozen=True)
@@ -28,85 +32,48 @@ class Submission:
 
     table: str
     nonce: str
-    folder: Path
+    folder: Folder
     runs_dir: Path
     data_dir: Path
     packs: tuple[Pack, ...]
     plugins: tuple[Path, ...] = ()
-    reader: str | None = None
+    reader: Reader | None = None
     queued: Mapping[str, Queued] = field(default_factory=dict)
 
-    def pack_file(self, pack: Pack) -> Path:
-        """Return where a pack's JSON lies."""
-        return self.folder / "packs" / f"{pack.id}.json"
-
-    def write(self) -> None:
-        """Create the folder (0700: nobody else may write what a job will read) and the packs."""
-        make_directory(self.folder.parent)
-        self.folder.mkdir(mode=0o700)
-        (self.folder / "packs").mkdir(mode=0o700)
-        (self.folder / "logs").mkdir(mode=0o700)
-        for pack in self.packs:
-            write_json(self.pack_file(pack), self.content(pack))
-
-    def content(self, pack: Pack) -> dict[str, Any]:
-        """Return all that a job needs to train a pack, as JSON values."""
-        return pack.to_json(self.plugins) | {
-            "runs_dir": str(self.runs_dir.resolve()),
-            "data_dir": str(self.data_dir.resolve()),
-            "reader": self.reader,
-        }
-
-
-class Executor(Protocol):
-    """Runs the packs of a submission somewhere."""
-
-    def announce(self, submission: Submission) -> list[str]:
-        """Return the lines to show before anything starts: where, how much, how long."""
-
-    def start(self, submission: Submission, wait: bool) -> int:
-        """Start the packs; with ``wait`` return their exit code (0 or 1), else 0 at once."""
-
-
-@runtime_checkable
-class QueueExecutor(Executor, Protocol):
-    """Hands packs to a queue that outlives this process and knows of earlier submissions."""
-
     @property
-    def runs_dir(self) -> Path | None:
-        """Where runs lie there, None where that is open."""
+    def runs(self) -> list[Run]:
+        """All runs of its packs."""
+        return [run for pack in self.packs for run in pack.runs]
 
-    @property
-    def data_dir(self) -> Path | None:
-        """Where data lie there, None where that is open."""
+    def files(self, plugins: Iterable[Path] | None = None) -> list[PackFile]:
+        """Return what jobs read, a file a pack; with other ``plugins`` if those are copied."""
+        chosen = self.plugins if plugins is None else tuple(plugins)
+        return [p.file(self.runs_dir, self.data_dir, self.reader, chosen) for p in self.packs]
 
-    def in_flight(self, runs_dir: Path) -> dict[str, Queued]:
-        """Return the runs that wait or run in an earlier submission, by key."""
-
-    def rehearse(self, submission: Submission) -> str:
-        """Return what would be sent of an announced submission, without sending it."""
-
-    def wait_for(self, keys: Iterable[str], runs_dir: Path) -> int:
-        """Return when none of these runs is queued: 0 if each has its result, else 1."""
+    def write(self, executor: str) -> None:
+        """Create the folder with all packs as one array, for a queue of this machine."""
+        self.folder.create()
+        self.folder.logs.mkdir(mode=0o700)
+        self.folder.write(0, self.files())
+        self.folder.note(self.table, executor, self.nonce, len(self.packs))
 
 
 def new_submission(
     table: str,
-    packs: list[Pack],
+    packs: Iterable[Pack],
     runs_dir: Path,
     data_dir: Path,
     plugins: Iterable[Path] = (),
-    reader: str | None = None,
+    reader: Reader | None = None,
     queued: Mapping[str, Queued] | None = None,
 ) -> Submission:
     """Return a submission with a folder name of its own; nothing is written yet."""
     nonce = secrets.token_hex(6)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    folder = runs_dir / ".submissions" / f"{table}-{stamp}-{nonce}"
     return Submission(
         table=table,
         nonce=nonce,
-        folder=folder,
+        folder=Folder(runs_dir / ".submissions" / f"{table}-{stamp}-{nonce}"),
         runs_dir=runs_dir,
         data_dir=data_dir,
         packs=tuple(packs),
@@ -114,6 +81,67 @@ def new_submission(
         reader=reader,
         queued=queued or {},
     )
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What an executor had of earlier submissions when it was asked.
+
+    ``runs``: those that wait or run, by key. ``known``: all folders that had been sent then.
+    ``tasks``: how many of this user's tasks are in it. ``killed``: by run key, how many runs
+    shared the process that last trained the run and died for memory.
+    """
+
+    runs: Mapping[str, Queued] = field(default_factory=dict)
+    known: frozenset[Folder] = frozenset()
+    tasks: int = 0
+    killed: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A submission that its executor has checked.
+
+    ``lines``: where it goes, how much, how long. ``send`` is told whether to wait for the runs, and
+    returns their exit code (0 or 1; 0 if it does not wait). ``script``
+    returns what would be sent, as text; empty if nothing is.
+    """
+
+    lines: tuple[str, ...]
+    send: Callable[[bool], int]
+    script: Callable[[], str] = str
+
+
+class Executor(Protocol):
+    """Trains the packs of a submission somewhere."""
+
+    @property
+    def name(self) -> str:
+        """How --cluster names it."""
+
+    @property
+    def device(self) -> str:
+        """What ``device: auto`` means there, cuda or cpu."""
+
+    @property
+    def runs_dir(self) -> Path | None:
+        """Where runs lie there, None if that is open."""
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where data lie there, None if that is open."""
+
+    def limits(self, run: Run) -> Limits:
+        """Return what a process that trains runs such as this one may use."""
+
+    def queue(self, runs_dir: Path) -> Queue:
+        """Return what wait or run in earlier submissions."""
+
+    def prepare(self, submission: Submission, queue: Queue) -> Prepared:
+        """Check a submission; nothing is written. One without packs waits for what is queued.
+
+        Raises UserError if it would be refused or wait for ever.
+        """
 
 
 def summary(packs: Iterable[Pack]) -> str:

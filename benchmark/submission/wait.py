@@ -6,12 +6,12 @@ alone tells of runs that ended without a result, only every refresh.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmark.base.log import say
 from benchmark.base.words import count
 from benchmark.run.directory import RunDir
 from benchmark.run.reading import read
@@ -19,7 +19,7 @@ from benchmark.run.state import ENDED
 from benchmark.slurm import queue_cache
 from benchmark.slurm.commands import SlurmUnreachableError
 from benchmark.slurm.queue import TaskState
-from benchmark.submission.folders import runs_in_queue
+from benchmark.submission.sent import runs_in_queue
 
 _LOOK_SECONDS = 2.0
 _QUESTION = queue_cache.Question(since=0.0, accounting=False)
@@ -38,7 +38,7 @@ def wait_for(keys: Iterable[str], runs_dir: Path, refresh_seconds: float) -> int
     while True:
         left = _without_result(left, runs_dir)
         if not left:
-            _say(f"{total} of {total} runs have their result")
+            say(f"{total} of {total} runs have their result")
             return 0
         if time.time() >= ask_at:
             ask_at = time.time() + queue_cache.pause(refresh_seconds)
@@ -48,7 +48,7 @@ def wait_for(keys: Iterable[str], runs_dir: Path, refresh_seconds: float) -> int
                 said = _tell(total - len(left), total, states, said)
                 if all(state.held for state in states.values()):
                     if left:
-                        _say(f"ended without a result, or held: {count(len(left), 'run')}")
+                        say(f"ended without a result, or held: {count(len(left), 'run')}")
                     return int(bool(left))
         # A look at 10,000 files of a network file system may take seconds itself.
         time.sleep(_LOOK_SECONDS + len(left) / 1000)
@@ -61,14 +61,14 @@ def _look(
     try:
         answer = queue_cache.read(_QUESTION, refresh_seconds)
     except SlurmUnreachableError as error:
-        _say(str(error))
+        say(str(error))
         return None
     if answer.warning is not None:
-        _say(answer.warning)
+        say(answer.warning)
     if answer.warning is not None or answer.snapshot.taken < began:
         return None
     queued = runs_in_queue(runs_dir, answer.snapshot)
-    return {key: state for key, (_, state) in queued.items() if key in left}
+    return {key: work.state for key, work in queued.items() if key in left}
 
 
 def _without_result(keys: set[str], runs_dir: Path) -> set[str]:
@@ -80,9 +80,5 @@ def _tell(done: int, total: int, states: dict[str, TaskState], said: str) -> str
     parts = [f"{number} {name}" for name, number in sorted(counts.items())]
     text = ", ".join([f"{done} of {total} runs have their result", *parts])
     if text != said:
-        _say(text)
+        say(text)
     return text
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

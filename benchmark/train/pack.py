@@ -1,16 +1,14 @@
-"""Train one pack from its description: what every executor runs, here or on a cluster."""
+"""Train one pack: what every executor runs, here or on a cluster."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmark.base.errors import UserError
-from benchmark.base.yamlfile import validate
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import dataset_identity, require_dataset
@@ -19,8 +17,9 @@ from benchmark.methods.catalog import add_plugin, method_info
 from benchmark.models import model_info
 from benchmark.run.directory import RunDir
 from benchmark.run.failure import note_failure
-from benchmark.run.identity import ENGINE_VERSION, SCHEMA, Run
+from benchmark.run.identity import ENGINE_VERSION, Run
 from benchmark.run.lease import Lease, RunHeldError
+from benchmark.run.pack_file import PackFile
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED, RunState
 from benchmark.train.answers import open_answers
@@ -29,48 +28,37 @@ from benchmark.train.evaluate import evaluate
 from benchmark.train.history import Evaluation
 from benchmark.train.memory import keep_freed_memory
 from benchmark.train.network import Network
-from benchmark.train.report import Reporter
+from benchmark.train.report import PackReporter
 from benchmark.train.session import Session
 from benchmark.train.teacher import LoadedTeacher, load_public, load_teacher
 from benchmark.train.trainee import Trainee, World
 from benchmark.train.verify import check_teacher
 from benchmark.train.watcher import Outcome, Surroundings, Watcher
 
-__all__ = ["Outcome", "Surroundings", "read_pack", "train_pack"]
+__all__ = ["Outcome", "Surroundings", "train_pack"]
 
 
-def read_pack(data: dict[str, Any]) -> list[Run]:
-    """Return a pack's runs from its JSON, its plug-ins registered.
-
-    Raises UserError where this code would train other numbers than those that were planned.
-    """
-    if data.get("schema") != SCHEMA:
-        raise UserError(f"the pack has schema {data.get('schema')}, this version reads {SCHEMA}")
-    for path in data["plugins"]:
-        add_plugin(Path(path))
-    runs = [validate(Run, item, "pack") for item in data["runs"]]
-    for run in runs:
-        check_versions(run)
-    return runs
-
-
-def train_pack(data: dict[str, Any], where: Surroundings) -> Outcome:
+def train_pack(pack: PackFile, where: Surroundings) -> Outcome:
     """Train all runs of a pack that need it, and return how each of them ended.
 
-    Runs that have a result, are cancelled or are held by another process are left alone.
+    Runs that have a result, are cancelled or are held by another process are left alone. Raises
+    UserError if this code would train other numbers than those that were planned.
     """
-    runs = read_pack(data)
+    for path in pack.plugins:
+        add_plugin(path)
+    for run in pack.runs:
+        check_versions(run)
     outcome = Outcome()
     sessions: dict[str, Session] = {}
     reporter = where.reporter()
     try:
-        for run in runs:
-            session = _open(run, where, outcome, reporter)
+        for run in pack.runs:
+            session = _open(run, pack, outcome, reporter)
             if session is not None:
                 sessions[run.key] = session
-        mine = [run for run in runs if run.key in sessions]
+        mine = [run for run in pack.runs if run.key in sessions]
         if mine:
-            _train(data["label"], mine, sessions, where, outcome, reporter)
+            _train(pack, mine, sessions, where, outcome, reporter)
     except Exception as error:
         for key, session in sessions.items():
             if key not in outcome.endings:
@@ -86,9 +74,9 @@ def train_pack(data: dict[str, Any], where: Surroundings) -> Outcome:
     return outcome
 
 
-def _open(run: Run, where: Surroundings, outcome: Outcome, reporter: Reporter) -> Session | None:
+def _open(run: Run, pack: PackFile, outcome: Outcome, reporter: PackReporter) -> Session | None:
     """Take a run, or note why it is left alone. One run's directory is not its neighbours'."""
-    rundir = RunDir(where.runs_dir, run.key)
+    rundir = RunDir(pack.runs_dir, run.key)
     try:
         rundir.create(run)
         if _has_ended(rundir, outcome):
@@ -133,25 +121,25 @@ def _has_ended(rundir: RunDir, outcome: Outcome) -> bool:
 
 
 def _train(
-    label: str,
+    pack: PackFile,
     runs: Sequence[Run],
     sessions: dict[str, Session],
     where: Surroundings,
     outcome: Outcome,
-    reporter: Reporter,
+    reporter: PackReporter,
 ) -> None:
     first = runs[0]
     _prepare_process(first)
-    batches = _open_data(first, where)
+    batches = _open_data(first, pack)
     extra: dict[str, Any] = {"dataset_digest": first.dataset.digest}
     watcher = Watcher(sessions, where, outcome, reporter, extra)
     try:
         if first.weights is not None:
             for run in runs:
-                _evaluate_public(run, batches, where, watcher)
+                _evaluate_public(run, batches, pack, watcher)
             return
         fresh = not any(sessions[run.key].rundir.checkpoint.exists() for run in runs)
-        teacher = _teacher(first, batches, where, watcher, fresh)
+        teacher = _teacher(first, batches, pack, watcher, fresh)
         network = teacher.network if teacher else None
         if teacher is not None:
             extra["teacher_digest"] = teacher.digest
@@ -159,28 +147,28 @@ def _train(
         if network is not None and any(trainee.needs_teacher for trainee in trainees):
             network.fold(batches.image_shape)
         if trainees:
-            reporter.started(label, trainees)
+            reporter.started(pack.label, trainees)
         for trainee in trainees:
             if trainee.finished:  # killed between its last checkpoint and its result
                 watcher.end(trainee)
         answers = None
         if teacher is not None and any(trainee.needs_teacher for trainee in trainees):
-            answers = open_answers(first, teacher, batches, where.runs_dir, reporter.say)
+            answers = open_answers(first, teacher, batches, pack.runs_dir, reporter.say)
         Engine(trainees, batches, network, watcher, answers).train()
     except Interrupted as stop:
         watcher.interrupted(str(stop))
 
 
 def _teacher(
-    run: Run, batches: Batches, where: Surroundings, watcher: Watcher, fresh: bool
+    run: Run, batches: Batches, pack: PackFile, watcher: Watcher, fresh: bool
 ) -> LoadedTeacher | None:
     """Load the pack's teacher; a public one is measured before anything is trained by it."""
     if run.teacher is None:
         return None
     if fresh and run.teacher.source == "registry":
-        check_teacher(run, where.data_dir, watcher.look_for_stop)
-    classes = require_dataset(run.dataset.name, where.data_dir).classes
-    return load_teacher(run, batches.num_classes, where.runs_dir, classes)
+        check_teacher(run, pack.data_dir, watcher.look_for_stop)
+    classes = require_dataset(run.dataset.name, pack.data_dir).classes
+    return load_teacher(run, batches.num_classes, pack.runs_dir, classes)
 
 
 def _trainees(
@@ -232,21 +220,21 @@ def _prepare_process(run: Run) -> None:
     torch.use_deterministic_algorithms(run.recipe.deterministic)
 
 
-def _open_data(run: Run, where: Surroundings) -> Batches:
+def _open_data(run: Run, pack: PackFile) -> Batches:
     name = run.dataset.name
-    require_dataset(name, where.data_dir)
-    found = dataset_identity(name, where.data_dir)["digest"]
+    require_dataset(name, pack.data_dir)
+    found = dataset_identity(name, pack.data_dir)["digest"]
     if found != run.dataset.digest:
         raise UserError(
-            f"the {name} data in {where.data_dir} is not what the run was planned with"
+            f"the {name} data in {pack.data_dir} is not what the run was planned with"
             f" (digest {found[:12]}, planned {run.dataset.digest[:12]}); submit the table again"
         )
     recipe = run.recipe
     offered = augmentation_info(recipe.augmentation).readers
     return open_batches(
         name,
-        where.data_dir,
-        reader=where.reader or ("resident" if "resident" in offered else "ffcv"),
+        pack.data_dir,
+        reader=pack.reader or ("resident" if "resident" in offered else "ffcv"),
         seed=run.seed,
         batch_size=recipe.batch_size,
         augmentation=recipe.augmentation,
@@ -263,9 +251,9 @@ def _open_data(run: Run, where: Surroundings) -> Batches:
     )
 
 
-def _evaluate_public(run: Run, batches: Batches, where: Surroundings, watcher: Watcher) -> None:
+def _evaluate_public(run: Run, batches: Batches, pack: PackFile, watcher: Watcher) -> None:
     """Measure a public checkpoint: a result without training."""
-    classes = require_dataset(run.dataset.name, where.data_dir).classes
+    classes = require_dataset(run.dataset.name, pack.data_dir).classes
     network = load_public(run, batches.num_classes, classes)
 
     def predict(images: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from benchmark.base.words import count
 from benchmark.train.trainee import Trainee
 
 
-class Reporter(Protocol):
+class PackReporter(Protocol):
     """Receives what happens; nothing it does can change a number."""
 
     def started(self, label: str, trainees: Sequence[Trainee]) -> None:
@@ -115,6 +115,6 @@ def describe(trainee: Trainee, record: dict[str, Any], bar: bool = False) -> str
     return ", ".join(parts)
 
 
-def default_reporter() -> Reporter:
+def default_reporter() -> PackReporter:
     """Return the live display on a terminal, lines elsewhere."""
     return Live() if sys.stderr.isatty() else Lines()

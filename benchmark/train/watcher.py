@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.base.errors import UserError
@@ -14,7 +13,7 @@ from benchmark.run.identity import Run
 from benchmark.run.lease import LeaseLostError
 from benchmark.train.engine import Interrupted
 from benchmark.train.history import Evaluation
-from benchmark.train.report import Reporter, default_reporter
+from benchmark.train.report import PackReporter, default_reporter
 from benchmark.train.result import summarise
 from benchmark.train.session import Session
 from benchmark.train.state import CheckpointError
@@ -26,18 +25,14 @@ Ending = Literal["done", "diverged", "failed", "held", "cancelled", "interrupted
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a pack is trained. Nothing here can change a number.
+    """What a pack is trained amid. Nothing here can change a number.
 
-    ``stop`` returns a reason once the pack should save its state and leave; ``reader`` None
-    chooses by what the dataset offers.
+    ``stop`` returns a reason once the pack should save its state and leave.
     """
 
-    runs_dir: Path
-    data_dir: Path
-    reader: Literal["resident", "ffcv"] | None = None
     checkpoint_seconds: float = 300.0
     stop: Callable[[], str | None] = lambda: None
-    reporter: Callable[[], Reporter] = default_reporter
+    reporter: Callable[[], PackReporter] = default_reporter
 
 
 @dataclass
@@ -77,7 +72,7 @@ class Watcher:
         sessions: dict[str, Session],
         where: Surroundings,
         outcome: Outcome,
-        reporter: Reporter,
+        reporter: PackReporter,
         extra: dict[str, Any],
     ) -> None:
         self.trainees: list[Trainee] = []

@@ -15,16 +15,18 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmark.run.pack_file import PackFile
 from benchmark.slurm import commands
 from benchmark.slurm.profile import Profile, Resources
-from benchmark.slurm.send import Request
+from benchmark.submission.arrays import Arrays
+from benchmark.submission.folder import Folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEVCLUSTER = PROJECT / "slurm" / "devcluster"
@@ -187,32 +189,36 @@ def calls(tmp_path: Path) -> Callable[[], list[str]]:
     return read
 
 
-def toy(name: str, folder: Path, steps: int = 10, **more: Any) -> dict[str, Any]:
+def toy(
+    name: str, folder: Path, steps: int = 10, depends: Sequence[str] = (), **more: Any
+) -> PackFile:
     """A pack for tests/devcluster/toy.py."""
-    pack = {"id": name, "table": "toy", "label": name, "depends": [], "folder": str(folder)}
-    return {**pack, "steps": steps, "pause": 0.1, **more}
+    (folder / f"{name}.toy.json").write_text(json.dumps({"steps": steps, **more}))
+    where = {"runs_dir": folder, "data_dir": folder}
+    empty: dict[str, Any] = {"keys": (), "cells": (), "runs": ()}
+    return PackFile(id=name, table="toy", label=name, depends=tuple(depends), **empty, **where)
 
 
 @pytest.fixture
-def request_for(cluster: Cluster, tmp_path: Path) -> Callable[..., Request]:
+def request_for(cluster: Cluster, tmp_path: Path) -> Callable[..., Arrays]:
     """Return a function that makes a submission of toy packs."""
 
-    def make(packs: list[dict[str, Any]], **options: Any) -> Request:
-        module = options.pop("module", "tests.devcluster.toy")
+    def make(packs: list[PackFile], **options: Any) -> Arrays:
         elsewhere = options.pop("elsewhere", {})
         nonce = secrets.token_hex(6)
         profile = Profile(**{"partition": "main", "time": "10", **options})
-        return Request(
+        return Arrays(
             table="toy",
             nonce=nonce,
-            folder=tmp_path / f"submission-{nonce}",
-            packs=packs,
+            folder=Folder(tmp_path / f"submission-{nonce}"),
+            packs=tuple(packs),
             profile=profile,
-            resources={pack["id"]: Resources(1, "0", "100M") for pack in packs},
+            resources={pack.id: Resources(1, "0", "100M") for pack in packs},
             limits=commands.read_limits(),
             code=PROJECT,
             elsewhere=elsewhere,
-            module=module,
+            environment={"TOY": str(tmp_path)},
+            command=("-m", "tests.devcluster.toy"),
         )
 
     return make

@@ -191,7 +191,7 @@ def _processes(task: str) -> list[int]:
             if entry.name.isdigit():
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 mine = wanted <= set((entry / "environ").read_bytes().split(b"\0"))
-                if mine and b"benchmark.submission.task" in words and b"srun" not in words:
+                if mine and b"benchmark.cli.job" in words and b"srun" not in words:
                     found.append(int(entry.name))
     assert found
     return found

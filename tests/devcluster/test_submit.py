@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from benchmark.slurm import commands, queue
-from benchmark.slurm.send import Request, submit
-from benchmark.slurm.tag import Tag
+from benchmark.slurm.notation import Tag
 from benchmark.submission import marks
+from benchmark.submission.arrays import Arrays
 from benchmark.submission.slurm import SlurmExecutor
-from benchmark.submission.submission import Submission
+from benchmark.submission.submission import Prepared, Queue, Submission
 from tests.devcluster.conftest import Cluster, toy, until
 from tests.devcluster.trainings import submit as submit_table
 from tests.helpers import digits_plan
@@ -32,7 +32,7 @@ def _result(folder: Path, name: str) -> dict[str, object] | None:
 
 def test_ten_thousand_tasks(
     cluster: Cluster,
-    request_for: Callable[..., Request],
+    request_for: Callable[..., Arrays],
     calls: Callable[[], list[str]],
     tmp_path: Path,
 ) -> None:
@@ -43,10 +43,9 @@ def test_ten_thousand_tasks(
     request = request_for(packs, **{"array-parallelism": 1})
     calls()
     start = time.monotonic()
-    sent = submit(request)
+    jobs = request.send()
     submitted = time.monotonic() - start
     assert calls() == ["sbatch"] * (1 + 3)
-    assert len(sent.tasks) == len(packs)
 
     start = time.monotonic()
     snapshot = queue.read(time.time() - 3600, accounting=request.limits.accounting)
@@ -58,7 +57,7 @@ def test_ten_thousand_tasks(
     assert queue.tasks_of_everybody() >= len(packs) - 4
 
     start = time.monotonic()
-    commands.ask(["scancel", *map(str, sent.jobs)])
+    commands.ask(["scancel", *map(str, jobs)])
     until(lambda: not cluster.command("squeue", "-h", "-t", "PENDING"), "all to be cancelled")
     cancelled = time.monotonic() - start
     # Limits that the tool promises to operators, measured at 0.6, 0.2 and 0.1 s here.
@@ -68,22 +67,22 @@ def test_ten_thousand_tasks(
 
 
 def test_arrays_are_cut_to_the_profiles_size(
-    request_for: Callable[..., Request], calls: Callable[[], list[str]], tmp_path: Path
+    request_for: Callable[..., Arrays], calls: Callable[[], list[str]], tmp_path: Path
 ) -> None:
     packs = [toy(f"p{i}", tmp_path, steps=0) for i in range(7)]
     request = request_for(packs, **{"max-array-size": 3})
     calls()
-    sent = submit(request)
+    jobs = request.send()
     assert calls() == ["sbatch"] * 3
-    until(lambda: all(_result(tmp_path, pack["id"]) for pack in packs), "7 tasks to end")
-    record = json.loads((request.folder / "submission.json").read_text())
-    assert [array["job"] for array in record["arrays"]] == sent.jobs
+    until(lambda: all(_result(tmp_path, pack.id) for pack in packs), "7 tasks to end")
+    record = json.loads(request.folder.record.read_text())
+    assert [array["job"] for array in record["arrays"]] == jobs
     assert [array["tasks"] for array in record["arrays"]] == [3, 3, 1]
-    assert request.folder.stat().st_mode & 0o777 == 0o700
+    assert request.folder.path.stat().st_mode & 0o777 == 0o700
 
 
 def test_students_start_when_their_own_teacher_ended(
-    cluster: Cluster, request_for: Callable[..., Request], tmp_path: Path
+    cluster: Cluster, request_for: Callable[..., Arrays], tmp_path: Path
 ) -> None:
     packs = [
         toy("slow", tmp_path, steps=600),
@@ -91,28 +90,27 @@ def test_students_start_when_their_own_teacher_ended(
         toy("of-slow", tmp_path, depends=["slow"]),
         toy("of-fast", tmp_path, depends=["fast"]),
     ]
-    sent = submit(request_for(packs))
+    teachers, of_slow, _ = request_for(packs).send()
     until(lambda: _result(tmp_path, "of-fast"), "the fast teacher's student")
     assert _result(tmp_path, "slow") is None
-    assert cluster.state(sent.tasks["of-slow"]) == "PENDING"
+    assert cluster.state(f"{of_slow}_0") == "PENDING"
     # However the teacher ends: its students look for it themselves.
-    cluster.command("scancel", sent.tasks["slow"])
+    cluster.command("scancel", f"{teachers}_0")
     until(lambda: _result(tmp_path, "of-slow"), "the cancelled teacher's student")
     # A teacher that an earlier submission trains is waited for too.
-    first = submit(request_for([toy("earlier", tmp_path, steps=20)]))
+    (first,) = request_for([toy("earlier", tmp_path, steps=20)]).send()
     late = toy("late", tmp_path, steps=0, depends=["earlier"])
-    submit(request_for([late], elsewhere={"earlier": first.tasks["earlier"]}))
+    request_for([late], elsewhere={"earlier": f"{first}_0"}).send()
     until(lambda: _result(tmp_path, "late"), "the student of an earlier teacher")
     assert _result(tmp_path, "earlier")
 
 
 def test_squeue_shows_the_pack_of_a_running_task_and_of_no_other(
-    cluster: Cluster, request_for: Callable[..., Request], tmp_path: Path
+    cluster: Cluster, request_for: Callable[..., Arrays], tmp_path: Path
 ) -> None:
     # The last task of an array has the array's number as its own: what is said to that
     # number is said to all tasks.
-    sent = submit(request_for([toy(f"pack-{i}", tmp_path, steps=100) for i in range(3)]))
-    job = sent.jobs[0]
+    (job,) = request_for([toy(f"pack-{i}", tmp_path, steps=100) for i in range(3)]).send()
     until(
         lambda: (
             {r.tag.pack for r in queue.read(time.time() - 600).by_job.get(job, ())}
@@ -123,11 +121,11 @@ def test_squeue_shows_the_pack_of_a_running_task_and_of_no_other(
 
 
 def test_three_alike_failures_hold_the_rest(
-    cluster: Cluster, request_for: Callable[..., Request], tmp_path: Path
+    cluster: Cluster, request_for: Callable[..., Arrays], tmp_path: Path
 ) -> None:
     packs = [toy(f"p{i}", tmp_path, fail=f"no such file /data/{i}.beton") for i in range(8)]
     request = request_for(packs, **{"array-parallelism": 1})
-    sent = submit(request)
+    (job,) = request.send()
     reason = until(lambda: marks.held(request.folder), "the submission to be held")
     assert "no such file" in reason
     until(
@@ -137,7 +135,7 @@ def test_three_alike_failures_hold_the_rest(
     )
     failed = marks.reasons(request.folder)
     assert len(failed) == marks.LIMIT
-    assert set(failed) <= set(sent.tasks.values())
+    assert set(failed) <= {f"{job}_{number}" for number in range(8)}
     # After mending the cause (here: nothing) they start again.
     marks.release(request.folder)
     until(lambda: marks.held(request.folder), "it to fail alike again")
@@ -145,25 +143,25 @@ def test_three_alike_failures_hold_the_rest(
 
 
 def test_a_submission_that_was_never_taken_is_sent_again(
-    cluster: Cluster, request_for: Callable[..., Request], tmp_path: Path
+    cluster: Cluster, request_for: Callable[..., Arrays], tmp_path: Path
 ) -> None:
     request = request_for([toy("p", tmp_path, steps=0)])
     cluster.signal("slurmctld", signal.SIGKILL)
     restart = threading.Timer(3, cluster.up)
     restart.start()
     try:
-        sent = submit(request)
+        jobs = request.send()
     finally:
         restart.join()
-    assert len(sent.jobs) == 1
+    assert len(jobs) == 1
     until(lambda: _result(tmp_path, "p"), "the task to run")
 
 
 def test_an_array_is_found_by_its_nonce_after_it_has_ended(
-    request_for: Callable[..., Request], tmp_path: Path
+    request_for: Callable[..., Arrays], tmp_path: Path
 ) -> None:
     request = request_for([toy("p", tmp_path, steps=0)])
-    job = submit(request).jobs[0]
+    job = request.send()[0]
     until(lambda: _result(tmp_path, "p"), "the task to run")
     tag = Tag("toy", "p", f"{request.nonce}-0")
     assert queue.find_array(tag) == job
@@ -171,12 +169,12 @@ def test_an_array_is_found_by_its_nonce_after_it_has_ended(
 
 
 def test_what_slurm_refuses_leaves_nothing_behind(
-    cluster: Cluster, request_for: Callable[..., Request], tmp_path: Path
+    cluster: Cluster, request_for: Callable[..., Arrays], tmp_path: Path
 ) -> None:
     request = request_for([toy("p", tmp_path)], account="nobody")
     with pytest.raises(commands.SlurmError, match="Invalid account"):
-        submit(request)
-    assert not request.folder.exists()
+        request.send()
+    assert not request.folder.path.exists()
     assert cluster.command("squeue", "-h") == ""
 
 
@@ -203,14 +201,14 @@ def test_two_submissions_at_one_moment_send_each_run_once(
 ) -> None:
     plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"])
     both = threading.Barrier(2)
-    announce = SlurmExecutor.announce
+    prepare = SlurmExecutor.prepare
 
-    def together(executor: SlurmExecutor, submission: Submission) -> list[str]:
-        lines = announce(executor, submission)
+    def together(executor: SlurmExecutor, submission: Submission, queue: Queue) -> Prepared:
+        prepared = prepare(executor, submission, queue)
         both.wait(60)
-        return lines
+        return prepared
 
-    monkeypatch.setattr(SlurmExecutor, "announce", together)
+    monkeypatch.setattr(SlurmExecutor, "prepare", together)
     codes: list[int] = []
     threads = [
         threading.Thread(target=lambda: codes.append(submit_table(plan, tmp_path / "runs", digits)))
@@ -226,31 +224,31 @@ def test_two_submissions_at_one_moment_send_each_run_once(
 
 def test_a_job_is_what_the_script_says_whatever_the_shell_exports(
     cluster: Cluster,
-    request_for: Callable[..., Request],
+    request_for: Callable[..., Arrays],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SBATCH_PARTITION", "short")
     monkeypatch.setenv("SBATCH_WCKEY", "mine")
-    job = submit(request_for([toy("p", tmp_path, steps=100)])).jobs[0]
+    (job,) = request_for([toy("p", tmp_path, steps=100)]).send()
     shown = cluster.command("scontrol", "show", "job", f"{job}_0")
     assert "Partition=main" in shown
     assert "WCKey" not in shown
 
 
 def test_a_task_refuses_a_folder_that_another_user_owns(
-    cluster: Cluster, request_for: Callable[..., Request], tmp_path: Path
+    cluster: Cluster, request_for: Callable[..., Arrays], tmp_path: Path
 ) -> None:
     if commands.user() != "root":
         pytest.skip("only root can give a folder away")
     request = request_for([toy("p", tmp_path, steps=0)])
     cluster.command("scontrol", "update", "partitionname=main", "state=down")
     try:
-        job = submit(request).jobs[0]
-        subprocess.run(["chown", "nobody", str(request.folder)], check=True)
+        job = request.send()[0]
+        subprocess.run(["chown", "nobody", str(request.folder.path)], check=True)
     finally:
         cluster.command("scontrol", "update", "partitionname=main", "state=up")
     until(lambda: not cluster.state(f"{job}_0"), "the task to end")
-    log = request.folder / f"{job}_0_0_log.out"
+    log = request.folder.task_log(f"{job}_0")
     assert "not owned by root" in log.read_text()
     assert _result(tmp_path, "p") is None

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchmark.slurm.send import Request, submit
+from benchmark.submission.arrays import Arrays
 from tests.devcluster.conftest import Cluster, displace, toy, until
 
 pytestmark = pytest.mark.slurm
 
-Make = Callable[..., Request]
+Make = Callable[..., Arrays]
 
 
 def _state(folder: Path, name: str) -> dict[str, Any]:
@@ -25,10 +25,10 @@ def _state(folder: Path, name: str) -> dict[str, Any]:
 
 def _start(make: Make, folder: Path, **options: Any) -> str:
     """Submit a toy that never saves anything, wait until it runs, and return its task."""
-    sent = submit(make([toy("p", folder, steps=400, stuck=True)], **options))
+    (job,) = make([toy("p", folder, steps=400, stuck=True)], **options).send()
     until(lambda: _state(folder, "p")["starts"], "the task to start")
     time.sleep(0.5)  # a few steps
-    return sent.tasks["p"]
+    return f"{job}_0"
 
 
 def test_preempted_before_any_progress_it_is_left_to_slurm(
@@ -42,7 +42,7 @@ def test_preempted_before_any_progress_it_is_left_to_slurm(
         monkeypatch.setenv("TOY_STARTS_FOR", "20")
         others = sorted({"n1", "n2", "n3", "n4"} - {node})
         request = request_for([toy("q", tmp_path)], partition="low", exclude=",".join(others))
-        (importing,) = submit(request).tasks.values()
+        importing = f"{request.send()[0]}_0"
         until(lambda: cluster.node(importing) == node, "it to start")
         time.sleep(1)
         displace(cluster, node, cpus=2)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from benchmark.base.files import write_json
+from benchmark.cli.words.retry import lines
 from benchmark.cli.words.status import status as to_lines
 from benchmark.monitor.everybody import shares
 from benchmark.monitor.look import look
@@ -29,8 +30,8 @@ from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.slurm.queue_cache import Question
 from benchmark.slurm.queue_cache import read as read_queue
-from benchmark.slurm.send import Request, Sent, submit
-from benchmark.submission.sent import PAUSED
+from benchmark.submission.arrays import Arrays
+from benchmark.submission.folder import Folder
 from benchmark.submission.submission import new_submission
 from tests.devcluster.conftest import DEVCLUSTER, Cluster, toy, until
 from tests.devcluster.trainings import executor
@@ -39,7 +40,7 @@ from tests.helpers import digits_plan
 
 pytestmark = pytest.mark.slurm
 
-Send = Callable[..., Sent]
+Send = Callable[..., list[int]]
 
 
 @pytest.fixture
@@ -50,18 +51,15 @@ def runs_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def send(request_for: Callable[..., Request], runs_dir: Path, tmp_path: Path, digits: Path) -> Send:
+def send(request_for: Callable[..., Arrays], runs_dir: Path, tmp_path: Path, digits: Path) -> Send:
     """Return a function that sends a toy for each run, in a submission folder of its own."""
 
-    def sender(runs: list[Run], steps: int = 600, **options: Any) -> Sent:
-        packs = [Pack("digits", (run,)) for run in runs]
-        submission = new_submission("digits", packs, runs_dir, digits)
-        contents = [
-            {**toy(pack.id, tmp_path, steps), **submission.content(pack), "pause": 0.1}
-            for pack in packs
-        ]
-        request = request_for(contents, **options)
-        return submit(replace(request, table="digits", folder=submission.folder.resolve()))
+    def sender(runs: list[Run], steps: int = 600, **options: Any) -> list[int]:
+        packs = [Pack("digits", (run,)).file(runs_dir, digits) for run in runs]
+        for pack in packs:
+            toy(pack.id, tmp_path, steps)
+        folder = new_submission("digits", [], runs_dir, digits).folder
+        return replace(request_for(packs, **options), table="digits", folder=folder).send()
 
     return sender
 
@@ -97,11 +95,11 @@ def test_ten_thousand_tasks_are_seen_with_two_calls(
     assert found.runs["running"] >= 1
 
     start = time.monotonic()
-    lines = cancel(runs_dir, "digits", None, False)
+    said = cancel(runs_dir, "digits", None, False)
     until(lambda: not cluster.command("squeue", "-h", "-t", "PD,R"), "all to be cancelled")
     cancelled = time.monotonic() - start
-    assert calls() == ["squeue", "sacct", *["scancel"] * len(sent.jobs)]
-    assert lines[0].startswith("cancelled 10,000 runs: 10,000 tasks")
+    assert calls() == ["squeue", "sacct", *["scancel"] * len(sent)]
+    assert said[0].startswith("cancelled 10,000 runs: 10,000 tasks")
     assert _one(runs_dir, digits).runs == {"cancelled": 10_000}
     # Limits that the tool promises to operators, measured at 0.5 and 1.6 s here.
     assert looked < 2
@@ -111,13 +109,15 @@ def test_ten_thousand_tasks_are_seen_with_two_calls(
 def test_a_run_on_a_lost_node_is_requeued_not_failed(
     cluster: Cluster, send: Send, runs_dir: Path, digits: Path, students: list[Run]
 ) -> None:
-    task = next(iter(send(students[:1]).tasks.values()))
+    (job,) = send(students[:1])
+    task = f"{job}_0"
     until(lambda: cluster.state(task) == "RUNNING", "the task to run")
     node = cluster.command("squeue", "-h", "-o", "%N", "-j", task)
     cluster.command("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-    job = task.partition("_")[0]
     until(
-        lambda: "NODE_FAIL" in cluster.command("sacct", "-n", "-X", "-D", "-o", "state", "-j", job),
+        lambda: (
+            "NODE_FAIL" in cluster.command("sacct", "-n", "-X", "-D", "-o", "state", "-j", str(job))
+        ),
         "sacct to call it an end",
     )
     status = read_status(runs_dir, digits)
@@ -127,7 +127,7 @@ def test_a_run_on_a_lost_node_is_requeued_not_failed(
     assert found.failures == ()
     assert any("requeued" in line for line in to_lines(status))
     # Nor does retrying send it twice.
-    assert retry(runs_dir, None, failed=True, cancelled=False) == (["nothing to retry"], 0)
+    assert lines(retry(runs_dir, None, failed=True, cancelled=False)) == ["nothing to retry"]
 
 
 def test_what_is_paused_waits_and_what_is_resumed_runs(
@@ -157,7 +157,7 @@ def test_what_starts_in_a_paused_submission_holds_itself(
     """The mark alone is there where Slurm could not be told to hold anything."""
     send(students[:2], steps=1, setup=("sleep 1",))
     (folder,) = (runs_dir / ".submissions").iterdir()
-    write_json(folder / PAUSED, {"schema": 1, "reason": "paused"})
+    write_json(Folder(folder).paused, {"schema": 1, "reason": "paused"})
     held = lambda: look(runs_dir).standings  # noqa: E731
     until(
         lambda: all(s.name == "held" and s.requeued for s in held().values()),
@@ -186,16 +186,16 @@ def without_accounting(cluster: Cluster) -> Iterator[Cluster]:
 def test_a_cluster_without_accounting(
     without_accounting: Cluster, send: Send, runs_dir: Path, digits: Path, students: list[Run]
 ) -> None:
-    sent = send(students[:2], **{"array-parallelism": 1})
-    first, second = sent.tasks.values()
+    (job,) = send(students[:2], **{"array-parallelism": 1})
+    first, second = f"{job}_0", f"{job}_1"
     until(lambda: without_accounting.state(first) == "RUNNING", "a task to run")
     without_accounting.command("scancel", second)
     until(lambda: not without_accounting.state(second), "the other to leave the queue")
     status = read_status(runs_dir, digits)
     assert status.warnings == ()
     assert dict(status.tables[0].runs) == {"running": 1, "stopped": 1}
-    lines, _ = retry(runs_dir, None, failed=True, cancelled=False, dry_run=True)
-    assert "digits: 1 run would go to slurm" in lines
+    found = retry(runs_dir, None, failed=True, cancelled=False, dry_run=True)
+    assert "digits: 1 run would go to slurm" in lines(found)
 
 
 def test_while_slurmctld_is_stopped_its_last_answer_is_shown(
@@ -246,10 +246,10 @@ def test_a_training_is_watched_cancelled_and_taken_up_again(
     assert clean(runs_dir, None, older_than=0) == [f"nothing to remove in {runs_dir}"]
     assert rundir.checkpoint.exists()
 
-    assert retry(runs_dir, None, failed=False, cancelled=True)[1] == 0
+    assert retry(runs_dir, None, failed=False, cancelled=True).code == 0
     task = look(runs_dir).works[run.key].task
     assert task is not None
     until(lambda: cluster.state(task) == "RUNNING", "it to run again")
     starts = lambda: len(json.loads(rundir.provenance.read_text())["starts"])  # noqa: E731
     until(lambda: starts() == 2, "it to continue")
-    assert executor(partition="main").in_flight(runs_dir).keys() == {run.key}
+    assert executor(partition="main").queue(runs_dir).runs.keys() == {run.key}

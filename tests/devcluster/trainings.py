@@ -11,7 +11,7 @@ from benchmark.planning.pack_size import parse_pack_size
 from benchmark.planning.packs import make_packs
 from benchmark.run.identity import Run
 from benchmark.slurm.profile import Profile, Site
-from benchmark.submission.hand_over import submit_plan
+from benchmark.submission.hand_over import prepare_plan
 from benchmark.submission.slurm import SlurmExecutor
 from benchmark.submission.submission import new_submission
 from tests.helpers import digits_plan
@@ -45,7 +45,8 @@ def submit(plan: Plan, runs: Path, data: Path, **options: Any) -> int:
     """Submit as the command does, one run a task."""
     where = {"runs_dir": runs, "data_dir": data}
     size = parse_pack_size("1")
-    return submit_plan(plan, executor(**options), pack_size=size, plugins=[PACED], **where)
+    chosen = executor(**options)
+    return prepare_plan(plan, chosen, pack_size=size, plugins=[PACED], **where).start()
 
 
 def submit_regardless(run: Run, runs: Path, data: Path) -> None:
@@ -53,5 +54,4 @@ def submit_regardless(run: Run, runs: Path, data: Path) -> None:
     packs = make_packs("paced", [run], [])
     submission = new_submission("paced", packs, runs, data, [PACED])
     chosen = executor()
-    chosen.announce(submission)
-    chosen.start(submission, wait=False)
+    chosen.prepare(submission, chosen.queue(runs)).send(False)

@@ -15,14 +15,15 @@ from benchmark.planning.packs import Pack
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.lease import Lease, RunHeldError
+from benchmark.run.pack_file import PackFile
 from benchmark.slurm import commands, queue
 from benchmark.slurm.commands import Reply
 from benchmark.slurm.queue import RawQueue
 from benchmark.submission import inline
-from benchmark.submission.at_work import at_work, is_at_work
-from benchmark.submission.inline import InlineExecutor
-from benchmark.submission.sent import paused
-from benchmark.submission.submission import new_submission
+from benchmark.submission.folder import Folder
+from benchmark.submission.inline import executor
+from benchmark.submission.marks import at_work, is_at_work, paused
+from benchmark.submission.submission import Queue, new_submission
 from benchmark.train.watcher import Outcome
 from tests import submitted
 from tests.submitted import HELD, RECORDED, silent, started, state
@@ -120,7 +121,7 @@ def test_what_slurm_is_not_told_is_no_success(
     with pytest.raises(UserError, match=f"{told} when it answers"):
         act(runs_dir)
     (folder,) = (runs_dir / ".submissions").iterdir()
-    assert bool(paused(folder)) == bool(marked)
+    assert bool(paused(Folder(folder))) == bool(marked)
 
 
 def test_slurm_that_stops_in_between_is_no_success_either(
@@ -144,7 +145,7 @@ def test_broken_marks_still_hold(runs_dir: Path, students: list[Run]) -> None:
     assert f"{folder}/held.json cannot be read" in look(runs_dir).works[students[2].key].held
     (folder / "held.json").unlink()
     assert words.resumed(resume(runs_dir, None)) == ["resumed 1 submission"]
-    assert paused(folder) is None
+    assert paused(Folder(folder)) is None
 
 
 def test_pausing_holds_what_waits_and_resuming_releases_it(
@@ -184,7 +185,7 @@ def test_a_paused_local_queue_starts_nothing(
         with pytest.raises(RunHeldError), at_work(folder):
             pass
         pause(tmp_path, None)
-        assert paused(folder)
+        assert paused(Folder(folder))
         assert state(tmp_path, students[0]) == "held"
         resume(tmp_path, None)
         assert state(tmp_path, students[0]) == "queued"
@@ -196,10 +197,10 @@ def test_what_is_trained_in_a_process_is_paused_between_packs(
 ) -> None:
     trained: list[str] = []
     states: list[str] = []
-    run_pack_file = inline.run_pack_file
+    train_here = inline.train_here
 
-    def train_then_pause(path: Path, stop: Callable[[], str | None]) -> Outcome:
-        found = run_pack_file(path, stop=stop)
+    def train_then_pause(pack: PackFile, stop: Callable[[], str | None]) -> Outcome:
+        found = train_here(pack, stop=stop)
         trained.extend(found.endings)
         if len(trained) == 1:
             pause(tmp_path, None)
@@ -209,10 +210,10 @@ def test_what_is_trained_in_a_process_is_paused_between_packs(
         states.append(state(tmp_path, students[7]))
         resume(tmp_path, None)
 
-    monkeypatch.setattr(inline, "run_pack_file", train_then_pause)
+    monkeypatch.setattr(inline, "train_here", train_then_pause)
     monkeypatch.setattr(inline.time, "sleep", wait)
     packs = [Pack("digits", (run,)) for run in students[6:8]]
     submission = new_submission("digits", packs, tmp_path, digits)
-    assert InlineExecutor().start(submission, wait=True) == 0
+    assert executor().prepare(submission, Queue()).send(True) == 0
     assert trained == [run.key for run in students[6:8]]
     assert states[-1] == "held"

@@ -88,7 +88,7 @@ def test_the_reported_output_is_in_the_key(digits: Path, tmp_path: Path) -> None
 def test_a_reader_without_further_images_is_refused(digits: Path, tmp_path: Path) -> None:
     plan = planned(digits, tmp_path, "methods: [three_companions]")
     with pytest.raises(UserError, match=r"three_companions: the ffcv reader has no further images"):
-        check_before_queue(plan, digits, tmp_path / "runs", reader="ffcv")
+        check_before_queue(plan.runs, digits, tmp_path / "runs", reader="ffcv")
 
 
 @pytest.mark.parametrize("path", sorted(EXTENDED.glob("[a-z]*.py")), ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from benchmark.planning.matrix import Context, Plan, make_plan
 from benchmark.planning.packs import Pack, make_packs
 from benchmark.run.identity import Run
+from benchmark.run.pack_file import read_pack
 from benchmark.table.load import load_table
 from benchmark.table.recipe import override
 from benchmark.table.selection import parse_selection
@@ -150,7 +152,11 @@ def test_packs_are_the_same_whenever_they_are_made(tmp_path: Path) -> None:
 
 
 def test_a_pack_says_all_that_a_job_needs(run: Run) -> None:
-    data = Pack("small", (run,), ("before",)).to_json([Path("/x/mine.py")])
+    file = Pack("small", (run,), ("before",)).file(
+        Path("/r"), Path("/d"), "resident", [Path("/x/mine.py")]
+    )
+    assert read_pack(file.text(), "it") == file
+    data = json.loads(file.text())
     assert data["runs"] == [run.to_json()]
     assert (data["schema"], data["table"], data["depends"]) == (1, "small", ["before"])
     assert data["plugins"] == ["/x/mine.py"]

@@ -131,9 +131,9 @@ def test_what_a_live_submission_holds_is_queued(tmp_path: Path) -> None:
     planned = plan()
     kd, dkd = runs_of(planned, "KD"), runs_of(planned, "DKD")
     old = new_submission("cifar100", make_packs("cifar100", dkd, []), tmp_path, tmp_path)
-    old.write()
+    old.write("local")
     submission = new_submission("cifar100", make_packs("cifar100", kd, [], 1), tmp_path, tmp_path)
-    submission.write()
+    submission.write("local")
     assert cell(collected(tmp_path), "KD").state is State.MISSING  # nothing of it is alive
     write(tmp_path, kd[:2], finished=False)
     lease = Lease.acquire(RunDir(tmp_path, kd[0].key))
@@ -150,7 +150,7 @@ def test_a_row_with_all_its_runs_in_the_queue_is_queued(tmp_path: Path) -> None:
     planned = plan()
     teacher, kd = planned.teachers[0], runs_of(planned, "KD")
     packs = make_packs("cifar100", [teacher, *kd], [teacher.key])
-    new_submission("cifar100", packs, tmp_path, tmp_path).write()
+    new_submission("cifar100", packs, tmp_path, tmp_path).write("local")
     write(tmp_path, [teacher], finished=False)
     lease = Lease.acquire(RunDir(tmp_path, teacher.key))
     assert cell(collected(tmp_path), "KD").state is State.QUEUED

@@ -109,11 +109,11 @@ def test_a_remote_file_system_without_links_is_refused_before_the_queue(
     assert check_exclusive(rundir.root) is None
     monkeypatch.setattr(os, "link", refusing(refusal))
     assert "no hard links" in str(check_exclusive(rundir.root))
-    check_before_queue(digits_plan(digits), digits, rundir.root)
+    check_before_queue(digits_plan(digits).runs, digits, rundir.root)
     monkeypatch.setattr(lease, "file_system", lambda folder: "fuse.rclone")
     message = r"\(fuse\.rclone\) that has no hard links .*choose another runs directory"
     with pytest.raises(UserError, match=message):
-        check_before_queue(digits_plan(digits), digits, rundir.root)
+        check_before_queue(digits_plan(digits).runs, digits, rundir.root)
     with pytest.raises(UserError, match=message):
         Lease.acquire(rundir)
     assert list(rundir.path.iterdir()) == []

@@ -9,7 +9,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.yamlfile import parse_yaml, validate
 from benchmark.slurm import check
 from benchmark.slurm.check import check_nodes, check_profile, parse_node
-from benchmark.slurm.commands import Limits, Reply
+from benchmark.slurm.commands import ClusterLimits, Reply
 from benchmark.slurm.init_profile import profile_path, profile_text
 from benchmark.slurm.profile import Profile, Resources, Site, apply_caps
 
@@ -100,7 +100,7 @@ def test_where_a_profile_is_written() -> None:
 
 
 def test_a_first_profile_is_valid_and_passes_its_own_check() -> None:
-    limits = Limits("big", "23.11.1", 1001, 10000, True)
+    limits = ClusterLimits("big", "23.11.1", 1001, 10000, True)
     text = profile_text(limits, NODES, ["vision"], ["normal", "high"])
     profile = validate(Profile, parse_yaml(text, "big.yaml"), "big.yaml")
     # The default partition has no GPUs, so the first that has some is proposed.

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.slurm.indices import IndexSet
-from benchmark.slurm.notation import gpu_count, gpu_type, megabytes, minutes
+from benchmark.slurm.notation import IndexSet, gpu_count, gpu_type, megabytes, minutes
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark.slurm.notation import Tag, parse_tag, word
 from benchmark.slurm.queue import RawQueue, Snapshot, TaskState, parse
-from benchmark.slurm.tag import Tag, parse_tag, word
 from tests.submitted import RECORDED
 
 DIGITS, CIFAR, STUDENTS = 96, 95, 97

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.machine import visible_gpus
+from benchmark.cli.words.submit import standing
 from benchmark.planning.pack_size import parse_pack_size
 from benchmark.planning.remaining import plan_packs
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.lease import Lease
 from benchmark.run.reading import read
-from benchmark.submission.hand_over import executor_for, submit_plan
-from benchmark.submission.local import Need, Resources, need_of, read_submission
+from benchmark.submission.executors import executor_for
+from benchmark.submission.hand_over import prepare_plan
+from benchmark.submission.local import FreeDevices, Need, need_of, read_submission
 from benchmark.submission.submission import new_submission
 from benchmark.table.recipe import override
 from tests.cli.command import bench
@@ -58,7 +60,7 @@ def test_gpus_are_those_that_cuda_would_show(
 
 
 def test_packs_take_what_they_need_and_give_it_back() -> None:
-    free = Resources(cpus=4, gpus=["2", "GPU-a"])
+    free = FreeDevices(cpus=4, gpus=["2", "GPU-a"])
     first = free.take(Need(1, gpu=True))
     second = free.take(Need(1, gpu=True))
     assert (first, second) == (["2"], ["GPU-a"])
@@ -98,7 +100,7 @@ def test_a_submission_is_read_as_it_was_written(digits: Path, tmp_path: Path) ->
     packs = plan_packs(plan, list(plan.runs), 3)
     plugin = tmp_path / "mine.py"
     written = new_submission("digits", packs, tmp_path / "runs", digits, [plugin], "resident")
-    written.write()
+    written.write("local")
     read = read_submission(written.folder)
     assert {pack.id: pack for pack in read.packs} == {pack.id: pack for pack in packs}
     assert read.plugins == (plugin,)
@@ -108,7 +110,8 @@ def test_a_submission_is_read_as_it_was_written(digits: Path, tmp_path: Path) ->
     for pack in read.packs:
         assert set(pack.depends) <= seen
         seen.add(pack.id)
-    modes = {p.stat().st_mode & 0o777 for p in [written.folder, *written.folder.glob("*/")]}
+    places = [written.folder.path, *written.folder.path.glob("*/")]
+    modes = {place.stat().st_mode & 0o777 for place in places}
     assert modes == {0o700}
 
 
@@ -133,7 +136,10 @@ def test_from_a_command_to_results(digits: Path, tmp_path: Path) -> None:
     in_the_way.write_text("in the way")
     done = submit(digits, runs_dir, "--wait")
     assert done.returncode == 1
-    assert f"left out: {in_the_way} is not a directory; move {in_the_way} away" in done.stderr
+    assert (
+        f"left out: {student.key}: {in_the_way} is not a directory; move {in_the_way} away"
+        in done.stderr
+    )
     assert "1/1 runs done" in done.stderr
     assert "Traceback" not in done.stderr
     assert read(RunDir(runs_dir, teacher.key)).state == "done"
@@ -160,25 +166,22 @@ def test_from_a_command_to_results(digits: Path, tmp_path: Path) -> None:
     assert result.stat().st_mtime_ns == before
 
 
-def test_students_of_a_teacher_that_is_being_trained_wait(
-    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_students_of_a_teacher_that_is_being_trained_wait(digits: Path, tmp_path: Path) -> None:
     plan = digits_plan(digits, KD)
     teacher, student = plan.runs
     rundir = RunDir(tmp_path, teacher.key)
     rundir.create(teacher)
     lease = Lease.acquire(rundir)
-    executor, _ = executor_for("inline", None)
-    code = submit_plan(
+    found = prepare_plan(
         plan,
-        executor,
+        executor_for("inline", None),
         runs_dir=tmp_path,
         data_dir=digits,
         pack_size=parse_pack_size("auto"),
-        wait=True,
     )
-    assert code == 1  # with --wait: there are runs without a result
-    said = capsys.readouterr().err
+    said = " ".join(standing(found))
+    assert found.start(wait=False) == 0
+    assert found.start(wait=True) == 1  # there are runs without a result
     assert "left to another process, which trains now or next: 1 run" in said
     assert "left until another process has trained their teacher: 1 run;" in said
     assert not RunDir(tmp_path, student.key).path.exists()

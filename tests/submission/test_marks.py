@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.submission.folder import Folder
 from benchmark.submission.marks import LIMIT, alike, note_failure, reasons
 
 
@@ -13,10 +14,11 @@ def test_failures_are_alike_whatever_they_name() -> None:
 
 
 def test_the_third_alike_failure_holds_the_rest(tmp_path: Path) -> None:
-    assert not note_failure(tmp_path, "7_0", "no space left on /runs/a")
-    assert not note_failure(tmp_path, "7_1", "CUDA out of memory")
+    folder = Folder(tmp_path)
+    assert not note_failure(folder, "7_0", "no space left on /runs/a")
+    assert not note_failure(folder, "7_1", "CUDA out of memory")
     # The same task again counts once.
-    assert not note_failure(tmp_path, "7_0", "no space left on /runs/a")
-    assert not note_failure(tmp_path, "7_2", "no space left on /runs/b")
-    assert note_failure(tmp_path, "7_3", "no space left on /runs/c")
-    assert len(reasons(tmp_path)) == LIMIT + 1
+    assert not note_failure(folder, "7_0", "no space left on /runs/a")
+    assert not note_failure(folder, "7_2", "no space left on /runs/b")
+    assert note_failure(folder, "7_3", "no space left on /runs/c")
+    assert len(reasons(folder)) == LIMIT + 1

@@ -9,17 +9,18 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.planning.packs import Pack
-from benchmark.slurm.profile import Profile, Site
-from benchmark.submission import sending as module
-from benchmark.submission.sending import leaving_nothing, sending, sent_folders, sent_since
-from benchmark.submission.slurm import SlurmExecutor
+from benchmark.submission import slurm as module
+from benchmark.submission.sent import sent_arrays
+from benchmark.submission.slurm import _leaving_nothing as leaving_nothing
+from benchmark.submission.slurm import sending, sent_meanwhile
+from benchmark.submission.snapshot import code_store
 from benchmark.submission.submission import new_submission
 from tests import submitted
 from tests.helpers import SHORT, digits_plan
 
 
 def test_one_submission_is_sent_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
     order: list[str] = []
@@ -35,12 +36,12 @@ def test_one_submission_is_sent_at_a_time(
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
-    assert "waiting for another submission" in capsys.readouterr().err
+    assert told.messages == ["waiting for another submission of yours to be sent"]
     assert list((tmp_path / ".submissions").iterdir()) == []
 
 
 def test_a_submission_that_does_not_end_is_not_waited_for_forever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", -1.0)
     held = sending(tmp_path)
@@ -49,31 +50,29 @@ def test_a_submission_that_does_not_end_is_not_waited_for_forever(
 
 
 def test_what_another_submission_sent_meanwhile_is_not_sent_again(
-    tmp_path: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, digits: Path
 ) -> None:
     runs = list(digits_plan(digits, ["row=Student"], seeds="0-2", sets=SHORT).runs)[:3]
     packs = [Pack("digits", (run,)) for run in runs]
     submitted.in_slurm(tmp_path, digits, packs[:1], 95)
-    executor = SlurmExecutor(Profile(), Site())
     keys = [run.key for run in runs]
-    assert not executor._sent_meanwhile(keys, tmp_path)
-    executor._known = sent_folders(tmp_path)
-    assert not executor._sent_meanwhile(keys, tmp_path)
+    known = {array.folder for array in sent_arrays(tmp_path)}
+    assert not sent_meanwhile(keys, tmp_path, known)
     submitted.in_slurm(tmp_path, digits, packs[1:], 96)
-    assert sent_since(tmp_path, executor._known) == set(keys[1:])
-    assert executor._sent_meanwhile(keys[1:], tmp_path)
-    assert "nothing to send" in capsys.readouterr().err
+    assert sent_meanwhile(keys[1:], tmp_path, known)
     with pytest.raises(UserError, match="sent 2 of these 3 runs at this moment"):
-        executor._sent_meanwhile(keys, tmp_path)
+        sent_meanwhile(keys, tmp_path, known)
 
 
-def test_what_comes_to_nothing_leaves_nothing(tmp_path: Path, digits: Path) -> None:
-    runs, store = tmp_path / "runs", tmp_path / "runs" / ".code" / "lena"
-    folder = new_submission("digits", [], runs, digits).folder
-    places = (runs, folder.parent, store.parent, store)
+def test_what_comes_to_nothing_leaves_nothing(
+    tmp_path: Path, digits: Path, told: pytest.LogCaptureFixture
+) -> None:
+    runs = tmp_path / "runs"
+    store = code_store(runs)
+    folder = new_submission("digits", [], runs, digits).folder.path
 
     def send(folder: Path, copy: str, taken: bool) -> None:
-        with leaving_nothing(folder, places, store), sending(runs):
+        with leaving_nothing(folder, runs), sending(runs):
             (store / copy).mkdir(parents=True)
             if taken:
                 folder.mkdir()

@@ -9,12 +9,12 @@ import pytest
 from benchmark.base.errors import UserError
 from benchmark.planning.remaining import Queued, plan_packs, remaining
 from benchmark.slurm import commands, queue
-from benchmark.slurm.commands import Limits
+from benchmark.slurm.commands import ClusterLimits
 from benchmark.slurm.profile import Profile, Site
 from benchmark.submission import slurm as slurm_executor_module
-from benchmark.submission.hand_over import directories
-from benchmark.submission.slurm import SlurmExecutor, slurm_executor
-from benchmark.submission.submission import new_submission
+from benchmark.submission.executors import directories
+from benchmark.submission.slurm import SlurmExecutor, executor
+from benchmark.submission.submission import Queue, new_submission
 from tests.helpers import digits_plan
 
 
@@ -24,20 +24,20 @@ from tests.helpers import digits_plan
 def test_the_profile_decides_what_auto_means(tmp_path: Path, gpus: str, device: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"partition: main\n{gpus}\n")
-    assert slurm_executor(str(path))[1] == device
+    assert executor(str(path)).device == device
 
 
 def test_a_run_on_cuda_needs_a_profile_with_gpus(digits: Path) -> None:
     plan = digits_plan(digits, ["row=Student"], sets=["recipe.device=cuda"])
-    executor = SlurmExecutor(Profile(gpus="0"), Site())
+    chosen = SlurmExecutor(Profile(gpus="0"), Site())
     with pytest.raises(UserError, match=r"asks for no GPUs .* trains on cuda"):
-        executor._resources(plan_packs(plan, list(plan.runs))[0])
+        chosen._resources(plan_packs(plan, list(plan.runs))[0])
 
 
 def test_directories_are_the_users_then_the_profiles() -> None:
-    executor = SlurmExecutor(Profile(runs=Path("/lab/runs"), data=Path("/lab/data")), Site())
-    assert directories(executor, None, None) == (Path("/lab/runs"), Path("/lab/data"))
-    assert directories(executor, Path("mine"), None) == (Path("mine"), Path("/lab/data"))
+    chosen = SlurmExecutor(Profile(runs=Path("/lab/runs"), data=Path("/lab/data")), Site())
+    assert directories(chosen, None, None) == (Path("/lab/runs"), Path("/lab/data"))
+    assert directories(chosen, Path("mine"), None) == (Path("mine"), Path("/lab/data"))
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -46,14 +46,16 @@ def test_where_runs_lie_is_told_to_those_who_would_look_elsewhere(
 ) -> None:
     monkeypatch.setattr(slurm_executor_module, "read_nodes", list)
     monkeypatch.setattr(slurm_executor_module, "check_profile", lambda *_: None)
-    monkeypatch.setattr(commands, "read_limits", lambda: Limits("c", "22.05", 1001, 10_000, True))
+    monkeypatch.setattr(
+        commands, "read_limits", lambda: ClusterLimits("c", "22.05", 1001, 10_000, True)
+    )
     monkeypatch.setattr(queue, "tasks_of_everybody", lambda: 0)
     monkeypatch.setenv("BENCH_RUNS", str(tmp_path if known else tmp_path / "other"))
     plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"])
     packs = plan_packs(plan, list(plan.runs))
-    executor = SlurmExecutor(Profile(runs=tmp_path), Site())
-    lines = executor.announce(new_submission("digits", packs, tmp_path, digits))
-    assert any("set BENCH_RUNS" in line for line in lines) != known
+    submission = new_submission("digits", packs, tmp_path, digits)
+    prepared = SlurmExecutor(Profile(runs=tmp_path), Site()).prepare(submission, Queue())
+    assert any("set BENCH_RUNS" in line for line in prepared.lines) != known
 
 
 def test_students_of_a_teacher_that_is_queued_wait_for_it(digits: Path, tmp_path: Path) -> None:

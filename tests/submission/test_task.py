@@ -11,9 +11,9 @@ import pytest
 from benchmark.base.errors import UserError
 from benchmark.planning.remaining import plan_packs
 from benchmark.run.directory import RunDir
+from benchmark.run.pack_file import PackFile
 from benchmark.slurm.survive import Interruption
-from benchmark.submission.submission import new_submission
-from benchmark.submission.task import Report, report_of, train
+from benchmark.submission.task import TaskReport, report_of, train
 from benchmark.train.watcher import Outcome
 from tests.helpers import digits_plan, numbers
 from tests.helpers import train as train_here
@@ -22,44 +22,44 @@ from tests.helpers import train as train_here
 @pytest.mark.parametrize(
     ("endings", "report"),
     [
-        ({"a": "done", "b": "diverged"}, Report(0)),
-        ({"a": "done", "b": "held"}, Report(1)),  # somebody else's, and no failure
-        ({"a": "failed", "b": "done"}, Report(1, ("why a",))),
-        ({"a": "interrupted", "b": "cancelled"}, Report(1, interrupted=True)),
-        ({"a": "done", "b": "cancelled"}, Report(1, interrupted=True, cancelled=True)),
+        ({"a": "done", "b": "diverged"}, TaskReport(0)),
+        ({"a": "done", "b": "held"}, TaskReport(1)),  # somebody else's, and no failure
+        ({"a": "failed", "b": "done"}, TaskReport(1, ("why a",))),
+        ({"a": "interrupted", "b": "cancelled"}, TaskReport(1, interrupted=True)),
+        ({"a": "done", "b": "cancelled"}, TaskReport(1, interrupted=True, cancelled=True)),
     ],
 )
-def test_what_a_task_makes_of_an_outcome(endings: dict[str, Any], report: Report) -> None:
+def test_what_a_task_makes_of_an_outcome(endings: dict[str, Any], report: TaskReport) -> None:
     assert report_of(Outcome(endings, {key: f"why {key}" for key in endings})) == report
 
 
 @pytest.fixture
-def pack(digits: Path, tmp_path: Path) -> dict[str, Any]:
+def pack(digits: Path, tmp_path: Path) -> PackFile:
     plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"])
     (pack,) = plan_packs(plan, list(plan.runs))
     (tmp_path / "runs").mkdir()
-    return new_submission("digits", [pack], tmp_path / "runs", digits).content(pack)
+    return pack.file(tmp_path / "runs", digits)
 
 
 def test_it_advances_or_says_that_it_did_not(
-    pack: dict[str, Any], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pack: PackFile, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interruption = Interruption()
     interruption.received = signal.SIGUSR2
     report = train(pack, interruption)
-    assert report == Report(1, interrupted=True, advanced=True)
+    assert report == TaskReport(1, interrupted=True, advanced=True)
     # The same again, on a disk that takes no checkpoint.
     with monkeypatch.context() as patch:
         patch.setattr("benchmark.train.state.save", _full)
         report = train(pack, interruption)
-    assert report == Report(1, interrupted=True, advanced=False)
+    assert report == TaskReport(1, interrupted=True, advanced=False)
 
-    (key,) = pack["keys"]
+    (key,) = pack.keys
     RunDir(tmp_path / "runs", key).cancelled.touch()
     assert train(pack, interruption).cancelled
     RunDir(tmp_path / "runs", key).cancelled.unlink()
 
-    assert train(pack, Interruption()) == Report(0, advanced=True)
+    assert train(pack, Interruption()) == TaskReport(0, advanced=True)
     (run,) = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"]).runs
     train_here([run], digits, tmp_path / "whole")
     assert numbers(tmp_path / "runs", run) == numbers(tmp_path / "whole", run)
@@ -69,7 +69,7 @@ def _full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_any_error_is_a_reason(pack: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_error_is_a_reason(pack: PackFile, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA error:\nno kernel image")
 
@@ -78,10 +78,11 @@ def test_any_error_is_a_reason(pack: dict[str, Any], monkeypatch: pytest.MonkeyP
 
 
 def test_what_it_cannot_start_with(
-    pack: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pack: PackFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    elsewhere = pack.model_copy(update={"runs_dir": tmp_path / "elsewhere"})
     with pytest.raises(UserError, match="is not visible on"):
-        train({**pack, "runs_dir": str(tmp_path / "elsewhere")}, Interruption())
+        train(elsewhere, Interruption())
     for wrong in ("often", "-1", "nan", ""):
         monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", wrong)
         with pytest.raises(UserError, match=f"'{wrong}', which is no number of seconds"):

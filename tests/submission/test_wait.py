@@ -35,7 +35,10 @@ def finishing(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 def test_it_returns_when_each_run_has_its_result(
-    runs_dir: Path, students: list[Run], finishing: Callable[..., None]
+    runs_dir: Path,
+    students: list[Run],
+    finishing: Callable[..., None],
+    told: pytest.LogCaptureFixture,
 ) -> None:
     finishing(RECORDED, *students[4:6])
     assert wait.wait_for([run.key for run in students[4:6]], runs_dir, 0.0) == 0
@@ -45,17 +48,19 @@ def test_what_left_the_queue_without_a_result_is_a_failure(
     runs_dir: Path,
     students: list[Run],
     finishing: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
+    told: pytest.LogCaptureFixture,
 ) -> None:
     finishing(RECORDED, students[4])
     assert wait.wait_for([students[0].key, students[4].key], runs_dir, 0.0) == 1
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "0 of 2 runs have their result, 1 running"
-    assert said[-1] == "ended without a result, or held: 1 run"
+    assert told.messages[0] == "0 of 2 runs have their result, 1 running"
+    assert told.messages[-1] == "ended without a result, or held: 1 run"
 
 
 def test_what_is_held_is_not_waited_for(
-    runs_dir: Path, students: list[Run], finishing: Callable[..., None]
+    runs_dir: Path,
+    students: list[Run],
+    finishing: Callable[..., None],
+    told: pytest.LogCaptureFixture,
 ) -> None:
     finishing(HELD)
     assert wait.wait_for([students[2].key], runs_dir, 0.0) == 1

@@ -39,9 +39,9 @@ class Undertaker:
     def start(self, runs: Iterable[Run], data: Path, runs_dir: Path, **job: Any) -> int:
         """Start a process and return its id."""
         assert self._server.stdin is not None
-        pack = Pack("test", tuple(runs)).to_json(job.pop("plugins", ()))
-        where = {"runs_dir": str(runs_dir), "data_dir": str(data)}
-        self._server.stdin.write(json.dumps({"pack": pack, **where, **job}) + "\n")
+        pack = Pack("test", tuple(runs)).file(runs_dir, data, None, job.pop("plugins", ())).text()
+        job |= {"pack": pack, "runs_dir": str(runs_dir)}
+        self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()
         return int(self._line())
 
@@ -78,14 +78,13 @@ def _count_operations(die_at: int) -> Callable[[], int]:
 
 
 def _work(job: dict[str, Any]) -> int:
+    from benchmark.run.pack_file import read_pack
     from benchmark.train.pack import Surroundings, train_pack
     from benchmark.train.report import Lines
 
     count = _count_operations(job.get("die_at", -1))
-    where = Surroundings(
-        Path(job["runs_dir"]), Path(job["data_dir"]), checkpoint_seconds=0, reporter=Lines
-    )
-    outcome = train_pack(job["pack"], where)
+    where = Surroundings(checkpoint_seconds=0, reporter=Lines)
+    outcome = train_pack(read_pack(job["pack"], "the pack"), where)
     Path(job["runs_dir"], "operations").write_text(str(count()))
     return outcome.exit_code
 

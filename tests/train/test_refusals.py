@@ -20,12 +20,11 @@ from benchmark.planning.packs import Pack
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run, TeacherRef
 from benchmark.run.lease import STALE_SECONDS, Lease
+from benchmark.run.pack_file import read_pack
 from benchmark.run.reading import read
 from benchmark.table import teachers
 from benchmark.table.teachers import RegisteredTeacher, Registry
 from benchmark.train import watcher
-from benchmark.train.pack import train_pack
-from benchmark.train.watcher import Surroundings
 from tests.helpers import SHORT, digits_plan, numbers, train
 
 STUDENT = ["row=Student", "student=resnet8"]
@@ -128,9 +127,9 @@ def test_a_pack_of_another_version_is_refused(
         versions = run.versions | {name: 99}
         with pytest.raises(UserError, match=f"planned with version 99 of {name}.*submit the tab"):
             train([run.model_copy(update={"versions": versions})], digits, tmp_path)
-    data = Pack("test", (run,)).to_json() | {"schema": 2}
+    text = Pack("test", (run,)).file(tmp_path, digits).text()
     with pytest.raises(UserError, match="the pack has schema 2, this version reads 1"):
-        train_pack(data, Surroundings(tmp_path, digits))
+        read_pack(text.replace('"schema":1', '"schema":2', 1), "it")
     assert not list(tmp_path.iterdir())
 
 
@@ -389,11 +388,7 @@ def test_a_public_teacher_that_is_another_network_teaches_nobody(
     )
     run = run.model_copy(update={"teacher": public})
     runs_dir = tmp_path / "runs"
-    outcome = train_pack(
-        Pack("digits", (run,)).to_json()
-        | {"plugins": [], "runs_dir": str(runs_dir), "data_dir": str(digits), "reader": None},
-        Surroundings(runs_dir, digits),
-    )
+    outcome = train([run], digits, runs_dir)
     assert outcome.endings == {run.key: "failed"}
     assert "93.00 % is published" in outcome.reasons[run.key]
     assert not RunDir(runs_dir, run.key).records.exists()

@@ -5,30 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmark.slurm.arrays import write_index
-from benchmark.slurm.indices import IndexSet
-from benchmark.slurm.queue import Queued, Snapshot, TaskState
-from benchmark.slurm.tag import Tag
-from benchmark.submission.folders import SentPack, runs_in_queue, sent_arrays
+from benchmark.slurm.notation import IndexSet, Tag
+from benchmark.slurm.queue import QueueRecord, Snapshot, TaskState
+from benchmark.submission.folder import Folder
+from benchmark.submission.sent import Work, runs_in_queue, sent_arrays
 
 
 def _submission(runs: Path, name: str, *jobs: int | None) -> Path:
     folder = runs / ".submissions" / name
     folder.mkdir(parents=True)
     for number in range(len(jobs)):
-        packs = [
-            {"id": f"{name}{number}{i}", "label": "p", "keys": [f"{name}-{number}-{i}"]}
-            for i in range(3)
-        ]
-        write_index(folder, number, packs)
+        rows = [[f"{name}{number}{i}", "p", [f"{name}-{number}-{i}"], []] for i in range(3)]
+        Folder(folder).index(number).write_text(json.dumps(rows))
     arrays = [{"nonce": f"{name}-{number}", "job": job} for number, job in enumerate(jobs)]
     record = {"schema": 1, "table": "digits", "arrays": arrays}
     (folder / "submission.json").write_text(json.dumps(record))
     return folder
 
 
-def _queued(job: int, tasks: str, state: str, nonce: str, restarts: int = 0) -> Queued:
-    return Queued(
+def _queued(job: int, tasks: str, state: str, nonce: str, restarts: int = 0) -> QueueRecord:
+    return QueueRecord(
         job=job,
         tasks=IndexSet.parse(tasks),
         state=state,
@@ -44,16 +40,16 @@ def _queued(job: int, tasks: str, state: str, nonce: str, restarts: int = 0) -> 
     )
 
 
-def _sent_packs(runs: Path) -> list[SentPack]:
-    return [pack for array in sent_arrays(runs) for pack in array.packs()]
+def _sent_packs(runs: Path) -> list[Work]:
+    return [work for array in sent_arrays(runs) for work in array.works()]
 
 
 def test_packs_with_their_tasks(tmp_path: Path) -> None:
     folder = _submission(tmp_path, "a", 7, None)
     packs = _sent_packs(tmp_path)
     assert [pack.task for pack in packs] == ["7_0", "7_1", "7_2", None, None, None]
-    assert packs[1].folder == folder
-    assert packs[1].run_keys == ("a-0-1",)
+    assert packs[1].folder == Folder(folder)
+    assert packs[1].keys == ("a-0-1",)
     assert _sent_packs(tmp_path / "elsewhere") == []
 
 
@@ -79,8 +75,8 @@ def test_runs_whose_task_waits_or_runs(tmp_path: Path) -> None:
         )
     )
     found = runs_in_queue(tmp_path, snapshot)
-    assert all(key in pack.run_keys for key, (pack, _) in found.items())
-    assert {key: state for key, (_, state) in found.items()} == {
+    assert all(key in work.keys for key, work in found.items())
+    assert {key: work.state for key, work in found.items()} == {
         "a-0-0": TaskState("requeued", "Priority"),
         "a-0-1": TaskState("waiting", "Priority"),
         "a-0-2": TaskState("waiting", "Priority"),

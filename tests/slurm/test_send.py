@@ -1,23 +1,25 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.base.errors import UserError
-from benchmark.slurm.arrays import plan_arrays, read_pack, write_array
+from benchmark.slurm.send import ArrayPlan, plan_arrays
 
 
-def _pack(name: str, *depends: str) -> dict[str, Any]:
-    return {"id": name, "table": "t", "label": name, "depends": list(depends)}
+class Item(NamedTuple):
+    id: str
+    depends: tuple[str, ...] = ()
 
 
-def _ids(plan: Any) -> list[str]:
-    return [pack["id"] for pack in plan.packs]
+def _pack(name: str, *depends: str) -> Item:
+    return Item(name, depends)
+
+
+def _ids(plan: ArrayPlan[Item]) -> list[str]:
+    return [item.id for item in plan.items]
 
 
 def test_students_wait_for_their_own_teacher_only() -> None:
@@ -57,8 +59,8 @@ def test_no_more_arrays_than_promised(sizes: list[int], independent: int, limit:
     packs += [_pack(f"x{i}") for i in range(independent)]
     packs += [_pack(f"s{i}-{j}", f"T{i}") for i, size in enumerate(sizes) for j in range(size)]
     plans = plan_arrays(packs, limit)
-    assert sorted(name for plan in plans for name in _ids(plan)) == sorted(p["id"] for p in packs)
-    assert all(0 < len(plan.packs) <= limit for plan in plans)
+    assert sorted(name for plan in plans for name in _ids(plan)) == sorted(p.id for p in packs)
+    assert all(0 < len(plan.items) <= limit for plan in plans)
     assert len(plans) <= math.ceil(len(packs) / limit) + len(sizes)
     sent: set[str] = set()
     for plan in plans:
@@ -66,18 +68,7 @@ def test_no_more_arrays_than_promised(sizes: list[int], independent: int, limit:
         sent.update(_ids(plan))
 
 
-def test_a_task_reads_its_own_pack(tmp_path: Path) -> None:
-    packs = [{**_pack(f"p{i}"), "text": "é" * i} for i in range(5)]
-    path = tmp_path / "array-0.jsonl"
-    write_array(path, packs)
-    assert [read_pack(path, i) for i in range(5)] == packs
-    with pytest.raises(UserError, match="cannot read task 5 of"):
-        read_pack(path, 5)
-    with pytest.raises(UserError, match="cannot read task 0 of"):
-        read_pack(tmp_path / "gone.jsonl", 0)
-
-
 def test_packs_of_different_needs_share_no_array() -> None:
     packs = [_pack("a"), _pack("b1"), _pack("c", "a"), _pack("b2")]
-    plans = plan_arrays(packs, 10, needs=lambda pack: pack["id"][0] == "b")
+    plans = plan_arrays(packs, 10, needs=lambda pack: pack.id[0] == "b")
     assert [_ids(p) for p in plans] == [["a"], ["b1", "b2"], ["c"]]

@@ -1,0 +1,153 @@
+"""A submission as job arrays of Slurm: what is written, what sbatch is given, what was taken.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.base.errors import UserError
+from benchmark.base.files import write_json, write_text
+from benchmark.run.pack_file import PackFile
+from benchmark.slurm.commands import ClusterLimits, SlurmUnreachableError
+from benchmark.slurm.notation import Tag, word
+from benchmark.slurm.profile import Profile, Resources
+from benchmark.slurm.script import script_text
+from benchmark.slurm.send import ArrayPlan, plan_arrays, send
+from benchmark.submission.folder import SCHEMA, Folder
+
+TASK = ("-m", "benchmark.cli.job", "task")
+_Plan = ArrayPlan[PackFile]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Packs as they go to Slurm.
+
+    ``folder`` is made for them alone, with copies of the ``plugins``; ``code`` holds the package
+    that the tasks run. ``resources``: what a task asks for, by pack id. ``elsewhere``: the tasks
+    (``1234_5``) of teachers that were sent earlier, by pack id.
+    """
+
+    table: str
+    nonce: str
+    folder: Folder
+    packs: tuple[PackFile, ...]
+    profile: Profile
+    resources: Mapping[str, Resources]
+    limits: ClusterLimits
+    code: Path = Path()
+    plugins: tuple[Path, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = TASK
+
+    def plans(self) -> list[_Plan]:
+        """The arrays, in the order in which they are sent."""
+        size = min(self.limits.max_array_size, self.profile.max_array_size or 10**9)
+        return plan_arrays(self.packs, size, self.elsewhere, lambda pack: self.resources[pack.id])
+
+    def scripts(self) -> str:
+        """Return the text of every script; ids of jobs that do not exist yet are named."""
+        texts = []
+        tasks = dict(self.elsewhere)
+        for number, plan in enumerate(self.plans()):
+            texts.append(self._script(number, plan, tasks))
+            tasks.update({pack.id: f"JOB{number}_{i}" for i, pack in enumerate(plan.items)})
+        return "\n".join(texts)
+
+    def send(self) -> list[int]:
+        """Send every array and return their jobs. Does not wait for any of them.
+
+        Raises SlurmError if Slurm refuses; if nothing was taken, nothing is left behind.
+        """
+        plans = self.plans()
+        jobs: list[int] = []
+        tasks = dict(self.elsewhere)
+        record = self._record(plans)
+        self.folder.create()
+        try:
+            self._write(plans, record)
+            for number, plan in enumerate(plans):
+                script = self.folder.script(number)
+                write_text(script, self._script(number, plan, tasks))
+                job = send(script, self._tag(number, plan), self.limits.accounting)
+                jobs.append(job)
+                tasks.update({pack.id: f"{job}_{i}" for i, pack in enumerate(plan.items)})
+                record["arrays"][number]["job"] = job
+                write_json(self.folder.record, record)
+        except SlurmUnreachableError:
+            raise  # some of it may be queued: the folder has to stay
+        except BaseException:
+            if not jobs:
+                shutil.rmtree(self.folder.path, ignore_errors=True)
+            raise
+        return jobs
+
+    def _write(self, plans: Sequence[_Plan], record: dict[str, Any]) -> None:
+        for path in self.plugins:
+            self.folder.plugin(path).parent.mkdir(exist_ok=True)
+            self.folder.plugin(path).write_bytes(path.read_bytes())
+        for number, plan in enumerate(plans):
+            self.folder.write(number, plan.items)
+        write_json(self.folder.record, record)
+
+    def _tag(self, number: int, plan: _Plan) -> Tag:
+        label = plan.items[0].label if len(plan.items) == 1 else f"x{len(plan.items)}"
+        return Tag(word(self.table), word(label), f"{self.nonce}-{number}")
+
+    def _script(self, number: int, plan: _Plan, tasks: Mapping[str, str]) -> str:
+        tag = self._tag(number, plan)
+        return script_text(
+            folder=self.folder.path,
+            tag=tag,
+            tasks=len(plan.items),
+            command=[*self.command, str(self.folder.path), str(number)],
+            profile=self.profile,
+            resources=self.resources[plan.items[0].id],
+            code=self.code,
+            environment={"BENCH_NONCE": tag.nonce, **self.environment},
+            after=tuple(tasks[name] for name in plan.after),
+        )
+
+    def _record(self, plans: Sequence[_Plan]) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "table": self.table,
+            "executor": "slurm",
+            "nonce": self.nonce,
+            "created": time.time(),
+            "cluster": self.limits.cluster,
+            "profile": self.profile.name,
+            "options": self.profile.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "code": str(self.code),
+            "environment": dict(self.environment),
+            "arrays": [
+                {
+                    "nonce": self._tag(number, plan).nonce,
+                    "tasks": len(plan.items),
+                    "after": list(plan.after),
+                    "job": None,
+                }
+                for number, plan in enumerate(plans)
+            ],
+        }
+
+
+def fitting(packs: Sequence[PackFile], room: int) -> tuple[PackFile, ...]:
+    """Return the first packs that fit into a queue with ``room``; teachers come first anyway.
+
+    Raises UserError if nothing fits.
+    """
+    if packs and room <= 0:
+        raise UserError(
+            "the queue is full: as many jobs are waiting as the cluster or the profile's"
+            " max-jobs allow; submit again when some have ended"
+        )
+    return tuple(packs[:room])

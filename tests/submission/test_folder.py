@@ -1,0 +1,54 @@
+"""The folder of a submission: what is written is read back, and what an earlier version wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.base.errors import UserError
+from benchmark.planning.packs import Pack
+from benchmark.run.identity import Run
+from benchmark.submission.folder import Folder
+from tests.helpers import digits_plan
+
+
+@pytest.fixture
+def runs(digits: Path) -> list[Run]:
+    return list(digits_plan(digits, ["row=Student"], seeds="0-1").runs)
+
+
+def test_a_task_reads_its_own_pack(digits: Path, tmp_path: Path, runs: list[Run]) -> None:
+    folder = Folder(tmp_path / "runs" / ".submissions" / "one")
+    folder.create()
+    plugin = tmp_path / "é.py"
+    packs = [Pack("digits", (run,)).file(tmp_path, digits, None, [plugin]) for run in runs]
+    folder.write(0, packs)
+    assert [folder.read(0, number) for number in range(len(packs))] == packs
+    assert [(e.id, e.keys, e.cells) for e in folder.entries(0)] == [
+        (pack.id, pack.keys, pack.cells) for pack in packs
+    ]
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(UserError, match=f"cannot read task {len(packs)} of"):
+        folder.read(0, len(packs))
+    with pytest.raises(UserError, match="cannot read task 0 of"):
+        folder.read(1, 0)
+    assert folder.entries(1) == []
+
+
+def test_a_pack_that_this_version_would_call_otherwise_is_refused(
+    digits: Path, tmp_path: Path, runs: list[Run]
+) -> None:
+    folder = Folder(tmp_path / "runs" / ".submissions" / "one")
+    folder.create()
+    pack = Pack("digits", (runs[0],)).file(tmp_path, digits)
+    folder.write(0, [pack.model_copy(update={"keys": ("another",)})])
+    with pytest.raises(UserError, match=r"planned another, this one calls it .*; submit the table"):
+        folder.read(0, 0)
+
+
+def test_others_of_the_group_may_submit_after_the_first_one_did(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs").chmod(0o2775)
+    Folder(tmp_path / "runs" / ".submissions" / "one").create()
+    assert (tmp_path / "runs" / ".submissions").stat().st_mode & 0o777 == 0o775
