@@ -13,8 +13,9 @@ from benchmark.conformance.lab import Lab
 from benchmark.run.identity import Run
 from benchmark.train.trainee import Trainee
 
-# Rounding moves an update by about 1e-5 of itself; one that is given to other weights by 1.
-TOLERANCE = 1e-2
+# Rounding moves an update by about 1e-5 of itself, by some hundredths behind an Adam, which takes
+# a full step by a gradient that is rounding alone; one that is given to other weights by 1.
+TOLERANCE = 5e-2
 # Parts of a tensor's update below this share of the largest one are rounding: what a batch norm
 # takes away again, say.
 FLOOR = 1e-3

@@ -86,10 +86,14 @@ def gated_logits(logits: Sequence[Tensor], gate: Tensor) -> Tensor:
 
 @full_precision
 def ensemble_loss(
-    logits: Sequence[Tensor], ensemble: Tensor, temperature: float = TEMPERATURE
+    logits: Sequence[Tensor],
+    ensemble: Tensor,
+    temperature: float = TEMPERATURE,
+    *,
+    detach: bool = True,
 ) -> Tensor:
-    """Return the sum of divergences of every branch from the gated ensemble, which is detached."""
-    target = ensemble.detach()
+    """Return the sum of divergences of every branch from the gated ensemble."""
+    target = ensemble.detach() if detach else ensemble
     return torch.stack([divergence(z, target, temperature, EPSILON) for z in logits]).sum()
 
 

@@ -43,6 +43,13 @@ def squared_features(shallow: Sequence[Tensor], deepest: Tensor) -> Tensor:
 
 
 @full_precision
+def mean_squared_features(shallow: Sequence[Tensor], deepest: Tensor) -> Tensor:
+    """Return the squared differences, a mean over samples and features; the deepest detached."""
+    target = deepest.detach()
+    return torch.stack([F.mse_loss(f, target) for f in shallow]).sum()
+
+
+@full_precision
 def positive_features(shallow: Sequence[Tensor], deepest: Tensor) -> Tensor:
     """Return the squared differences where either is positive, summed over everything."""
     target = deepest.detach()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.methods._logits import label_mask
+from benchmark.methods._precision import full_precision
 
 STEPS = 25  # Newton steps; their number is fixed, so that no pack sees another's
 HALVINGS = 12
@@ -33,6 +34,7 @@ def min_logit_target(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits - at_label).amin(0)
 
 
+@full_precision
 def linear_weights(logits: Tensor, labels: Tensor, *, per_sample: bool) -> Tensor:
     """Return the weights on the simplex that minimise the CE of the mixed logits [M, B, K].
 

@@ -36,6 +36,20 @@ class Planned(NamedTuple):
     num_classes: int
     teacher: bool
 
+    def no_branch(self, stage: int | None) -> str | None:
+        """Return why branches cannot start from ``stage`` of the student, if they cannot.
+
+        None stands for the last stage but one.
+        """
+        if self.num_stages == 0:
+            return f"branches off after a stage, and {self.student} cannot be cut"
+        if stage is not None and not 0 <= stage < self.num_stages:
+            return (
+                f"branches off after stage {stage}, but {self.student} has stages 0 (its stem) to"
+                f" {self.num_stages}, and nothing branches off after the last"
+            )
+        return None
+
 
 class MethodOptions(BaseModel):
     """Options of a method; the defaults are those of the method's own paper.

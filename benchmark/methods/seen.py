@@ -41,7 +41,8 @@ class Setup:
     need none. ``pair``: the architecture of the column's teacher, where the method's options
     name it among their ``networks``; no weights of it are needed. ``steps_per_epoch``: steps in
     an epoch of this run. ``make``: builds a network for a role, see :meth:`build`; without it
-    networks are drawn from torch's current random numbers, for their shapes say.
+    networks are drawn from torch's current random numbers, for their shapes say. ``image_shape``: (C, H, W)
+    of an image as the student reads it.
     """
 
     student: Probe
@@ -54,6 +55,7 @@ class Setup:
     pair: str | None = None
     steps_per_epoch: int = 1
     make: Callable[[str, str], Model] | None = None
+    image_shape: tuple[int, int, int] = (3, 32, 32)
 
     def need_teacher(self) -> Probe:
         """Return the teacher's probe; a programmer's error where there is none."""

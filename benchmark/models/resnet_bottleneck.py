@@ -52,19 +52,20 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 to four times the width; returns the sum before the last ReLU.
 
-    The stride is in the 3x3 convolution.
+    The stride is in the 3x3 convolution. ``widening`` makes that one wider and nothing else.
     """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, widening: int = 1) -> None:
         super().__init__()
         out_channels = self.expansion * channels
-        self.conv1 = conv1x1(in_channels, channels)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv3x3(channels, channels, stride)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = conv1x1(channels, out_channels)
+        inner = channels * widening
+        self.conv1 = conv1x1(in_channels, inner)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = conv3x3(inner, inner, stride)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = conv1x1(inner, out_channels)
         self.bn3 = nn.BatchNorm2d(out_channels)
         reshapes = stride != 1 or in_channels != out_channels
         self.shortcut = projection(in_channels, out_channels, stride) if reshapes else None

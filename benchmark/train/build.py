@@ -51,6 +51,8 @@ def build_methods(
     teacher_probe = None
     if teacher is not None:
         teacher_probe = Probe(teacher.name, teacher.model, teacher.probe(world.image_shape))
+    channels, height, width = world.image_shape
+    size = run.recipe.input_size
     setup = Setup(
         student=student_probe,
         teacher=teacher_probe,
@@ -61,6 +63,7 @@ def build_methods(
         seed=run.seed,
         pair=run.pair,
         steps_per_epoch=run.recipe.steps_per_epoch or world.steps_per_epoch,
+        image_shape=(channels, size or height, size or width),
         make=_Maker(run, world, student),
     )
     methods = nn.ModuleList()

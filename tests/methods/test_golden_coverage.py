@@ -8,12 +8,12 @@ from pathlib import Path
 from tests.methods import golden
 
 
-def claimed() -> set[str]:
+def claimed(variable: str = "GOLDEN") -> set[str]:
     """Return the union of all literals ``GOLDEN = (...)`` under tests/, without importing."""
     names: set[str] = set()
     for path in Path(__file__).parents[1].rglob("test_*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GOLDEN":
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == variable:
                 names |= set(ast.literal_eval(node.value))
     return names
 
