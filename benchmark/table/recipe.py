@@ -303,6 +303,19 @@ RECIPES: dict[str, Recipe] = {
         augmentation="crop_flip",
         channels_last=True,
     ),
+    # Zero-shot transfer: 80,000 batches of noise, which an epoch of 1,000 counts.
+    "zskt_80": Recipe(
+        epochs=80,
+        batch_size=128,
+        lr=2e-3,
+        optimizer="adam",
+        weight_decay=0.0,
+        clip_norm=5.0,
+        schedule=Cosine(kind="cosine", per="iteration"),
+        augmentation="crop_flip",
+        channels_last=True,
+        steps_per_epoch=1000,
+    ),
     # scikit-learn's digits with 100 labels: seconds, not hours. 20 divides 100: a small last
     # batch would spoil the batch-norm statistics. The rate is CIFAR's, scaled to such batches.
     "digits_60": Recipe(

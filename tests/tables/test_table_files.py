@@ -28,6 +28,7 @@ def golden(fixtures: Path) -> Path:
 def expected_names() -> set[str]:
     named = {"cifar100", "cifar100-projector", "cifar100-crd", "cifar100-mdistiller", "imagenet"}
     named |= {"imagenet-projector", "deit", "dhkd-incompatibility", "digits"}
+    named |= {"cifar100-online", "cifar100-self", "digits-online"}
     return named | {f"thesis-{number}" for number in range(2, 9)}
 
 
