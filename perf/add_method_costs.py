@@ -1,6 +1,6 @@
 """Measure what methods cost that perf/method_costs.json lacks, or holds in another version.
 
-    python -m perf.add_method_costs
+    python -m perf.add_method_costs [--rounds 7]
 
 The others keep their measurement; ``added`` in the file says which came later and what the plain
 student's step took then. `bench methods --json --measure` measures all of them anew.
@@ -8,15 +8,21 @@ student's step took then. `bench methods --json --measure` measures all of them 
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from typing import Any
 
 from benchmark.base.files import read_json
+from benchmark.conformance.costs import ROUNDS, measure_costs
 from benchmark.conformance.listing import COSTS_FILE, SCHEMA, listing
 from benchmark.methods.catalog import method_infos
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    rounds = parser.parse_args().rounds
     data = read_json(COSTS_FILE, SCHEMA)
     known = {entry["name"]: entry for entry in data["methods"]}
     infos = method_infos()
@@ -28,12 +34,14 @@ def main() -> None:
     if not wanted:
         print("nothing to measure")
         return
-    found = listing(wanted, data["table"], measure=True)
-    measured: dict[str, Any] = found["measured"]
+    measured, costs = measure_costs(
+        wanted, rounds=rounds, say=lambda text: print(text, file=sys.stderr)
+    )
+    found: dict[str, Any] = listing(wanted, data["table"])
     keys = ("plain_step_seconds", "rounds", "cpu", "cpus", "versions")
     note = {"methods": [info.name for info in wanted]} | {key: measured[key] for key in keys}
     data.setdefault("added", []).append(note)
-    known |= {entry["name"]: entry for entry in found["methods"]}
+    known |= {entry["name"]: entry | costs[entry["name"]] for entry in found["methods"]}
     data["methods"] = [known[name] for name in sorted(known) if name in infos]
     COSTS_FILE.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 

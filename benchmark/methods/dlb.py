@@ -37,19 +37,18 @@ class DLB(Method[Options]):
     companions = (("previous", 1),)
 
     said: Tensor
-    count: Tensor
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         self._student = (setup.student.model,)
         self.register_buffer("said", torch.zeros(setup.batch_size, setup.num_classes))
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return the labels of both batches and the weighted divergence from the last step."""
         options, logits = self.options, step.student.logits
-        last, count = step.companions[0], int(self.count)
-        if count and len(last.labels) == count:
+        last = step.companions[0]
+        count = len(last.labels)
+        if count:
             past = step.run(self._student[0], last.images).logits
             target = self.said[:count].clone()
             value = partner_loss(past, target.to(past.dtype), options.temperature)
@@ -60,5 +59,4 @@ class DLB(Method[Options]):
         if self.training:
             with torch.no_grad():
                 self.said[: len(logits)] = logits.detach().float()
-                self.count.fill_(len(logits))
         return found

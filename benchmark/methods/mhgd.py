@@ -75,8 +75,6 @@ class MHGD(Method[Options]):
     teacher_maps = ("stages",)
     prepare_student = False
 
-    epochs_done: Tensor
-
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         student, teacher = setup.student, setup.need_teacher()
@@ -95,8 +93,8 @@ class MHGD(Method[Options]):
             self.estimators.append(graph.Estimator(*sizes))
         # Trainable in the first stage only, so that the main optimiser never takes them.
         self.requires_grad_(False)
-        self.register_buffer("epochs_done", torch.zeros((), dtype=torch.int64))
         self._prepared = False
+        self._epochs_done = 0  # as of the step at hand
 
     # -- the first stage ----------------------------------------------------------------------
 
@@ -143,7 +141,7 @@ class MHGD(Method[Options]):
         """Return the weighted divergence of the student's graph from the teacher's."""
         if self.training:
             self.train()
-            self.epochs_done.fill_(step.epoch - 1)
+            self._epochs_done = step.epoch - 1
         theirs = [leading_vector(map_) for map_ in self._stages(step)]
         pairs = zip(step.student.stages[1:], theirs, strict=False)
         ours = [aligned_vector(map_, vector) for map_, vector in pairs]
@@ -172,7 +170,7 @@ class MHGD(Method[Options]):
         own: Sequence[Tensor | None],
     ) -> None:
         """Step by the others' gradient plus the method's own, clipped tensor by tensor."""
-        share = 1.0 / (1.0 + math.exp(-float(self.epochs_done)))
+        share = 1.0 / (1.0 + math.exp(-self._epochs_done))
         for parameter, others, mine in zip(parameters, rest, own, strict=True):
             if mine is None or others is None:
                 parameter.grad = others if mine is None else mine

@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.methods._branch_losses import average_decay, peer_loss
+from benchmark.methods._branch_losses import peer_loss
 from benchmark.methods._online import (
     Trunk,
     branch_stage,
@@ -123,10 +123,11 @@ class PCL(Method[Options]):
 
     @torch.no_grad()
     def _move_averages(self) -> None:
-        decay = average_decay(int(self.updates), self.options.decay)
+        # 1 - average_decay, as a number of the device, which nothing waits for.
+        share = (1.0 / (self.updates + 1)).clamp(min=1.0 - self.options.decay)
         for mean, now in ((self.average, self._student[0]), (self.average_peers, self.peers)):
             for a, p in zip(mean.parameters(), now.parameters(), strict=True):
-                a.lerp_(p, 1 - decay)
+                a.lerp_(p, share.to(a.dtype))
         self.updates += 1
 
     def outputs(self, images: Tensor, student: Features) -> dict[str, Tensor]:

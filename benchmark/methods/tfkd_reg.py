@@ -10,24 +10,21 @@ multiplier 100).
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from benchmark.methods._logits import label_mask
 from benchmark.methods._peers import divergence_from
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import Method, Step
 from benchmark.methods.options import MethodOptions
 
 
-def ideal_probs(
-    labels: Tensor, num_classes: int, correct: float, temperature: float, like: Tensor
-) -> Tensor:
-    """Return the hand-made teacher's softened answer [B, K] for labels [B]."""
-    classes = torch.arange(num_classes, device=labels.device)
-    hot = (labels.unsqueeze(1) == classes).to(like.dtype)
-    rest = (1 - correct) / (num_classes - 1)
+def ideal_probs(labels: Tensor, like: Tensor, correct: float, temperature: float) -> Tensor:
+    """Return the hand-made teacher's softened answer for labels [B], of the form of [B, K]."""
+    hot = label_mask(like, labels).to(like.dtype)
+    rest = (1 - correct) / (like.shape[1] - 1)
     return F.softmax((hot * (correct - rest) + rest) / temperature, 1)
 
 
@@ -36,7 +33,7 @@ def tfkd_reg_loss(
     student: Tensor, labels: Tensor, temperature: float, multiplier: float, correct: float = 0.99
 ) -> Tensor:
     """Return m KL(ideal || student) / K, averaged over the batch, of logits [B, K]."""
-    probs = ideal_probs(labels, student.shape[1], correct, temperature, student)
+    probs = ideal_probs(labels, student, correct, temperature)
     return multiplier * divergence_from(student, probs) / student.shape[1]
 
 

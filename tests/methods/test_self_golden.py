@@ -260,7 +260,7 @@ def test_logit_regression() -> None:
 def test_tfkd() -> None:
     given = golden.leaves("tfkd_reg")
     labels = labels_of(given)
-    probs = tfkd_reg.ideal_probs(labels, 10, 0.99, 20.0, given["z1"])
+    probs = tfkd_reg.ideal_probs(labels, given["z1"], 0.99, 20.0)
     assert_close(probs, golden.case("tfkd_reg")["out/q"])
     loss = 0.9 * F.cross_entropy(given["z1"], labels)
     loss = loss + 0.1 * tfkd_reg.tfkd_reg_loss(given["z1"], labels, 20.0, 100.0)
