@@ -35,7 +35,7 @@ class Options(MethodOptions):
 class ClassDistanceStudent(Method[Options]):
     """The teacher's last vector, and predictions by its classifier."""
 
-    teacher_maps = ()
+    teacher_maps = ("pooled",)
 
     head_weight: Tensor
     head_bias: Tensor

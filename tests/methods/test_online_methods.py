@@ -16,6 +16,7 @@ from benchmark.conformance.lab import Lab, method_ref
 from benchmark.conformance.pairs import Pair
 from benchmark.data.batches import Batch
 from benchmark.methods.mhgd import clipped_to
+from benchmark.methods.seen import NO_FEATURES, Step
 from benchmark.models.features import Model
 from benchmark.train.trainee import Trainee
 from tests.methods import golden_online
@@ -43,8 +44,7 @@ def started(name: str, pair: Pair = PAIR, **options: Any) -> tuple[Lab, Trainee,
 
 
 def one_step(place: Lab, trainee: Trainee) -> None:
-    batch = place.batch()
-    place.step(trainee, batch, place.taught(batch) if trainee.teacher else None)
+    place.step(trainee, place.taught(place.batch()) if trainee.teacher else None)
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -212,11 +212,11 @@ def test_a_partner_moves_batch_statistics_and_no_weight_gradient() -> None:
 
 def test_the_last_step_teaches_from_the_second_on() -> None:
     place, trainee, method = started("dlb")
-    one_step(place, trainee)
+    place.train([trainee], stop_after=1)
     assert "dlb.last_step" not in trainee.state()["sums"]
     said = method.said.clone()
-    second = place.batch(1)
-    trainee.train_step(second, None, place.further(trainee, 1))
+    assert said.any()
+    place.train([trainee], stop_after=1)
     assert trainee.state()["sums"]["dlb.last_step"] > 0
     assert not torch.equal(said, method.said)
 
@@ -294,5 +294,8 @@ def test_the_student_learns_from_images_made_after_the_generators_step() -> None
     assert not any(p.requires_grad for p in method.teacher.parameters())
 
 
-def _blank_step(trainee: Trainee) -> Any:
-    return trainee._make_step(trainee._no_images, None, 1, False)
+def _blank_step(trainee: Trainee) -> Step:
+    none = torch.empty(0, dtype=torch.int64)
+    images = torch.empty(0, 3, 8, 8)
+    head = trainee.student.model.head
+    return Step(images, none, none, NO_FEATURES, None, 1, head, None)

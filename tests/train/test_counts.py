@@ -158,9 +158,10 @@ def test_no_step_waits_for_the_device(name: str | None) -> None:
     trainee = lab.start(lab.run([method_ref(name)] if name else []))
     batch = lab.batch()
     teacher = lab.taught(batch)
-    lab.step(trainee, batch, teacher)
+    lab.step(trainee, teacher)
     trainee.device = "elsewhere"  # on the CPU alone the losses are looked at after every step
-    given, further = batch if trainee.uses_images else None, lab.further(trainee)
+    batch, further = lab.seen(trainee)
+    given = batch if trainee.uses_images else None
     with Operations() as operations:
         trainee.train_step(given, teacher, further)
     # What falls outside a permutation's range is drawn again, until nothing is left.
