@@ -48,11 +48,14 @@ def extra_parameters(name: str, pair: Pair, geometry: Geometry) -> Counts:
 def _count(name: str, pair: Pair, geometry: Geometry, labels: torch.Tensor, device: str) -> Counts:
     student = _probe(pair.student, geometry, device)
     teacher = _probe(pair.teacher, geometry, device)
+    shape = (3, geometry.image_size, geometry.image_size)
     sizes = (geometry.num_classes, labels, geometry.batch_size, 240, 0)
-    setup = Setup(student, teacher, *sizes, pair=pair.teacher)
+    setup = Setup(student, teacher, *sizes, pair=pair.teacher, image_shape=shape)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         method = build_method(name, setup)
-        trained = {id(p): p for p in method.parameters() if p.requires_grad}
+        shared = {id(p) for p in student.model.parameters()}
+        mine = (p for p in method.parameters() if id(p) not in shared)
+        trained = {id(p): p for p in mine if p.requires_grad}
         first: dict[int, torch.nn.Parameter] = {}
         if method.prepare_epochs:
             own = {id(p) for p in method.parameters()}

@@ -41,8 +41,8 @@ class Setup:
     need none. ``pair``: the architecture of the column's teacher, where the method's options
     name it among their ``networks``; no weights of it are needed. ``steps_per_epoch``: steps in
     an epoch of this run. ``make``: builds a network for a role, see :meth:`build`; without it
-    networks are drawn from torch's current random numbers, for their shapes say. ``image_shape``: (C, H, W)
-    of an image as the student reads it.
+    networks are drawn from torch's current random numbers, for their shapes say.
+    ``image_shape``: (C, H, W) of an image as the student reads it.
     """
 
     student: Probe
