@@ -81,8 +81,10 @@ class ResidentBatches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the epoch's augmented batches from step ``start`` on."""
-        order = torch.from_numpy(self._plan.order(epoch)).to(self._device)
-        samples = torch.from_numpy(self._plan.views(order.cpu().numpy())).to(self._device)
+        positions = self._plan.order(epoch)
+        order = samples = torch.from_numpy(positions).to(self._device)
+        if self._plan.repeats > 1:
+            samples = torch.from_numpy(self._plan.views(positions)).to(self._device)
         crops = crop_flip(self._augmentation, self._plan.seed, epoch, samples)
         numbers = variants(self._augmentation, crops)
         for part in slices(len(order), self._plan.batch_size, start):

@@ -172,8 +172,9 @@ class Trainee:
         ``batch`` is None for a run without images; ``further`` holds what ``companions`` names.
         """
         self._set_training(True)
-        given = Given(self.no_images, None, None, self.recipe.batch_size)
-        if batch is not None:
+        if batch is None:
+            given = Given(self.no_images, None, None, self.recipe.batch_size)
+        else:
             given = Given(batch, teacher, further, len(batch.labels))
         with self.rng.active():
             if self.epoch < 1:

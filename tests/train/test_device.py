@@ -90,8 +90,8 @@ class OnDevice:
     """Batches whose one epoch lies on the device, as the resident reader's does."""
 
     def __init__(self, lab: Lab) -> None:
-        images, labels, indices, _ = lab.batch()
-        self._batch = Batch(images.to(DEVICE), labels.to(DEVICE), indices.to(DEVICE))
+        given = {k: t.to(DEVICE) for k, t in lab.batch()._asdict().items() if t is not None}
+        self._batch = Batch(**given)
         self.steps_per_epoch = 1
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
