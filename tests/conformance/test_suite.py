@@ -99,12 +99,12 @@ def test_the_command_says_what_it_found(
     assert bench(monkeypatch, *arguments) == 1
     shown = capsys.readouterr().out
     assert "FAILED  gradients" in shown
-    assert "12 checks: 11 ok, 1 FAILED" in shown
+    assert "13 checks: 11 ok, 2 FAILED" in shown
     assert bench(monkeypatch, *arguments, "--json") == 1
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == 1
     assert not report["passed"]
     failed = [f["check"] for f in report["findings"] if f["outcome"] == "FAILED"]
-    assert failed == ["gradients"]
+    assert failed == ["gradients", "teacher's maps"]
     assert bench(monkeypatch, "check-method", "forgets_a_prt") == 2
     assert "did you mean 'forgets_a_part'" in capsys.readouterr().err
