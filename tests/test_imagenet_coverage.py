@@ -13,7 +13,13 @@ FILES = ("losses", "mixing", "schedules", "augmentation", "optimizers", "models"
 UNCLAIMED = {
     "optimizers:adamw_clip_scaled": "clips gradients that a loss scale multiplies: a fault of"
     " fp16 training in the released projector code; recipes here train in fp32 or bf16",
-    "losses:": "not built yet",
+    "losses:uskd_hard_prob_rank": "the published code's rank is kept",
+    "losses:uskd_mix": "mixed labels are not built yet",
+    "losses:uskd_mix_prob_rank": "mixed labels are not built yet",
+    "losses:uskd_mix_same": "mixed labels are not built yet",
+    "losses:uskd_mix_same_prob_rank": "mixed labels are not built yet",
+    "losses:uskd_smoothed": "soft labels are not built yet",
+    "losses:uskd_smoothed_prob_rank": "soft labels are not built yet",
     "mixing:pair_0.3_0.6": "timm's mode of pairs: no recipe uses it",
     "mixing:elem": "timm's mode of single images: no recipe uses it",
     "augmentation:randaugment/ops_without_inc": "the operations without inc1: no recipe uses them",
