@@ -30,7 +30,14 @@ class ArrayExecutor(SlurmExecutor):
     def text(self, command: str, tasks: int) -> str:
         """Return the script of an array of ``tasks`` tasks that each run ``command``."""
         self.parameters["map_count"] = tasks
-        return str(self._make_submission_file_text(command, uid=""))
+        text = str(self._make_submission_file_text(command, uid=""))
+        # In the names of logs Slurm reads %j and its like; a folder's own % is doubled there.
+        folder = str(self.folder)
+        written = folder.replace("%j", "%A_%a")  # by submitit, which means its own names
+        escaped = folder.replace("%", "%%")
+        for found in (written, folder):
+            text = text.replace(f"{found}/%", f"{escaped}/%")
+        return text
 
 
 def script_text(

@@ -53,6 +53,15 @@ def code_store(runs_dir: Path) -> Path:
     return runs_dir.resolve() / ".code" / commands.user()
 
 
+def check_importable(store: Path) -> None:
+    """Refuse a place that PYTHONPATH cannot name: tasks would run other code than its copy."""
+    if os.pathsep in str(store):
+        raise UserError(
+            f"{store} holds a '{os.pathsep}', at which PYTHONPATH would be cut, and tasks would run"
+            " other code than the copy that they are given; choose another runs directory"
+        )
+
+
 def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> CodeCopy:
     """Copy the code below ``root`` into a folder of ``store`` that is named by its content.
 
@@ -60,6 +69,7 @@ def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> CodeCop
     differs from the commit). Without ``write`` only its name is found. Raises UserError where
     there are files too large to be code.
     """
+    check_importable(store)
     contents = _read_tree(root)
     commit = git(root, "rev-parse", "HEAD")
     changes = _changes(root, contents) if commit else ""

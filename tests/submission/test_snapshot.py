@@ -76,3 +76,11 @@ def test_data_in_the_package_is_refused(project: Path, tmp_path: Path) -> None:
     (project / "benchmark" / "weights.pt").write_bytes(b"x" * 3_000_000)
     with pytest.raises(UserError, match=r"weights\.pt.*too large"):
         take_snapshot(tmp_path / "store", project)
+
+
+def test_a_place_that_pythonpath_cannot_name_is_refused(project: Path, tmp_path: Path) -> None:
+    store = tmp_path / "runs:2024" / ".code" / "me"
+    for write in (False, True):
+        with pytest.raises(UserError, match="holds a ':', at which PYTHONPATH would be cut"):
+            take_snapshot(store, project, write=write)
+    assert not store.parent.parent.exists()
