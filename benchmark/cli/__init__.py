@@ -10,7 +10,10 @@ from typing import Any
 # What a disk, its owner or its mount refuses.
 _REFUSALS = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "EIO", "ENOTDIR")
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "EIO", "ENOTDIR"),
+        "ENAMETOOLONG",
+    )
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -86,13 +87,16 @@ def check_profile(profile: Profile, resources: Resources, nodes: Sequence[NodeKi
     if isinstance(failure, commands.SlurmUnreachableError):
         raise failure
     reason = commands.refusal(reply.err)
-    hints = {"account": profile.account, "qos": profile.qos, "feature": profile.constraint}
-    for word, value in hints.items():
-        if word in reason.lower():
-            option = {"feature": "constraint"}.get(word, word)
+    hints = {
+        "account": (r"invalid account", profile.account),
+        "qos": (r"invalid qos", profile.qos),
+        "constraint": (r"invalid feature", profile.constraint),
+    }
+    for option, (said, value) in hints.items():
+        if re.search(said, reason, re.IGNORECASE):
             raise UserError(
                 f"profile {profile.name}: Slurm refuses {option} '{value or '(your default)'}'"
-                f" ({reason}){_yours(word)}"
+                f" ({reason}){_yours(option)}"
             )
     raise UserError(f"profile {profile.name}: Slurm refuses such a job ({reason})")
 
@@ -175,7 +179,7 @@ def clock(limit: float) -> str:
 
 def _yours(word: str) -> str:
     """The accounts or QOS that this user has, as a hint; nothing without slurmdbd."""
-    if word == "feature":
+    if word == "constraint":
         return ""
     try:
         names = associations(word)

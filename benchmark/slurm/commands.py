@@ -177,12 +177,13 @@ def error(command: Sequence[str], reply: Reply) -> SlurmError:
 
 
 def refusal(stderr: str) -> str:
-    """Return the reason in what a command wrote to its standard error, without its prefixes."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    if not lines:
-        return "no reason given"
+    """Return all that a command wrote to its standard error, in one line and without prefixes.
+
+    What helps is in any of its lines: a site's plug-in speaks first, the name of a limit last.
+    """
     prefix = r"^(\w+: )?(error: |fatal: )?(allocation failure: |Batch job submission failed: )?"
-    return re.sub(prefix, "", lines[-1])
+    lines = [re.sub(prefix, "", line.strip()) for line in stderr.splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line)) or "no reason given"
 
 
 class ClusterLimits(NamedTuple):

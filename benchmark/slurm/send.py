@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmark.slurm.commands import SlurmUnreachableError
 from benchmark.slurm.notation import Tag
 
 _SBATCH_SECONDS = 90.0
+_JOB = re.compile(r"(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?")
 # After a lost answer: how often and for how long Slurm must say that it does not know the
 # array before it is sent again, and how long to wait for Slurm to say anything.
 _LOOKS = 3
@@ -90,15 +92,33 @@ def send(script: Path, tag: Tag, accounting: bool) -> int:
     while True:
         reply = commands.call(command, _SBATCH_SECONDS)
         if reply.code == 0:
-            return int(reply.out.strip().partition(";")[0])
-        failure = commands.error(command, reply)
-        if not reply.unreachable and "Zero Bytes" not in reply.err:
-            raise failure
+            if (job := job_id(reply.out)) is not None:
+                return job
+            said = " ".join(f"{reply.out} {reply.err}".split()) or "nothing"
+            failure: commands.SlurmError = SlurmUnreachableError(
+                f"sbatch took the jobs and named no number for them (it says: {said[:200]})"
+            )
+        else:
+            failure = commands.error(command, reply)
+            if not reply.unreachable and "Zero Bytes" not in reply.err:
+                raise failure
         job = _look_for(tag, accounting, give_up)
         if job is not None:
             return job
-        if time.monotonic() > give_up:
+        if reply.code == 0 or time.monotonic() > give_up:
             raise failure
+
+
+def job_id(said: str) -> int | None:
+    """Return the job's number in what sbatch printed, wherever it stands; None if there is none.
+
+    A site's wrapper may print a banner before it, or leave --parsable out.
+    """
+    for line in reversed(said.splitlines()):
+        found = _JOB.fullmatch(line.strip())
+        if found:
+            return int(found[1])
+    return None
 
 
 def _look_for(tag: Tag, accounting: bool, give_up: float) -> int | None:

@@ -87,12 +87,14 @@ def decide(
     restarts: int,
     advanced: bool,
     cancelled: bool,
+    unsaved: str = "",
 ) -> Decision:
     """Decide after an interruption.
 
     ``facts``: None where slurmctld does not know the job any more. ``restarts``: this start's
     SLURM_RESTART_COUNT. ``advanced``: whether the checkpoint is further than when this start
-    began. ``cancelled``: whether ``bench cancel`` has marked the runs.
+    began. ``cancelled``: whether ``bench cancel`` has marked the runs. ``unsaved``: why its state
+    could not be saved, if that is so.
 
     ``requeue`` asks Slurm to start the job again; ``wait`` stays until Slurm ends the process,
     which then decides as its preemption mode says; ``leave`` exits with ``code``.
@@ -113,6 +115,8 @@ def decide(
         return Decision("requeue", EXIT_INTERRUPTED, why)
     if facts.preempted:
         return Decision("wait", EXIT_INTERRUPTED, "preempted before it could do anything")
+    if unsaved:
+        return Decision("leave", EXIT_INTERRUPTED, f"its state could not be saved: {unsaved}")
     return Decision(
         "leave",
         EXIT_INTERRUPTED,
@@ -154,6 +158,7 @@ def settle(
     restarts: int,
     advanced: bool,
     cancelled: bool,
+    unsaved: str = "",
     look: Callable[[str], JobFacts | None] = job_facts,
     again: Callable[[str], None] = requeue,
     stay: Callable[[], None] = lambda: time.sleep(5),
@@ -167,7 +172,12 @@ def settle(
         try:
             facts = look(job)
             decision = decide(
-                received, facts, restarts=restarts, advanced=advanced, cancelled=cancelled
+                received,
+                facts,
+                restarts=restarts,
+                advanced=advanced,
+                cancelled=cancelled,
+                unsaved=unsaved,
             )
             if decision.action == "requeue":
                 again(job)

@@ -14,8 +14,9 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import write_json, write_text
+from benchmark.base.words import count
 from benchmark.run.pack_file import PackFile
-from benchmark.slurm.commands import ClusterLimits, SlurmUnreachableError
+from benchmark.slurm.commands import ClusterLimits, SlurmError, SlurmUnreachableError
 from benchmark.slurm.notation import Tag, word
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.slurm.script import script_text
@@ -82,8 +83,14 @@ class Arrays:
                 tasks.update({pack.id: f"{job}_{i}" for i, pack in enumerate(plan.items)})
                 record["arrays"][number]["job"] = job
                 write_json(self.folder.record, record)
-        except SlurmUnreachableError:
-            raise  # some of it may be queued: the folder has to stay
+        except SlurmUnreachableError as error:
+            # Some of it may be queued: the folder has to stay.
+            raise SlurmUnreachableError(f"{error}; {_sent_so_far(jobs, plans)}") from error
+        except SlurmError as error:
+            if jobs:
+                raise SlurmError(f"{error}; {_sent_so_far(jobs, plans)}") from error
+            shutil.rmtree(self.folder.path, ignore_errors=True)
+            raise
         except BaseException:
             if not jobs:
                 shutil.rmtree(self.folder.path, ignore_errors=True)
@@ -138,6 +145,14 @@ class Arrays:
                 for number, plan in enumerate(plans)
             ],
         }
+
+
+def _sent_so_far(jobs: Sequence[int], plans: Sequence[_Plan]) -> str:
+    """Say what was sent of a submission that Slurm stopped half-way."""
+    tasks = sum(len(plan.items) for plan in plans[: len(jobs)])
+    total = sum(len(plan.items) for plan in plans)
+    named = f" as job{'s' * (len(jobs) != 1)} {', '.join(map(str, jobs))}" if jobs else ""
+    return f"{tasks:,} of {count(total, 'task')} sent{named}; submit again for the rest"
 
 
 def fitting(packs: Sequence[PackFile], room: int) -> tuple[PackFile, ...]:

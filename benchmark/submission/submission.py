@@ -22,6 +22,8 @@ from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile, Reader
 from benchmark.submission.folder import Folder
 
+_LONGEST = 100  # characters of a table's name in the name of a folder; disks take 255 in all
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -73,7 +75,7 @@ def new_submission(
     return Submission(
         table=table,
         nonce=nonce,
-        folder=Folder(runs_dir / ".submissions" / f"{table}-{stamp}-{nonce}"),
+        folder=Folder(runs_dir / ".submissions" / f"{table[:_LONGEST]}-{stamp}-{nonce}"),
         runs_dir=runs_dir,
         data_dir=data_dir,
         packs=tuple(packs),

@@ -115,7 +115,7 @@ class TaskReport(NamedTuple):
     ``code``: 0 if every run has its result, 1 otherwise. ``reasons``: a line for each run that
     failed. ``interrupted``: whether the interruption was heeded. ``advanced``: whether the
     checkpoints are further than at the start. ``cancelled``: whether all that is left was
-    cancelled.
+    cancelled. ``unsaved``: why the state of a run could not be saved.
     """
 
     code: int
@@ -123,6 +123,7 @@ class TaskReport(NamedTuple):
     interrupted: bool = False
     advanced: bool = False
     cancelled: bool = False
+    unsaved: str = ""
 
 
 Train = Callable[[PackFile, Interruption], TaskReport]
@@ -187,6 +188,7 @@ def _leave(interruption: Interruption, report: TaskReport) -> int:
         restarts=job[1],
         advanced=report.advanced,
         cancelled=report.cancelled,
+        unsaved=report.unsaved,
     )
     say(f"{interruption.received.name}: {decision.reason}; {decision.action}")
     return decision.code
@@ -245,4 +247,5 @@ def report_of(outcome: Outcome) -> TaskReport:
         interrupted=bool(endings & {"interrupted", "cancelled"}),
         advanced=outcome.advanced,
         cancelled="cancelled" in endings and "interrupted" not in endings,
+        unsaved=outcome.unsaved,
     )

@@ -40,12 +40,14 @@ class Outcome:
     """How each run of a pack ended, by key, with a line on why where it is not done.
 
     ``advanced``: whether what lies on disk is further than when the pack began: a result, or
-    a checkpoint past the one that a run resumed from.
+    a checkpoint past the one that a run resumed from. ``unsaved``: why the last checkpoint that
+    could not be written was not.
     """
 
     endings: dict[str, Ending] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     advanced: bool = False
+    unsaved: str = ""
 
     def note(self, key: str, ending: Ending, reason: str = "") -> None:
         """Say how a run ended."""
@@ -209,6 +211,7 @@ class Watcher:
         except (CheckpointError, OSError) as error:
             # The last good checkpoint is still there, and space may come back.
             self._reporter.say(f"{key}: {error}")
+            self._outcome.unsaved = str(error)
             return False
         if trainee.position > self._resumed_at[key]:
             self._outcome.advanced = True

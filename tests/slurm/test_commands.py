@@ -47,7 +47,7 @@ MESSAGES = [
         "sbatch: error: invalid partition specified: nope\n"
         "sbatch: error: Batch job submission failed: Invalid partition name specified\n",
         SlurmError,
-        "squeue failed: Invalid partition name specified",
+        "squeue failed: invalid partition specified: nope; Invalid partition name specified",
     ),
     ("allocation failure: Invalid qos specification\n", SlurmError, "Invalid qos specification"),
 ]
@@ -135,3 +135,10 @@ def test_a_configuration_that_is_not_there_is_told_at_once(
 def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 54321)
     assert commands.user() == "54321"
+
+
+def test_all_that_slurm_said_reaches_the_user() -> None:
+    said = (
+        "sbatch: this site wants a project\nsbatch: error: Batch job submission failed: QOSLimit\n"
+    )
+    assert commands.refusal(said) == "this site wants a project; QOS"

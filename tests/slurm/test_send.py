@@ -3,10 +3,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.slurm.send import ArrayPlan, plan_arrays
+from benchmark.slurm.send import ArrayPlan, job_id, plan_arrays
 
 
 class Item(NamedTuple):
@@ -72,3 +73,19 @@ def test_packs_of_different_needs_share_no_array() -> None:
     packs = [_pack("a"), _pack("b1"), _pack("c", "a"), _pack("b2")]
     plans = plan_arrays(packs, 10, needs=lambda pack: pack.id[0] == "b")
     assert [_ids(p) for p in plans] == [["a"], ["b1", "b2"], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("said", "job"),
+    [
+        ("123\n", 123),
+        ("123;cluster\n", 123),
+        ("*** maintenance on 24.12. ***\n123\n", 123),
+        ("Welcome\nSubmitted batch job 123 on cluster big\n", 123),
+        ("123\nYour project has 12 hours left\n", 123),
+        ("Your project has 12 hours left\n", None),
+        ("", None),
+    ],
+)
+def test_the_number_of_a_job_is_read_wherever_it_stands(said: str, job: int | None) -> None:
+    assert job_id(said) == job

@@ -100,3 +100,11 @@ def test_the_first_signal_is_the_reason() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_full_disk_is_not_called_a_time_limit() -> None:
+    facts = JobFacts("RUNNING", False, 0)
+    found = decide(
+        signal.SIGUSR2, facts, restarts=0, advanced=False, cancelled=False, unsaved="No space left"
+    )
+    assert found.reason == "its state could not be saved: No space left"

@@ -10,6 +10,7 @@ from benchmark.base.errors import UserError
 from benchmark.planning.packs import Pack
 from benchmark.run.identity import Run
 from benchmark.submission.folder import Folder
+from benchmark.submission.submission import new_submission
 from tests.helpers import digits_plan
 
 
@@ -52,3 +53,9 @@ def test_others_of_the_group_may_submit_after_the_first_one_did(tmp_path: Path) 
     (tmp_path / "runs").chmod(0o2775)
     Folder(tmp_path / "runs" / ".submissions" / "one").create()
     assert (tmp_path / "runs" / ".submissions").stat().st_mode & 0o777 == 0o775
+
+
+def test_a_table_with_a_very_long_name_has_a_folder(digits: Path, tmp_path: Path) -> None:
+    folder = new_submission("t" * 300, [], tmp_path, digits).folder
+    folder.create()
+    assert folder.path.is_dir()
