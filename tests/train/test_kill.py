@@ -92,6 +92,7 @@ def test_killed_within_turns_cycles_and_runs_without_images(
     for run in teachers:
         shutil.copytree(undisturbed / run.key, killed / run.key)
     chance = random.Random(2)
+    killings = 0
     for run in students:
         began = time.monotonic()
         undertaker.start([run], digits, undisturbed, plugins=plugins)
@@ -99,14 +100,15 @@ def test_killed_within_turns_cycles_and_runs_without_images(
         duration = time.monotonic() - began
         for kills in range(1000):
             pid = undertaker.start([run], digits, killed, plugins=plugins)
-            if kills < 12:
-                time.sleep(chance.uniform(0, duration / 3))
+            if kills < 20:
+                time.sleep(chance.uniform(0, duration / 8))
                 with contextlib.suppress(ProcessLookupError):  # it was quicker
                     os.kill(pid, signal.SIGKILL)
             if undertaker.wait()["signal"] is None:
                 break
-        assert kills >= 3, run.key
+        killings += kills
         assert numbers(killed, run) == numbers(undisturbed, run), run.key
+    assert killings >= 20
 
 
 def test_killed_before_every_file_operation(
