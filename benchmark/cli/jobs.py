@@ -100,6 +100,9 @@ def clean(
     drops: Annotated[
         bool, typer.Option("--drops", help="Also checkpoints kept where the rate drops.")
     ] = False,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Also what teachers answered; it is asked again.")
+    ] = False,
     older_than: Annotated[
         float,
         typer.Option("--older-than", min=0.0, help="Days since a submission was last written to."),
@@ -111,5 +114,7 @@ def clean(
     from benchmark.cli.words.operate import cleaned
     from benchmark.operate.clean import clean as clean_runs
 
-    done = clean_runs(runs, table, drops=drops, older_than=older_than, dry_run=dry_run)
+    done = clean_runs(
+        runs, table, drops=drops, answers=answers, older_than=older_than, dry_run=dry_run
+    )
     print(*cleaned(done), sep="\n")

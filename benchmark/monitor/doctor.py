@@ -22,6 +22,7 @@ from benchmark.base.shipped import code_root, is_installed
 from benchmark.base.words import count
 from benchmark.data.datasets import dataset_infos
 from benchmark.data.sidecar import read_sidecar
+from benchmark.run.answers import answers_root, limit, used
 from benchmark.run.lease import check_exclusive
 from benchmark.slurm import commands
 from benchmark.table.teachers import checkpoint_file, registry, teachers_dir
@@ -64,6 +65,7 @@ def examine(runs_dir: Path, data_dir: Path) -> list[Finding]:
         _teachers(),
         _directory("runs", runs_dir),
         *_links(runs_dir),
+        _answers(runs_dir),
     ]
 
 
@@ -199,6 +201,18 @@ def _directory(what: str, path: Path) -> Finding:
         return Finding(what, f"{path} is not writable", "broken")
     free = shutil.disk_usage(place).free / 2**30
     return Finding(what, f"{path}, {free:.0f} GiB free")
+
+
+def _answers(runs_dir: Path) -> Finding:
+    try:
+        most = limit()
+    except UserError as error:
+        return Finding("answers", str(error), "broken")
+    if not most:
+        return Finding("answers", "of teachers are not kept: BENCH_TEACHER_ANSWERS", "note")
+    now = used(answers_root(runs_dir)) / 2**30
+    text = f"of teachers take {now:.1f} of at most {most / 2**30:.1f} GiB in {runs_dir}"
+    return Finding("answers", f"{text}; bench clean --answers removes them")
 
 
 def _links(runs_dir: Path) -> Iterator[Finding]:

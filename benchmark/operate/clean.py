@@ -16,6 +16,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.inside import remove
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
+from benchmark.run.answers import answer_files, answers_root
 from benchmark.run.directory import RunDir
 from benchmark.run.state import ENDED
 from benchmark.submission.folder import Folder
@@ -53,18 +54,21 @@ def clean(
     table: str | None,
     *,
     drops: bool = False,
+    answers: bool = False,
     older_than: float = OLD_DAYS,
     dry_run: bool = False,
 ) -> Cleaned:
     """Remove checkpoints of finished runs, submissions that have long ended, and their code.
 
-    ``drops``: also the checkpoints kept where the learning rate drops. ``older_than``: days
+    ``drops``: also the checkpoints kept where the learning rate drops. ``answers``: also what
+    this user's teachers answered, which is asked for again. ``older_than``: days
     since a submission was last written to.
     """
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
     seen = look(runs_dir, table=name)
     ended = list(submissions(seen, older_than))
     found = [*checkpoints(runs_dir, seen, drops), *ended]
+    found += kept_answers(runs_dir) if answers else []
     found += code_copies(runs_dir, {item.path for item in ended}, older_than)
     if not dry_run:
         _note(runs_dir, seen, {item.path for item in ended})
@@ -103,6 +107,12 @@ def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
         if folder not in kept and ended and age >= older_than:
             size, inodes = _occupied(folder.path)
             yield Removable(folder.path, "folder of ended submissions", size, inodes)
+
+
+def kept_answers(runs_dir: Path) -> Iterator[Removable]:
+    """Yield the files of what teachers answered. A process that reads one meanwhile goes on."""
+    for path in answer_files(answers_root(runs_dir)):
+        yield Removable(path, "file of teachers' answers", path.lstat().st_blocks * 512, 1)
 
 
 def code_copies(runs_dir: Path, gone: Collection[Path], older_than: float) -> Iterator[Removable]:

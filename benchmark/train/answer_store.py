@@ -6,11 +6,9 @@ row for each (image, variant). The key names all that could move a bit of an ans
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +18,15 @@ from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import write_json
+from benchmark.run.answers import used
 from benchmark.run.identity import digest
 from benchmark.train.answer_file import AnswerFile, Content, Rows
 
 SCHEMA = 1
-FOLDER = ".answers"
 # Raised whenever a row's form or meaning changes.
 FORM = 1
 # Never fill the last of a disk that others write to as well.
 SPARE_SHARE = 0.05
-DEFAULT_LIMIT = "16G"
 _LOOK_EVERY = 256  # writes between looks at the disk
 
 
@@ -103,33 +100,6 @@ def as_bytes(values: Tensor) -> Content:
     return found
 
 
-def limit() -> int:
-    """Return how many bytes a user's answers may take: BENCH_TEACHER_ANSWERS, 16G by default.
-
-    "off" or 0 keeps none. Raises UserError for what is no size.
-    """
-    text = os.environ.get("BENCH_TEACHER_ANSWERS", DEFAULT_LIMIT).strip()
-    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-    if text.lower() == "off":
-        return 0
-    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
-    if not number.isdecimal():
-        raise UserError(f"BENCH_TEACHER_ANSWERS is '{text}', not a size such as 16G, or off")
-    return int(number) * unit
-
-
-def store_root(runs_dir: Path) -> Path:
-    """Return where this user's answers lie: what one user wrote no other one trusts."""
-    return runs_dir / FOLDER / _user()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an id without an entry in the user database
-        return str(os.geteuid())
-
-
 def own_folder(path: Path, mode: int = 0o700) -> None:
     """Make a folder, or check that it is a real one (of this user's own, where it is private).
 
@@ -143,16 +113,6 @@ def own_folder(path: Path, mode: int = 0o700) -> None:
     private = mode == 0o700
     if not stat.S_ISDIR(about.st_mode) or (private and about.st_uid != os.geteuid()):
         raise UserError(f"{path} is not a folder of your own")
-
-
-def used(root: Path) -> int:
-    """Return the bytes that all answers below ``root`` take of the disk."""
-    return sum(path.lstat().st_blocks * 512 for path in answer_files(root))
-
-
-def answer_files(root: Path) -> Iterator[Path]:
-    """Yield every file of rows below ``root``."""
-    yield from sorted(root.glob("*/*.rows"))
 
 
 def rows_of(indices: Tensor, variants: Tensor, num_variants: int) -> Rows:

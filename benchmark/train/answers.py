@@ -22,15 +22,14 @@ from benchmark.data.batches import Batch, Batches
 from benchmark.data.datasets import dataset_info
 from benchmark.models import model_info
 from benchmark.models.features import Features
+from benchmark.run.answers import answers_root, limit
 from benchmark.run.identity import ENGINE_VERSION, Run
 from benchmark.train.answer_file import Rows
 from benchmark.train.answer_store import (
     AnswerStore,
     as_bytes,
-    limit,
     machine,
     rows_of,
-    store_root,
 )
 from benchmark.train.network import Network
 from benchmark.train.teacher import LoadedTeacher
@@ -197,7 +196,7 @@ def open_answers(
         "machine": machine(),
     }
     try:
-        store = AnswerStore(store_root(runs_dir), about, size)
+        store = AnswerStore(answers_root(runs_dir), about, size)
     except (UserError, OSError) as error:
         say(f"the teacher's answers are not kept: {error}")
         return Answers(network)

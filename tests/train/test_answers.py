@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.base.errors import UserError
+from benchmark.monitor.doctor import examine
+from benchmark.operate.clean import clean
+from benchmark.run.answers import answer_files, limit, used
+from benchmark.run.answers import answers_root as store_root
 from benchmark.run.identity import Run
 from benchmark.train import answers
 from benchmark.train.answer_file import AnswerFile
-from benchmark.train.answer_store import answer_files, limit, store_root, used
 from benchmark.train.answers import Answers
 from benchmark.train.network import Network
 from tests.helpers import digits_plan, numbers, train, train_plan
@@ -293,6 +297,29 @@ def test_rows_prove_themselves(tmp_path: Path) -> None:
 def test_limits(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
     monkeypatch.setenv("BENCH_TEACHER_ANSWERS", text)
     assert limit() == size
+
+
+def test_a_size_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_TEACHER_ANSWERS", "much")
+    with pytest.raises(UserError, match="'much', not a size such as 16G, or off"):
+        limit()
+
+
+def test_cleaning_and_doctor_know_them(
+    alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path
+) -> None:
+    (run,) = students(alone[1], 0)
+    train([run], digits, runs_dir)
+    root = store_root(runs_dir)
+    before = used(root)
+    assert before > 0
+    found = next(item for item in examine(runs_dir, digits) if item.what == "answers")
+    assert "bench clean --answers" in found.text
+    assert not [item for item in clean(runs_dir, None).removed if "answers" in item.kind]
+    done = clean(runs_dir, None, answers=True, dry_run=True)
+    assert sum(item.size for item in done.removed if "answers" in item.kind) == before == used(root)
+    clean(runs_dir, None, answers=True)
+    assert used(root) == 0
 
 
 # -- processes that die ---------------------------------------------------------------------------
