@@ -141,4 +141,4 @@ def test_all_that_slurm_said_reaches_the_user() -> None:
     said = (
         "sbatch: this site wants a project\nsbatch: error: Batch job submission failed: QOSLimit\n"
     )
-    assert commands.refusal(said) == "this site wants a project; QOS"
+    assert commands.refusal(said) == "this site wants a project; QOSLimit"

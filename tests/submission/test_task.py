@@ -52,7 +52,8 @@ def test_it_advances_or_says_that_it_did_not(
     with monkeypatch.context() as patch:
         patch.setattr("benchmark.train.state.save", _full)
         report = train(pack, interruption)
-    assert report == TaskReport(1, interrupted=True, advanced=False)
+    full = "[Errno 28] No space left on device"
+    assert report == TaskReport(1, interrupted=True, advanced=False, unsaved=full)
 
     (key,) = pack.keys
     RunDir(tmp_path / "runs", key).cancelled.touch()
