@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["tests.recorded"]
 
 # The index of runs is kept in the user's cache folder; tests leave the real one alone.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bench-cache-")
+_CACHE = tempfile.TemporaryDirectory(prefix="bench-cache-", ignore_cleanup_errors=True)
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -25,6 +26,11 @@ torch.set_num_threads(1)
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache folder; the workers of xdist end without it otherwise."""
+    _CACHE.cleanup()
 
 
 def fixtures_root() -> Path | None:
