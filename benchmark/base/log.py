@@ -70,9 +70,14 @@ def be_verbose() -> None:
         reporter.setFormatter(logging.Formatter("%(asctime)s %(module)s: %(message)s"))
 
 
-def on_terminal() -> bool:
-    """Say whether a program reports here and a person watches it."""
-    return any(reporter.stream.isatty() for reporter in _reporters())
+def terminal() -> Console | None:
+    """Return the terminal on which a program reports, None if nobody watches."""
+    from rich.console import Console
+
+    for reporter in _reporters():
+        if reporter.stream.isatty():
+            return Console(file=reporter.stream)
+    return None
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def _tried(runs: list[Run], images: dict[str, int], plugins: Sequence[Path]) -> 
         "images": images,
         "runs": [run.to_json() for run in runs],
     }
-    command = [sys.executable, "-m", "benchmark.train.trial"]
+    command = [sys.executable, "-P", "-m", "benchmark.train.trial"]
     done = subprocess.run(
         command, input=json.dumps(asked), capture_output=True, text=True, check=False
     )

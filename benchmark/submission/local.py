@@ -19,12 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json
-from benchmark.base.log import live, on_terminal, say
+from benchmark.base.log import live, say, terminal
 from benchmark.base.machine import default_device, memory_mb, visible_cpus, visible_gpus
 from benchmark.base.words import count
 from benchmark.planning.device_estimate import estimate
@@ -146,7 +145,7 @@ def _send(submission: Submission, wait: bool) -> int:
 def _detach(folder: Folder) -> int:
     with folder.queue_log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark.cli.job", "queue", str(folder.path)],
+            [sys.executable, "-P", "-m", "benchmark.cli.job", "queue", str(folder.path)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -186,13 +185,19 @@ def run_queue(submission: Submission) -> int:
 def _shielded() -> Iterator[None]:
     """Start processes that neither Ctrl-C nor a closed terminal reaches.
 
+    They take no modules from the folder that the queue was started in.
+
     Both would kill submitit's controller, which gives its job one second. The queue tells them
     by SIGTERM instead, which the controller hands on.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield
     finally:
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -306,7 +311,8 @@ def _display(submission: Submission) -> Iterator[Callable[[], None]]:
     def done() -> int:
         return sum(read(RunDir(submission.runs_dir, run.key)).state in ENDED for run in runs)
 
-    if not on_terminal():
+    console = terminal()
+    if console is None:
         seen = {"done": -1}
 
         def tell() -> None:
@@ -317,7 +323,6 @@ def _display(submission: Submission) -> Iterator[Callable[[], None]]:
 
         yield tell
         return
-    console = Console(stderr=True)
     columns = (TextColumn(submission.table), BarColumn(), MofNCompleteColumn(), TextColumn("runs"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar, live(console):
         task = bar.add_task("", total=len(runs))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.base.errors import UserError
-from benchmark.base.log import say
+from benchmark.base.log import reporting, say
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm import commands
 from benchmark.slurm.notation import Tag
@@ -94,7 +94,7 @@ def run_pack_in_job(folder: Path, number: int, gpus: Sequence[str]) -> dict[str,
     from benchmark.train.report import Lines
 
     try:
-        with stop_on_signal(signal.SIGTERM) as asked:
+        with reporting(), stop_on_signal(signal.SIGTERM) as asked:
             pack = Folder(folder).read(0, number)
             outcome = train_here(pack, stop=lambda: asked.get("why"), reporter=Lines)
     except UserError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from benchmark.base.log import live, say, terminal
 from benchmark.base.words import count
 from benchmark.train.trainee import Trainee
 
@@ -38,7 +38,7 @@ class PackReporter(Protocol):
 
 
 class Lines:
-    """Plain lines on standard error: evaluated epochs, and otherwise one a minute at most."""
+    """Plain lines: evaluated epochs, and otherwise one a minute at most."""
 
     def __init__(self, every: float = 60.0) -> None:
         self._every = every
@@ -55,7 +55,7 @@ class Lines:
             self.say(f"{key}: {describe(trainee, record)}")
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
     def close(self) -> None:
         return
@@ -64,14 +64,14 @@ class Lines:
 class Live:
     """A progress bar a run, with the time that is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[said]}"),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -95,7 +95,8 @@ class Live:
         )
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False)
+        with live(self._progress.console):
+            say(text)
 
     def close(self) -> None:
         self._progress.stop()
@@ -116,5 +117,6 @@ def describe(trainee: Trainee, record: dict[str, Any], bar: bool = False) -> str
 
 
 def default_reporter() -> PackReporter:
-    """Return the live display on a terminal, lines elsewhere."""
-    return Live() if sys.stderr.isatty() else Lines()
+    """Return the live display if a person watches, else lines."""
+    console = terminal()
+    return Lines() if console is None else Live(console)

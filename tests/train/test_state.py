@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import resource
@@ -187,15 +188,14 @@ def test_training_continues_after_a_full_disk(
 
 
 def test_an_interruption_on_a_full_disk_says_so(
-    trained: tuple[Path, Run], digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Path, Run], digits: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, run = trained
-    with small_files(50_000):
+    with small_files(50_000), caplog.at_level(logging.INFO, logger="benchmark"):
         outcome = train([run], digits, tmp_path, stop=stop_after(3))
     assert outcome.endings == {run.key: "interrupted"}
-    said = capsys.readouterr().err
-    assert "cannot write the checkpoint" in said
-    assert "the state is saved" not in said
+    assert "cannot write the checkpoint" in caplog.text
+    assert "the state is saved" not in caplog.text
 
 
 def test_checkpoints_are_kept_where_the_rate_drops_and_can_be_replayed(
