@@ -16,9 +16,8 @@ from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import dataset_identity, dataset_info
 from benchmark.methods.catalog import method_info
-from benchmark.methods.composition import RowPart, compose
-from benchmark.methods.options import Planned
 from benchmark.models import check_drop_path, model_info
+from benchmark.planning.suited import ask_methods, check_composition
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
 from benchmark.table.recipe import Recipe, named_recipe, override
 from benchmark.table.selection import Selection, accepts, nothing_matches, unknown_values
@@ -165,7 +164,7 @@ class _Builder:
         recipe = self._student_recipe(row, column, assignment, where)
         student = row.student or column.student
         methods = tuple(self._method(use, row, column, assignment, where) for use in row.methods)
-        _check_composition(methods, recipe, where, row)
+        check_composition(methods, recipe, where, row)
         networks = {name for m in methods for name in method_info(m.name).networks(m.options)}
         pair = (row.teacher or column.teacher) if "pair" in networks else None
         teacher = None
@@ -255,7 +254,7 @@ class _Builder:
         methods: tuple[MethodRef, ...] = ()
         if distilled is not None:
             methods = _distilled_methods(distilled, model, where)
-            _check_composition(methods, recipe, f"{where}, teacher {model}")
+            check_composition(methods, recipe, f"{where}, teacher {model}")
             above = self._teacher_run(dataset, distilled.teacher, seed, where, (*students, model))
             teacher = _reference(above, recipe)
         run = self._make(
@@ -287,7 +286,7 @@ class _Builder:
         device = self.context.device if recipe.device == "auto" else recipe.device
         recipe = recipe.model_copy(update={"per_model": own, "device": device})
         run = Run(dataset=dataset, model=model, recipe=recipe, seed=seed, versions=versions, **rest)
-        _ask_methods(run, where)
+        ask_methods(run, where)
         return run
 
     def _dataset(self, name: str) -> DatasetRef:
@@ -335,83 +334,4 @@ def _distilled_methods(
     return tuple(
         MethodRef(name=i.name, version=i.version, options=i.resolve(u.options, where))
         for i, u in infos
-    )
-
-
-def _check_composition(
-    methods: tuple[MethodRef, ...],
-    recipe: Recipe,
-    where: str,
-    row: Row | None = None,
-) -> None:
-    """Refuse compositions whose parts contradict each other unless the row settles it."""
-    ce_weight, predict, reported = None, None, None
-    if row is not None:
-        ce_weight, predict, reported = row.ce_weight, row.predict, row.reported
-    try:
-        parts = [_part(method) for method in methods]
-        settled = (ce_weight, predict, recipe.clip_norm, recipe.accumulate, reported)
-        compose(parts, *settled)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    readers = [m.name for m in methods if method_info(m.name).fact("uses_images", m.options)]
-    if recipe.steps_per_epoch is not None and (readers or not methods):
-        raise UserError(
-            f"{where}: recipe.steps_per_epoch is for runs without images; an epoch of this one is"
-            " its batches"
-        )
-
-
-def _ask_methods(run: Run, where: str) -> None:
-    """Let the methods' options refuse a run that they do not suit."""
-    data = dataset_info(run.dataset.name)
-    planned = Planned(
-        student=run.model,
-        num_stages=model_info(run.model).stages,
-        pair=run.pair or "",
-        epochs=run.recipe.epochs,
-        batch_size=run.recipe.batch_size,
-        holdout=run.recipe.holdout,
-        image_size=run.recipe.input_size or data.image_size,
-        num_classes=data.num_classes,
-        teacher=run.teacher is not None,
-    )
-    for method in run.methods:
-        info = method_info(method.name)
-        try:
-            if info.fact("wants_held_out", method.options) and not planned.holdout:
-                raise UserError(f"{method.name} looks at held-out images; set recipe.holdout")
-            if info.companions(method.options):
-                _check_companions(method.name, run.recipe)
-            info.refuse(method.options, planned)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-
-
-def _check_companions(name: str, recipe: Recipe) -> None:
-    """Refuse a recipe whose reader has no further images of a step."""
-    if "resident" not in augmentation_info(recipe.augmentation).readers:
-        raise UserError(
-            f"{name} sees further images of each step, which augmentation"
-            f" '{recipe.augmentation}' has no reader for"
-        )
-    if recipe.mix is not None or recipe.repeats > 1:
-        raise UserError(
-            f"{name} sees further images of each step, which are neither mixed nor repeated; set"
-            " recipe.mix to null and recipe.repeats to 1"
-        )
-
-
-def _part(method: MethodRef) -> RowPart:
-    info, options = method_info(method.name), method.options
-    return RowPart(
-        name=method.name,
-        ce_weight=info.ce_weight(options),
-        predicts=info.overrides_predict,
-        ruled=info.has_gradient_rule(options),
-        clips=info.clips_gradients(options),
-        turns=info.takes_turns,
-        uses_images=bool(info.fact("uses_images", options)),
-        evaluates=tuple(info.fact("evaluates", options)),
-        reported=str(info.fact("reported", options)),
     )
