@@ -99,7 +99,7 @@ def test_an_installed_bench_works_from_any_directory(bench: Path, tmp_path: Path
     planned = json.loads(run("plan", *one, "--json"))
     assert [cell["row"] for cell in planned["cells"]] == ["KD"]
     run("submit", *one, "--cluster", "inline")
-    run("submit", *one, "--set", "recipe.lr=0.02", "--cluster", "local", "--wait")
+    run("submit", *one, "--set", "recipe.lr=0.01", "--cluster", "local", "--wait")
     collected = json.loads(run("collect", "--table", "digits", "--format", "json"))
     cell, *_ = (cell for cell in collected["cells"] if cell["row"] == "KD" and cell["n"])
     assert cell["mean"] > 0
