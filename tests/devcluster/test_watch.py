@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from benchmark.base.files import write_json
+from benchmark.cli.words import operate as words
 from benchmark.cli.words.retry import lines
 from benchmark.cli.words.status import status as to_lines
 from benchmark.monitor.everybody import shares
@@ -95,7 +96,7 @@ def test_ten_thousand_tasks_are_seen_with_two_calls(
     assert found.runs["running"] >= 1
 
     start = time.monotonic()
-    said = cancel(runs_dir, "digits", None, False)
+    said = words.cancelled(cancel(runs_dir, "digits", None, False))
     until(lambda: not cluster.command("squeue", "-h", "-t", "PD,R"), "all to be cancelled")
     cancelled = time.monotonic() - start
     assert calls() == ["squeue", "sacct", *["scancel"] * len(sent)]
@@ -243,7 +244,7 @@ def test_a_training_is_watched_cancelled_and_taken_up_again(
     assert dict(_one(runs_dir, digits).runs) == {"cancelled": 1}
     submit_table(plan, runs_dir, digits, partition="main")
     assert cluster.command("squeue", "-h") == ""
-    assert clean(runs_dir, None, older_than=0) == [f"nothing to remove in {runs_dir}"]
+    assert clean(runs_dir, None, older_than=0).removed == ()
     assert rundir.checkpoint.exists()
 
     assert retry(runs_dir, None, failed=False, cancelled=True).code == 0
