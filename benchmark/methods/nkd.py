@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from benchmark.methods._logits import label_mask
 from benchmark.methods._precision import full_precision
 from benchmark.methods._thesis import label_values
 from benchmark.methods.base import Method, Step
@@ -25,11 +26,11 @@ def nkd_losses(student: Tensor, teacher: Tensor, labels: Tensor, temperature: fl
     """Return the target and the non-target term [2] of logits [B, K], without gamma."""
     sure = label_values(F.softmax(teacher, 1), labels)
     target = -(sure * label_values(F.log_softmax(student, 1), labels)).mean()
-    keep = torch.ones_like(student, dtype=torch.bool).scatter_(1, labels[:, None], False)
-    shape = (len(labels), student.shape[1] - 1)
-    own = F.log_softmax(student[keep].view(shape) / temperature, 1)
-    theirs = F.softmax(teacher[keep].view(shape) / temperature, 1)
-    non_target = -(theirs * own).sum(1).mean() * temperature**2
+    # Masked, not picked: to index by a mask waits for the device to count what it picks.
+    label = label_mask(student, labels)
+    own = F.log_softmax(student.masked_fill(label, -torch.inf) / temperature, 1)
+    theirs = F.softmax(teacher.masked_fill(label, -torch.inf) / temperature, 1)
+    non_target = -(theirs * own.masked_fill(label, 0.0)).sum(1).mean() * temperature**2
     return torch.stack([target, non_target])
 
 
