@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmark.base.companion import Companion
 from benchmark.conformance.images import digit_images
 from benchmark.conformance.lab import Lab, method_ref
 from benchmark.conformance.pairs import Pair
@@ -97,6 +98,10 @@ class OnDevice:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         yield self._batch
 
+    def companion(self, which: Companion, epoch: int, step: int) -> Batch:
+        """Return a full batch, without values as every other."""
+        return self._batch
+
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
@@ -105,6 +110,9 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     def plain_sgd(recipe: Any, parameters: Any, undecayed: Any = ()) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, foreach=False)
 
+    def plain_adam(parameters: Any, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=lr, foreach=False)
+
     autocast = torch.autocast
 
     def autocast_of_others(device: str, **options: Any) -> Any:
@@ -112,6 +120,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
 
     for module in (first_stage, players):
         monkeypatch.setattr(module, "build_optimizer", plain_sgd)
+    monkeypatch.setattr(players, "build_adam", plain_adam)
     monkeypatch.setattr(torch, "autocast", autocast_of_others)
     # Enough samples of other classes for CRD to draw without replacement, as it does on CIFAR.
     lab = Lab(Pair("resnet14", "resnet8"), digit_images(BATCH, 8, BATCH, num_labels=20_000))
