@@ -53,8 +53,8 @@ COMPOSED = compositions()
 
 
 def check(methods: list[MethodRef], **row: Any) -> None:
-    # FSP is defined for equal channels alone.
-    pair = int(any(method.name == "fsp" for method in methods))
+    # These are defined for equal channels alone.
+    pair = int(any(method.name in ("fsp", "mhgd") for method in methods))
     ours, theirs = labs(pair)
     steps_alike(ours, theirs, ours.run(methods, **row))
 
