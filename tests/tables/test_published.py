@@ -76,13 +76,21 @@ def test_mdistiller_baselines_are_the_networks_own(facts: Path) -> None:
 @pytest.mark.parametrize("name", sorted(set(ALL_TABLES) - WITHOUT_NUMBERS))
 def test_other_values_are_in_the_facts_too(name: str, facts: Path) -> None:
     table = packaged(name)
-    known = papers.numbers(facts)
+    known = papers.numbers(facts, name)
     for cell, entry in entries(table).items():
         for other in entry.others:
             # Where papers print accuracy and error, one of the two forms is in the facts.
             forms = {round(other.value, 4), round(100 - other.value, 4)}
             assert forms & known, (cell, other)
             assert other.value != entry.value, (cell, other)
+
+
+@pytest.mark.parametrize("name", papers.OWN_FACTS)
+def test_values_of_tables_with_facts_of_their_own_are_in_them(name: str, facts: Path) -> None:
+    known = {"": papers.numbers(facts, name), "CRD README": papers.numbers(facts, "cifar100-crd")}
+    for cell, entry in entries(packaged(name)).items():
+        if entry.value is not None:
+            assert round(entry.value, 4) in known.get(entry.source, known[""]), cell
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_NUMBERS))
@@ -125,8 +133,9 @@ def _metric(text: str) -> Any:
 def test_every_value_says_where_it_was_read(name: str) -> None:
     documented = (PACKAGED.parent / "docs" / "reproducing.md").read_text("utf-8")
     labels = set(re.findall(r"^\| `([^`]+)` \|", documented, flags=re.MULTILINE))
+    kinds = {"poster", "thesis", "paper", "readme", "reprint", "reimplementation", "note"}
     for cell, entry in entries(packaged(name)).items():
-        assert entry.status in {"poster", "thesis", "paper", "readme", "reprint", "note", "unknown"}
+        assert entry.status in kinds | {"unknown"}
         assert (entry.value is None) == (entry.status == "unknown"), cell
         if entry.value is None:
             assert entry.note, cell
@@ -192,10 +201,12 @@ def test_an_unstated_number_of_runs_is_more_than_one_only_where_sources_suggest_
     name: str,
 ) -> None:
     stated = packaged(name).unstated_n
-    crd = {"cifar100", "cifar100-crd", "cifar100-mdistiller", "cifar100-projector"}
-    assert stated.runs == (3 if name in crd else 1)
-    assert bool(stated.note) == (name in crd)
-    if name in crd:  # no source with a stated number has fewer
+    several = {"cifar100", "cifar100-crd", "cifar100-mdistiller", "cifar100-projector"}
+    # It prints deviations, which are of more than one run.
+    several.add("cifar100-online")
+    assert stated.runs == (3 if name in several else 1)
+    assert bool(stated.note) == (name in several)
+    if name in several:  # no source with a stated number has fewer
         counts = [entry.n for entry in entries(packaged(name)).values() if entry.n]
         assert min(counts, default=3) == 3
 
