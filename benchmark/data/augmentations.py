@@ -92,7 +92,7 @@ AUGMENTATIONS: dict[str, AugmentationInfo] = {
         ),
         AugmentationInfo(
             "imagenet_timm",
-            1,
+            2,
             "timm's: bicubic crops, flips, RandAugment (m9, mstd0.5, inc1), random erasing (0.25)",
             flip=True,
             crop_size=224,

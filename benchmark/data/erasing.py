@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from benchmark.data.compiled import exact
 from benchmark.data.order import Indices
 from benchmark.data.rng import draws, stream_key, uniform
 
@@ -72,7 +72,7 @@ def erase(images: Tensor, boxes: Boxes, seed: int, epoch: int, samples: Indices)
     return images
 
 
-@numba.njit(nogil=True)
+@exact
 def gaussian_noise(key: np.uint64, count: int) -> npt.NDArray[np.float32]:
     """Return standard normal numbers [count], a function of ``key`` (see rng.py): two a draw."""
     found = np.empty(count + 1, np.float32)

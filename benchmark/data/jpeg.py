@@ -10,9 +10,10 @@ from __future__ import annotations
 import ctypes
 
 import ffcv._libffcv
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.data.compiled import exact
 
 _library = ctypes.CDLL(ffcv._libffcv.__file__)
 _create = _library.tjInitDecompress
@@ -37,7 +38,7 @@ _decompress.argtypes = [
 _RGB, _ACCURATE_DCT, _FATAL = 0, 4096, 1
 
 
-@numba.njit(nogil=True)
+@exact
 def decode_jpeg(stored: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8]) -> int:
     """Fill ``pixels`` [H, W, 3] from the bytes of a JPEG of that size; return 1 on failure.
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.data.compiled import exact
 
 Pixels = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.float64]
@@ -43,7 +44,7 @@ NUMBERS = 6  # an operation's arguments: one number, or the six of an affine map
 FILL = (124, 116, 104)  # the mean of ImageNet in bytes, where an affine map looks outside
 
 
-@numba.njit(nogil=True)
+@exact
 def _look_up(pixels: Pixels, table: npt.NDArray[np.uint8]) -> None:
     """Replace bytes by ``table`` [3, 256]."""
     for y in range(pixels.shape[0]):
@@ -52,7 +53,7 @@ def _look_up(pixels: Pixels, table: npt.NDArray[np.uint8]) -> None:
                 pixels[y, x, channel] = table[channel, pixels[y, x, channel]]
 
 
-@numba.njit(nogil=True)
+@exact
 def _histogram(pixels: Pixels) -> npt.NDArray[np.int64]:
     counts = np.zeros((3, 256), np.int64)
     for y in range(pixels.shape[0]):
@@ -62,7 +63,7 @@ def _histogram(pixels: Pixels) -> npt.NDArray[np.int64]:
     return counts
 
 
-@numba.njit(nogil=True)
+@exact
 def _auto_contrast(pixels: Pixels) -> None:
     """Stretch each channel from its darkest and brightest value to 0 and 255."""
     counts = _histogram(pixels)
@@ -82,7 +83,7 @@ def _auto_contrast(pixels: Pixels) -> None:
     _look_up(pixels, table)
 
 
-@numba.njit(nogil=True)
+@exact
 def _equalize(pixels: Pixels) -> None:
     """Give each channel a flat histogram."""
     counts = _histogram(pixels)
@@ -103,7 +104,7 @@ def _equalize(pixels: Pixels) -> None:
     _look_up(pixels, table)
 
 
-@numba.njit(nogil=True)
+@exact
 def _point(pixels: Pixels, kind: int, argument: int) -> None:
     """Invert (2), posterise (4), solarise (5), add below 128 (6)."""
     table = np.empty((3, 256), np.uint8)
@@ -122,7 +123,7 @@ def _point(pixels: Pixels, kind: int, argument: int) -> None:
     _look_up(pixels, table)
 
 
-@numba.njit(nogil=True)
+@exact
 def _blended(plain: int, value: int, factor: np.float32) -> int:
     """Pillow's blend of two bytes, in single precision; beyond 0 to 1 it extrapolates."""
     mixed = np.float32(plain) + factor * np.float32(value - plain)
@@ -133,13 +134,13 @@ def _blended(plain: int, value: int, factor: np.float32) -> int:
     return int(mixed)
 
 
-@numba.njit(nogil=True)
+@exact
 def _grey(pixels: Pixels, y: int, x: int) -> int:
     red, green, blue = int(pixels[y, x, 0]), int(pixels[y, x, 1]), int(pixels[y, x, 2])
     return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
 
 
-@numba.njit(nogil=True)
+@exact
 def _enhance(pixels: Pixels, kind: int, factor: np.float32) -> None:
     """Colour (7), contrast (8), brightness (9): away from grey, the mean grey, black."""
     height, width, _ = pixels.shape
@@ -158,7 +159,7 @@ def _enhance(pixels: Pixels, kind: int, factor: np.float32) -> None:
                 pixels[y, x, channel] = _blended(plain, int(pixels[y, x, channel]), factor)
 
 
-@numba.njit(nogil=True)
+@exact
 def _sharpen(pixels: Pixels, factor: np.float32) -> None:
     """Away from the image smoothed by (1 1 1, 1 5 1, 1 1 1) / 13; the border stays."""
     height, width, _ = pixels.shape
@@ -179,7 +180,7 @@ def _sharpen(pixels: Pixels, factor: np.float32) -> None:
                 pixels[y, x, c] = _blended(int(total), int(old[y, x, c]), factor)
 
 
-@numba.njit(nogil=True)
+@exact
 def _cubic(a: float, b: float, c: float, d: float, share: float) -> float:
     first = -a + c
     second = 2 * (a - b) + c - d
@@ -187,7 +188,7 @@ def _cubic(a: float, b: float, c: float, d: float, share: float) -> float:
     return b + share * (first + share * (second + share * third))
 
 
-@numba.njit(nogil=True)
+@exact
 def _affine(pixels: Pixels, numbers: Numbers) -> None:
     """Look every pixel up at its image under the map, bicubic; outside is :data:`FILL`."""
     height, width, _ = pixels.shape
@@ -233,7 +234,7 @@ def _affine(pixels: Pixels, numbers: Numbers) -> None:
                     pixels[y, x, c] = int(value)
 
 
-@numba.njit(nogil=True)
+@exact
 def apply_operation(pixels: Pixels, kind: int, numbers: Numbers) -> None:
     """Apply operation ``kind`` of :data:`NAMES` with its arguments; nothing where it is below 0."""
     if kind < 0:

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.data.compiled import exact
 
 _BITS = 22
 _HALF = 1 << (_BITS - 1)
 FILTERS = ("bilinear", "bicubic", "linear")
 
 
-@numba.njit(nogil=True)
+@exact
 def _filtered(distance: float, kind: int) -> float:
     x = abs(distance)
     if kind != 1:
@@ -33,7 +34,7 @@ def _filtered(distance: float, kind: int) -> float:
     return 0.0
 
 
-@numba.njit(nogil=True)
+@exact
 def _weights(
     old: int, new: int, first: int, count: int, kind: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -60,7 +61,7 @@ def _weights(
     return starts, lengths, weights
 
 
-@numba.njit(nogil=True)
+@exact
 def resample(
     source: npt.NDArray[np.uint8], row: npt.NDArray[np.int64], target: npt.NDArray[np.uint8]
 ) -> None:
