@@ -84,27 +84,21 @@ def test_ten_thousand_tasks_are_seen_with_two_calls(
     digits: Path,
     students: list[Run],
 ) -> None:
+    # What it takes in seconds is measured by perf/slurm_overhead.py.
     sent = send(students, **{"array-parallelism": 2})
     until(lambda: cluster.command("squeue", "-h", "-t", "R"), "a task to run")
     calls()
-    start = time.monotonic()
     found = _one(runs_dir, digits)
-    looked = time.monotonic() - start
     assert calls() == ["squeue", "sacct"]
     assert sum(found.runs.values()) == 10_000
     assert found.runs["queued"] >= 9_990
     assert found.runs["running"] >= 1
 
-    start = time.monotonic()
     said = words.cancelled(cancel(runs_dir, "digits", None, False))
     until(lambda: not cluster.command("squeue", "-h", "-t", "PD,R"), "all to be cancelled")
-    cancelled = time.monotonic() - start
     assert calls() == ["squeue", "sacct", *["scancel"] * len(sent)]
     assert said[0].startswith("cancelled 10,000 runs: 10,000 tasks")
     assert _one(runs_dir, digits).runs == {"cancelled": 10_000}
-    # Limits that the tool promises to operators, measured at 0.5 and 1.6 s here.
-    assert looked < 2
-    assert cancelled < 5
 
 
 def test_a_run_on_a_lost_node_is_requeued_not_failed(
