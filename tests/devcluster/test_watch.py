@@ -84,7 +84,6 @@ def test_ten_thousand_tasks_are_seen_with_two_calls(
     digits: Path,
     students: list[Run],
 ) -> None:
-    # What it takes in seconds is measured by perf/slurm_overhead.py.
     sent = send(students, **{"array-parallelism": 2})
     until(lambda: cluster.command("squeue", "-h", "-t", "R"), "a task to run")
     calls()
