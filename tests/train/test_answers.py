@@ -204,7 +204,7 @@ def test_no_more_is_kept_than_may_be(
     runs_dir: Path,
     digits: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    told: pytest.LogCaptureFixture,
 ) -> None:
     reference, runs = alone
     (run,) = students(runs, 0)
@@ -213,7 +213,7 @@ def test_no_more_is_kept_than_may_be(
     train([run], digits, runs_dir)
     assert numbers(runs_dir, run) == numbers(reference, run)
     assert 0 < used(store_root(runs_dir)) <= 8 * 2**10 + 20 * 2**12
-    assert capsys.readouterr().err.count("no more are kept") == 1
+    assert told.text.count("no more are kept") == 1
 
 
 def test_bits_that_depend_on_the_batch_are_not_kept(
@@ -221,7 +221,7 @@ def test_bits_that_depend_on_the_batch_are_not_kept(
     runs_dir: Path,
     digits: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    told: pytest.LogCaptureFixture,
 ) -> None:
     _, runs = alone
     (run,) = students(runs, 0)
@@ -233,7 +233,7 @@ def test_bits_that_depend_on_the_batch_are_not_kept(
 
     monkeypatch.setattr(Network, "features", other)
     train([run], digits, runs_dir)
-    assert capsys.readouterr().err.count("depend on the batch") == 1
+    assert told.text.count("depend on the batch") == 1
     assert used(store_root(runs_dir)) == 0
 
 
@@ -267,7 +267,7 @@ def test_links_and_others_folders_are_not_followed(
     alone: tuple[Path, list[Run]],
     runs_dir: Path,
     digits: Path,
-    capsys: pytest.CaptureFixture[str],
+    told: pytest.LogCaptureFixture,
 ) -> None:
     reference, runs = alone
     (run,) = students(runs, 0)
@@ -276,7 +276,7 @@ def test_links_and_others_folders_are_not_followed(
     store_root(runs_dir).parent.mkdir()
     store_root(runs_dir).symlink_to(elsewhere)
     train([run], digits, runs_dir)
-    assert "not a folder of your own" in capsys.readouterr().err
+    assert "not a folder of your own" in told.text
     assert not list(elsewhere.iterdir())
     assert numbers(runs_dir, run) == numbers(reference, run)
 
