@@ -92,6 +92,8 @@ class BYOT(Method[Options]):
     """A classifier after every stage but the last, taught by the network's own."""
 
     needs_teacher = False
+    # And a classifier after each stage, as many as the network has.
+    evaluates: tuple[str, ...] = ("ensemble",)
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
@@ -106,7 +108,7 @@ class BYOT(Method[Options]):
         count = len(self.branches) - 1 if options.form == "journal" else 0
         self.adapters = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
         shallow = (f"c{i}" for i in range(1, len(self.branches) + 1))
-        self.evaluates = (*shallow, "ensemble")  # how many there are, the network says
+        self.evaluates = (*shallow, "ensemble")
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return the shallow classifiers' labels, answers and features."""
