@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from benchmark.base.errors import UserError
 
-Outcome = Literal["ok", "FAILED", "refused"]
+CheckOutcome = Literal["ok", "FAILED", "refused"]
 
 
 class CheckFailedError(Exception):
@@ -22,7 +22,7 @@ class Finding:
     """One check's outcome. ``refused``: the method said clearly that it is undefined there."""
 
     check: str
-    outcome: Outcome
+    outcome: CheckOutcome
     detail: str
 
     def line(self) -> str:
@@ -31,7 +31,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class ConformanceReport:
     """All findings on one method."""
 
     method: str

@@ -9,7 +9,7 @@ from benchmark.base.errors import UserError
 from benchmark.conformance.declared import built_as_declared, declared, measured
 from benchmark.conformance.degenerate import degenerate_batches
 from benchmark.conformance.everywhere import trains
-from benchmark.conformance.findings import Finding, Report, find
+from benchmark.conformance.findings import ConformanceReport, Finding, find
 from benchmark.conformance.gradients import (
     finite_losses,
     first_stage,
@@ -43,7 +43,7 @@ def check_method(
     pair: Pair | None = None,
     quick: bool = False,
     say: Say = lambda text: None,
-) -> Report:
+) -> ConformanceReport:
     """Check one method, a plug-in too, at its default options.
 
     With ``pair`` on that pair alone; else closely on a small pair and, unless ``quick``, in a
@@ -52,7 +52,7 @@ def check_method(
     """
     info = method_info(name)
     lab = lab_for(name, [pair] if pair else SMALL)
-    head = Report(name, info.version, info.summary, _described(lab), ())
+    head = ConformanceReport(name, info.version, info.summary, _described(lab), ())
     say(head.head())
     findings: list[Finding] = []
     checks = close_checks(lab, name, quick)
@@ -61,7 +61,7 @@ def check_method(
     for check, action in checks:
         findings.append(find(check, action))
         say(findings[-1].line())
-    report = Report(name, info.version, info.summary, _described(lab), tuple(findings))
+    report = ConformanceReport(name, info.version, info.summary, _described(lab), tuple(findings))
     say(report.foot())
     return report
 

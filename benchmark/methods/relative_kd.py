@@ -38,7 +38,7 @@ from benchmark.methods.options import AlphaOptions
 
 
 @dataclass(frozen=True)
-class Reading:
+class ThesisReading:
     """How the ambiguous parts of the thesis are read; see the options of the same names."""
 
     order: Literal["value", "magnitude"] = "value"
@@ -57,10 +57,10 @@ class Reading:
         return torch.zeros_like(mask) if self.walk_label else mask
 
 
-DEFAULT = Reading()
+DEFAULT = ThesisReading()
 
 
-def lowered(logits: Tensor, classes: Tensor, reading: Reading) -> tuple[Tensor, Tensor]:
+def lowered(logits: Tensor, classes: Tensor, reading: ThesisReading) -> tuple[Tensor, Tensor]:
     """Return logits [B, K] with that of ``classes`` [B] lowered, and which were subtracted.
 
     It falls while it stays at least the second highest; where it is not the highest, absolute
@@ -73,7 +73,7 @@ def lowered(logits: Tensor, classes: Tensor, reading: Reading) -> tuple[Tensor, 
     return logits - mask * steps.masked_fill(~taken, 0.0).sum(1, keepdim=True), taken
 
 
-def raised(logits: Tensor, classes: Tensor, reading: Reading) -> tuple[Tensor, Tensor]:
+def raised(logits: Tensor, classes: Tensor, reading: ThesisReading) -> tuple[Tensor, Tensor]:
     """Return logits [B, K] with that of ``classes`` [B] raised, and which were added.
 
     It grows until it is the highest. Where all the others do not suffice it stays below.
@@ -93,7 +93,7 @@ def raised(logits: Tensor, classes: Tensor, reading: Reading) -> tuple[Tensor, T
 
 
 def relative_logits(
-    teacher: Tensor, labels: Tensor, version: int, reading: Reading = DEFAULT
+    teacher: Tensor, labels: Tensor, version: int, reading: ThesisReading = DEFAULT
 ) -> Tensor:
     """Return the teacher's logits [B, K] as one of the four versions changes them."""
     if version == 4:
@@ -121,7 +121,7 @@ def relative_loss(
     temperature: float,
     squared: bool = True,
     log_base: LogBase = "e",
-    reading: Reading = DEFAULT,
+    reading: ThesisReading = DEFAULT,
 ) -> Tensor:
     """Return the divergence of logits [B, K] from the changed teacher."""
     changed = relative_logits(teacher, labels, version, reading)
@@ -160,7 +160,7 @@ class RelativeKD(Method[Options]):
     def loss(self, step: Step) -> Tensor:
         """Return the weighted divergence."""
         options = self.options
-        reading = Reading(
+        reading = ThesisReading(
             order=options.order,
             signed=options.signed,
             max_additions=options.max_additions,

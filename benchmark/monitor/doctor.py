@@ -34,7 +34,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "pandas", "scipy", "submitit", "mat
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked at; ``broken``: nothing can be trained until it is mended."""
 
     what: str
@@ -51,7 +51,7 @@ class Finding:
         return f"{self.mark:8} {self.what:12} {self.text}"
 
 
-def examine(runs_dir: Path, data_dir: Path) -> list[Finding]:
+def examine(runs_dir: Path, data_dir: Path) -> list[Diagnosis]:
     """Look at everything; nothing is changed."""
     return [
         *_code(),
@@ -69,39 +69,39 @@ def examine(runs_dir: Path, data_dir: Path) -> list[Finding]:
     ]
 
 
-def _code() -> Iterator[Finding]:
+def _code() -> Iterator[Diagnosis]:
     where = "installed" if is_installed() else "a checkout"
-    yield Finding("bench", f"{__version__}, {where} in {code_root()}, code {code_digest()}")
+    yield Diagnosis("bench", f"{__version__}, {where} in {code_root()}, code {code_digest()}")
     why = no_commit()
     if why is not None:
-        yield Finding("git", f"{why}; if you trust it: {_TRUST} {code_root()}", "note")
+        yield Diagnosis("git", f"{why}; if you trust it: {_TRUST} {code_root()}", "note")
 
 
-def _user() -> Finding:
+def _user() -> Diagnosis:
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         text = f"{os.geteuid()} has no name on this machine (no passwd entry); its number is shown"
-        return Finding("user", text, "note")
-    return Finding("user", name)
+        return Diagnosis("user", text, "note")
+    return Diagnosis("user", name)
 
 
-def _packages() -> Iterator[Finding]:
-    yield Finding("python", sys.version.split()[0])
+def _packages() -> Iterator[Diagnosis]:
+    yield Diagnosis("python", sys.version.split()[0])
     for name in _PACKAGES:
         try:
-            yield Finding(name, importlib.metadata.version(name))
+            yield Diagnosis(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             mend = f"pip install {name}" if is_installed() else "make install"
-            yield Finding(name, f"not installed; run: {mend}", "broken")
+            yield Diagnosis(name, f"not installed; run: {mend}", "broken")
 
 
-def _readers() -> Iterator[Finding]:
-    yield Finding("reader", "resident (raw images, CIFAR and digits)")
+def _readers() -> Iterator[Diagnosis]:
+    yield Diagnosis("reader", "resident (raw images, CIFAR and digits)")
     try:
         version = importlib.metadata.version("ffcv")
     except importlib.metadata.PackageNotFoundError:
-        yield Finding(
+        yield Diagnosis(
             "reader",
             "ffcv is not installed: ImageNet cannot be read; on Debian or Ubuntu:"
             f" apt-get install -y {_FFCV_NEEDS} && {_ffcv_command()}",
@@ -114,108 +114,110 @@ def _readers() -> Iterator[Finding]:
             [sys.executable, "-c", "import ffcv"], capture_output=True, text=True, timeout=120
         )
     except subprocess.TimeoutExpired:
-        yield Finding("reader", f"ffcv {version} does not import within two minutes", "missing")
+        yield Diagnosis("reader", f"ffcv {version} does not import within two minutes", "missing")
         return
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        yield Finding("reader", f"ffcv {version} does not import: {last}", "missing")
+        yield Diagnosis("reader", f"ffcv {version} does not import: {last}", "missing")
     else:
-        yield Finding("reader", f"ffcv {version}")
+        yield Diagnosis("reader", f"ffcv {version}")
 
 
 def _ffcv_command() -> str:
     return "pip install 'kd-benchmark[ffcv]'" if is_installed() else "make install"
 
 
-def _devices() -> Iterator[Finding]:
-    yield Finding("cpu", f"{count(visible_cpus(), 'CPU')}, {memory_mb() / 1024:.0f} GiB of memory")
+def _devices() -> Iterator[Diagnosis]:
+    yield Diagnosis(
+        "cpu", f"{count(visible_cpus(), 'CPU')}, {memory_mb() / 1024:.0f} GiB of memory"
+    )
     gpus = visible_gpus()
     if gpus:
-        yield Finding("gpu", f"{len(gpus)} visible ({', '.join(gpus)})")
+        yield Diagnosis("gpu", f"{len(gpus)} visible ({', '.join(gpus)})")
     else:
-        yield Finding("gpu", "none; runs with `device: auto` train on the CPU", "note")
+        yield Diagnosis("gpu", "none; runs with `device: auto` train on the CPU", "note")
 
 
-def _slurm() -> Iterator[Finding]:
+def _slurm() -> Iterator[Diagnosis]:
     path = shutil.which("sbatch")
     if path is None:
-        yield Finding("slurm", "no sbatch on PATH; the local executor is the default", "note")
+        yield Diagnosis("slurm", "no sbatch on PATH; the local executor is the default", "note")
         return
     try:
         reply = commands.call(["scontrol", "ping"])
     except commands.SlurmError as error:
-        yield Finding("slurm", f"{path}, but scontrol ping fails: {error}", "missing")
+        yield Diagnosis("slurm", f"{path}, but scontrol ping fails: {error}", "missing")
         return
     answer = (reply.out.strip() or reply.err.strip()).splitlines() or ["no answer"]
-    yield Finding("slurm", f"{path}; {answer[0]}", "ok" if reply.code == 0 else "missing")
+    yield Diagnosis("slurm", f"{path}; {answer[0]}", "ok" if reply.code == 0 else "missing")
     if reply.code == 0:
         yield from _memory_of_nodes()
 
 
-def _memory_of_nodes() -> Iterator[Finding]:
+def _memory_of_nodes() -> Iterator[Diagnosis]:
     """Say if nodes have no configured memory: Slurm then refuses every amount but 1 MB."""
     with contextlib.suppress(commands.SlurmError):
         reply = commands.call(["sinfo", "--all", "--noheader", "--format=%m"])
         sizes = {line.strip().rstrip("+") for line in reply.out.splitlines() if line.strip()}
         if reply.code == 0 and sizes == {"1"}:
             text = "no node has its memory configured, so jobs cannot ask for any (--mem)"
-            yield Finding("slurm", text, "note")
+            yield Diagnosis("slurm", text, "note")
 
 
-def _latex() -> Finding:
+def _latex() -> Diagnosis:
     path = shutil.which("pdflatex")
     if path is None:
-        return Finding("latex", "no pdflatex; tables are written but not compiled here", "note")
-    return Finding("latex", path)
+        return Diagnosis("latex", "no pdflatex; tables are written but not compiled here", "note")
+    return Diagnosis("latex", path)
 
 
-def _datasets(data_dir: Path) -> Iterator[Finding]:
+def _datasets(data_dir: Path) -> Iterator[Diagnosis]:
     for name, info in sorted(dataset_infos().items()):
         try:
             sidecar = read_sidecar(name, data_dir)
         except UserError as error:
-            yield Finding("data", str(error), "broken")
+            yield Diagnosis("data", str(error), "broken")
             continue
         if sidecar is None:
             text = f"{name} is not in {data_dir}; make it with: {info.write_command}"
-            yield Finding("data", text, "note")
+            yield Diagnosis("data", text, "note")
         else:
             kind = "official" if sidecar.official else "altered"
-            yield Finding("data", f"{name}: {sidecar.images}, {kind}")
+            yield Diagnosis("data", f"{name}: {sidecar.images}, {kind}")
 
 
-def _teachers() -> Finding:
+def _teachers() -> Diagnosis:
     known = registry().teachers
     there = [t.model for t in known if checkpoint_file(t)]
     text = f"{len(there)} of {len(known)} public checkpoints in {teachers_dir()}"
     if not there:
-        return Finding(
+        return Diagnosis(
             "teachers", f"{text}; the others are trained, or: bench teachers fetch", "note"
         )
-    return Finding("teachers", f"{text} ({', '.join(there)})")
+    return Diagnosis("teachers", f"{text} ({', '.join(there)})")
 
 
-def _directory(what: str, path: Path) -> Finding:
+def _directory(what: str, path: Path) -> Diagnosis:
     place = existing_place(path)
     if not os.access(place, os.W_OK | os.X_OK):
-        return Finding(what, f"{path} is not writable", "broken")
+        return Diagnosis(what, f"{path} is not writable", "broken")
     free = shutil.disk_usage(place).free / 2**30
-    return Finding(what, f"{path}, {free:.0f} GiB free")
+    return Diagnosis(what, f"{path}, {free:.0f} GiB free")
 
 
-def _answers(runs_dir: Path) -> Finding:
+def _answers(runs_dir: Path) -> Diagnosis:
     try:
         most = limit()
     except UserError as error:
-        return Finding("answers", str(error), "broken")
+        return Diagnosis("answers", str(error), "broken")
     if not most:
-        return Finding("answers", "of teachers are not kept: BENCH_TEACHER_ANSWERS", "note")
+        return Diagnosis("answers", "of teachers are not kept: BENCH_TEACHER_ANSWERS", "note")
     now = used(answers_root(runs_dir)) / 2**30
     text = f"of teachers take {now:.1f} of at most {most / 2**30:.1f} GiB in {runs_dir}"
-    return Finding("answers", f"{text}; bench clean --answers removes them")
+    return Diagnosis("answers", f"{text}; bench clean --answers removes them")
 
 
-def _links(runs_dir: Path) -> Iterator[Finding]:
+def _links(runs_dir: Path) -> Iterator[Diagnosis]:
     """Say if the runs' file system has no hard links, and if leases can do without them."""
     place = existing_place(runs_dir)
     if not os.access(place, os.W_OK | os.X_OK):
@@ -223,7 +225,7 @@ def _links(runs_dir: Path) -> Iterator[Finding]:
     try:
         lacks = check_exclusive(place)
     except UserError as error:
-        yield Finding("links", str(error), "broken")
+        yield Diagnosis("links", str(error), "broken")
         return
     if lacks is not None:
-        yield Finding("links", f"the file system of {runs_dir}: {lacks}", "note")
+        yield Diagnosis("links", f"the file system of {runs_dir}: {lacks}", "note")

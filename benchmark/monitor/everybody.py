@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from benchmark.base.errors import unknown
 from benchmark.slurm import queue_cache
 from benchmark.slurm.notation import Tag
-from benchmark.slurm.queue import Snapshot
+from benchmark.slurm.queue import QueueSnapshot
 from benchmark.table.load import table_files
 
 SCHEMA = 1
@@ -35,7 +35,7 @@ class Share:
     gpu_hours: float = 0.0
 
 
-def shares(snapshot: Snapshot, table: str | None = None) -> list[Share]:
+def shares(snapshot: QueueSnapshot, table: str | None = None) -> list[Share]:
     """Return what each user has of each table, the busiest first."""
     found: dict[tuple[str, str], Share] = {}
 

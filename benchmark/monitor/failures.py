@@ -24,7 +24,7 @@ class Failed(NamedTuple):
     task: str | None
 
 
-class Group(NamedTuple):
+class FailureGroup(NamedTuple):
     """Runs that failed alike; ``reason``, ``log`` and ``lines`` are those of the first."""
 
     reason: str
@@ -34,7 +34,7 @@ class Group(NamedTuple):
     lines: tuple[str, ...]
 
 
-def group(failed: Iterable[Failed]) -> tuple[Group, ...]:
+def group(failed: Iterable[Failed]) -> tuple[FailureGroup, ...]:
     """Group failures by what their reasons have in common, the largest group first."""
     kinds: dict[str, list[Failed]] = {}
     for item in failed:
@@ -45,7 +45,7 @@ def group(failed: Iterable[Failed]) -> tuple[Group, ...]:
         lines = last_lines(first.log, first.reason) if first.log is not None else ()
         keys = tuple(item.key for item in items)
         log = first.log if lines else None
-        groups.append(Group(first.reason, keys, first.task, log, lines))
+        groups.append(FailureGroup(first.reason, keys, first.task, log, lines))
     return tuple(groups)
 
 

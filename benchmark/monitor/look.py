@@ -18,7 +18,7 @@ from benchmark.run.reading import Reading, read
 from benchmark.run.state import ATTENTION, RunState
 from benchmark.slurm import commands, queue_cache
 from benchmark.slurm.notation import Tag
-from benchmark.slurm.queue import EARLIER_SECONDS, Snapshot
+from benchmark.slurm.queue import EARLIER_SECONDS, QueueSnapshot
 from benchmark.submission import marks
 from benchmark.submission.sent import (
     Work,
@@ -56,7 +56,7 @@ class Seen:
     cells: Mapping[str, str]
     tables: Mapping[str, tuple[str, ...]]
     packs: tuple[Work, ...]
-    snapshot: Snapshot | None
+    snapshot: QueueSnapshot | None
     warnings: tuple[str, ...] = ()
     silent: str = ""
 
@@ -97,7 +97,7 @@ def look(
         others = {key: run for key, run in found.items() if run.state is not RunState.MISSING}
     readings.update(others)
 
-    snapshot: Snapshot | None = None
+    snapshot: QueueSnapshot | None = None
     warnings: tuple[str, ...] = ()
     silent = ""
     if sent:
@@ -121,7 +121,7 @@ def look(
 
 def ask(
     works: Collection[Work], max_age: float, insist: bool = False
-) -> tuple[Snapshot | None, tuple[str, ...], str]:
+) -> tuple[QueueSnapshot | None, tuple[str, ...], str]:
     """Ask Slurm about the jobs of these packs; where it is silent, a warning says so.
 
     Returns what is known, the warnings, and why Slurm did not answer (empty where it did).

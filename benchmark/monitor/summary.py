@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.monitor.failures import Failed, Group, group
+from benchmark.monitor.failures import Failed, FailureGroup, group
 from benchmark.monitor.forecast import Forecast, Left, forecast
 from benchmark.monitor.look import Seen, Wanted
 from benchmark.monitor.metrics import TableMetrics
@@ -57,9 +57,9 @@ class TableStatus:
     restarts: int = 0
     changed: int = 0
     planned: bool = False
-    failures: tuple[Group, ...] = ()
-    damaged: tuple[Group, ...] = ()
-    stopped: tuple[Group, ...] = ()
+    failures: tuple[FailureGroup, ...] = ()
+    damaged: tuple[FailureGroup, ...] = ()
+    stopped: tuple[FailureGroup, ...] = ()
     stuck: tuple[Silent, ...] = ()
     slow: tuple[Silent, ...] = ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.monitor.failures import Group
+from benchmark.monitor.failures import FailureGroup
 from benchmark.monitor.summary import Silent, Status, TableStatus
 from benchmark.run.state import RunState
 
@@ -52,7 +52,7 @@ def _counts(counts: Mapping[str, int], planned: bool) -> dict[str, int | None]:
     return found
 
 
-def _group_json(found: Group) -> dict[str, Any]:
+def _group_json(found: FailureGroup) -> dict[str, Any]:
     return {
         "reason": found.reason,
         "count": len(found.runs),

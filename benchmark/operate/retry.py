@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json
-from benchmark.monitor.failures import Failed, Group, group
+from benchmark.monitor.failures import Failed, FailureGroup, group
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
 from benchmark.operate.stop import call_with_ids, task_lists
@@ -71,7 +71,7 @@ class Retried:
     """
 
     warnings: tuple[str, ...]
-    failures: tuple[Group, ...]
+    failures: tuple[FailureGroup, ...]
     chosen: Chosen
     cap: int
     orphans: tuple[Run, ...]
@@ -233,7 +233,7 @@ def _executor(origin: Origin, profile: str | None) -> Executor:
     return executor_as_sent(origin.profile, json.loads(origin.options))
 
 
-def _failures(keys: Iterable[str], seen: Seen) -> tuple[Group, ...]:
+def _failures(keys: Iterable[str], seen: Seen) -> tuple[FailureGroup, ...]:
     return group(
         Failed(key, seen.standings[key].reason, None, None)
         for key in keys

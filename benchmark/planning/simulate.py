@@ -17,7 +17,7 @@ from typing import NamedTuple
 START_SECONDS = 20.0
 
 
-class Task(NamedTuple):
+class SimulatedPack(NamedTuple):
     """One pack: ``hours`` of training, and the ids of the packs that it waits for."""
 
     id: str
@@ -55,7 +55,7 @@ class Schedule(NamedTuple):
     starts: int
 
 
-def simulate(tasks: Sequence[Task], machine: Machine) -> Schedule:
+def simulate(tasks: Sequence[SimulatedPack], machine: Machine) -> Schedule:
     """Schedule packs; dependencies that are not among the tasks are taken to be there.
 
     Raises ValueError where a start would get nothing done, and for circular dependencies.
@@ -66,7 +66,7 @@ def simulate(tasks: Sequence[Task], machine: Machine) -> Schedule:
     known = {task.id for task in tasks}
     left = {task.id: task.hours for task in tasks}
     waiting = list(tasks)
-    ends: list[tuple[float, int, Task]] = []  # of what runs now
+    ends: list[tuple[float, int, SimulatedPack]] = []  # of what runs now
     now = busy = 0.0
     starts = 0
     while waiting or ends:

@@ -33,7 +33,7 @@ SOURCE_LEVEL = 0.001
 EFFICIENCY = 0.5
 
 
-class Answers(NamedTuple):
+class PlausibleReadings(NamedTuple):
     """``readings`` [..., K, R] that are left, ``runs`` [..., K, 2]; ``settled`` [..., K]: one
     reading is left; ``counted`` [..., K]: the number of runs is settled (or stated).
 
@@ -48,12 +48,12 @@ class Answers(NamedTuple):
     errors: Floats
 
 
-def ask(cells: Cells, delta: Floats, scale: Floats) -> Answers:
+def ask(cells: Cells, delta: Floats, scale: Floats) -> PlausibleReadings:
     """Return which readings and numbers of runs are left; ``delta`` is [..., K, R]."""
     readings, shifts, errors = _readings(cells, delta)
     settled = readings.sum(axis=-1) == 1
     runs, counted = _runs(cells, delta, readings, settled, scale)
-    return Answers(readings, runs, settled, counted, shifts, errors)
+    return PlausibleReadings(readings, runs, settled, counted, shifts, errors)
 
 
 def _one_hot(index: NDArray[np.int_]) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from benchmark.base.words import count
 from benchmark.planning.matrix import Slot
 from benchmark.results.assign import Group
-from benchmark.results.grid import Mark, MarkKind, Selection, State
+from benchmark.results.grid import HyperparameterChoice, Mark, MarkKind, State
 from benchmark.run.state import ENDED, RunState
 
 _FAILED = (RunState.FAILED, RunState.DAMAGED)
@@ -29,7 +29,7 @@ class Choice:
 
     shown: Group | None
     pool: tuple[Group, ...]
-    selection: Selection | None = None
+    selection: HyperparameterChoice | None = None
     marks: tuple[Mark, ...] = ()
 
 
@@ -112,7 +112,7 @@ def _select(
         key=lambda g: (g.ended == len(g.finished), statistics.fmean(values(g)), -g.variant),
     )
     words = [_assigned(k, v) for k, v in slot.variants[best.variant].assignment.items()]
-    selection = Selection(chosen=", ".join(words), on=on, candidates=len(candidates))
+    selection = HyperparameterChoice(chosen=", ".join(words), on=on, candidates=len(candidates))
     return Choice(best, tuple(pool), selection, tuple(marks))
 
 

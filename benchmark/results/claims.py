@@ -64,7 +64,7 @@ class TableColumn(NamedTuple):
     column: str
 
 
-class Pair(NamedTuple):
+class CellPair(NamedTuple):
     """Two cells to compare, or one with a number (``theirs`` is None)."""
 
     place: TableColumn
@@ -177,7 +177,7 @@ def _noisy(cell: GridCell, prior: Prior, chance: float) -> tuple[Side, Noise]:
     return own, noise(own, prior.sigma, prior.df)
 
 
-def _pairs(expect: Expectation, tables: Sequence[Filled]) -> Iterator[Pair]:
+def _pairs(expect: Expectation, tables: Sequence[Filled]) -> Iterator[CellPair]:
     """Yield what is compared; a row that a column does not have is not spoken of there."""
     for grid, priors, _, _ in tables:
         for column in expect.columns or [c.name for c in grid.columns]:
@@ -186,11 +186,11 @@ def _pairs(expect: Expectation, tables: Sequence[Filled]) -> Iterator[Pair]:
                 continue
             place, prior = TableColumn(grid.name, column), priors[expect.row, column, expect.metric]
             if not expect.than:
-                yield Pair(place, grid, mine, None, prior)
+                yield CellPair(place, grid, mine, None, prior)
             for row in expect.than:
                 theirs = grid.cell(row, column, expect.metric)
                 if theirs is not None:
-                    yield Pair(place, grid, mine, theirs, prior)
+                    yield CellPair(place, grid, mine, theirs, prior)
 
 
 def _expectation(
@@ -248,7 +248,7 @@ def _shown_in(evidence: Sequence[Evidence], p: Sequence[float]) -> set[TableColu
     return {e.place for e, yes in zip(evidence, holm(p) <= ALPHA, strict=True) if yes}
 
 
-def _weigh(expect: Expectation, pair: Pair) -> Evidence:
+def _weigh(expect: Expectation, pair: CellPair) -> Evidence:
     place, grid, mine, theirs, prior = pair
     sign = 1.0 if grid.higher_is_better else -1.0
     number = expect.below if expect.above is None else expect.above
@@ -308,7 +308,7 @@ def _shown(expect: Expectation, evidence: Sequence[Evidence]) -> str:
     return f"difference as claimed {span}"
 
 
-def _remarks(pairs: Sequence[Pair], evidence: Sequence[Evidence]) -> Iterator[str]:
+def _remarks(pairs: Sequence[CellPair], evidence: Sequence[Evidence]) -> Iterator[str]:
     """Yield what was taken off for choices on the test set, and what was left out."""
     bias = max((e.bias for e in evidence), default=0.0)
     if bias:

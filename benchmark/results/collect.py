@@ -23,7 +23,7 @@ from benchmark.results.grid import (
     Mark,
     MarkKind,
     RowKind,
-    Sample,
+    SeedValues,
     State,
     as_shown,
 )
@@ -138,7 +138,7 @@ def _cell(
     if shown is None:
         return replace(empty, state=state, planned=planned, marks=marks)
     samples = tuple(
-        Sample(
+        SeedValues(
             statistic,
             tuple(as_shown(run.value(metric, statistic), table.show_as) for run in shown.finished),
         )

@@ -92,7 +92,7 @@ class ComparedCell:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunSetComparison:
     """Both sets side by side; cells that only one of them has are named.
 
     ``margin``: by how much B may be worse, points. ``mean`` is the mean shift B - A, ``off`` the
@@ -137,7 +137,7 @@ class Comparison:
 
 def compare(
     a: Path, b: Path, metric: str = "top1", statistic: str = "last", margin: float = MARGIN
-) -> Comparison:
+) -> RunSetComparison:
     """Compare two runs directories; B may be worse by ``margin`` points.
 
     Raises UserError for an unknown metric or statistic, and where no cell is in both.
@@ -166,7 +166,9 @@ def compare(
         for cell, p in zip(found, adjusted, strict=True)
     )
     mean, off = _shifts([one for one, _, _ in pairs], cells, priors)
-    return Comparison(left, right, cells, _only(left, right), _only(right, left), margin, mean, off)
+    return RunSetComparison(
+        left, right, cells, _only(left, right), _only(right, left), margin, mean, off
+    )
 
 
 def _shifts(
@@ -285,7 +287,7 @@ def _or_nan(value: float | None) -> float:
 # -- in words -------------------------------------------------------------------------------
 
 
-def describe_comparison(found: Comparison) -> str:
+def describe_comparison(found: RunSetComparison) -> str:
     """Return a comparison for people: the cells that moved first, then the rest."""
     lines = [f"{name}: {_describe_set(runs)}" for name, runs in (("A", found.a), ("B", found.b))]
     for cell in sorted(found.cells, key=lambda c: (not c.changed, c.name)):
@@ -328,7 +330,7 @@ def _describe_delta(cell: ComparedCell) -> str:
     return f"{delta} {interval:16} {a} -> {b}"
 
 
-def comparison_to_json(found: Comparison) -> dict[str, Any]:
+def comparison_to_json(found: RunSetComparison) -> dict[str, Any]:
     """Return a comparison as JSON values."""
     return {
         "schema": 1,

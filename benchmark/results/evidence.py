@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from benchmark.results.asked import Answers, ask
+from benchmark.results.asked import PlausibleReadings, ask
 from benchmark.results.cells import Cells as Cells
 from benchmark.results.cells import Flags
 from benchmark.results.looks import information, repeated_level, repeated_p
@@ -74,7 +74,7 @@ class Weighed(NamedTuple):
     far: Flags
     conditional: Flags
     p: Floats
-    answers: Answers
+    answers: PlausibleReadings
     ours: Noise
     scale: Floats
 
@@ -157,7 +157,7 @@ def _show(
     cells: Cells,
     tested: Tested,
     considered: Flags,
-    answers: Answers,
+    answers: PlausibleReadings,
     ours: Noise,
     scale: Floats,
     level: float,

@@ -61,7 +61,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SeedValues:
     """The values of a cell by one statistic (last, best, ...), one a seed, in order of seed."""
 
     statistic: str
@@ -84,7 +84,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Selection:
+class HyperparameterChoice:
     """How a slot's value was chosen among the combinations of a grid; the judge adds ``bias``.
 
     ``chosen`` is what is printed ("alpha = 0.3, temperature = 5"); ``on`` is "test" (as the
@@ -115,7 +115,7 @@ class GridCell:
     """
 
     state: State
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[SeedValues, ...] = ()
     seeds: tuple[int, ...] = ()
     planned: int = 0
     exact: bool = False
@@ -125,7 +125,7 @@ class GridCell:
     expected_miss: ExpectedMiss | None = None
     overrides: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
-    selection: Selection | None = None
+    selection: HyperparameterChoice | None = None
     runs: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
     own_teacher: bool = False
@@ -138,7 +138,7 @@ class GridCell:
         for sample in self.samples:
             assert len(sample.values) == len(self.seeds), (sample, self.seeds)
 
-    def sample(self, statistic: str) -> Sample | None:
+    def sample(self, statistic: str) -> SeedValues | None:
         """Return the values by a statistic, None where there are none.
 
         An evaluated checkpoint has one value, whatever the statistic.

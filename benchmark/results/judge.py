@@ -26,7 +26,7 @@ from benchmark.results.statistics import (
     published_noise,
     side,
 )
-from benchmark.results.tabulate import Task, readings, tabulate
+from benchmark.results.tabulate import JudgedCell, readings, tabulate
 from benchmark.results.whole import whole_table
 from benchmark.results.words import (
     cell_word,
@@ -88,7 +88,7 @@ def _family(grid: Grid) -> int:
     )
 
 
-def _tasks(known: Filled, *, overridden: bool) -> list[Task]:
+def _tasks(known: Filled, *, overridden: bool) -> list[JudgedCell]:
     rows = {row.name: row for row in known.grid.rows}
     datasets = {column.name: column.dataset for column in known.grid.columns}
     tasks = []
@@ -98,7 +98,7 @@ def _tasks(known: Filled, *, overridden: bool) -> list[Task]:
             assert cell.published is not None
             assert cell.published.value is not None
             tasks.append(
-                Task(
+                JudgedCell(
                     key,
                     rows[key[0]],
                     cell,
@@ -113,7 +113,7 @@ def _tasks(known: Filled, *, overridden: bool) -> list[Task]:
 
 
 def _judged(
-    tasks: Sequence[Task], cells: Cells, shown: Weighed, grid: Grid
+    tasks: Sequence[JudgedCell], cells: Cells, shown: Weighed, grid: Grid
 ) -> list[tuple[tuple[Comparison, ...], Judgement]]:
     needed = seeds_of(cells, shown)
     apart = _instead(tasks, shown, grid)
@@ -143,7 +143,9 @@ def _judged(
     return found
 
 
-def _comparisons(task: Task, shown: Weighed, i: int, grid: Grid, needed: float) -> list[Comparison]:
+def _comparisons(
+    task: JudgedCell, shown: Weighed, i: int, grid: Grid, needed: float
+) -> list[Comparison]:
     order = sorted(range(len(task.readings)), key=lambda j: not bool(shown.answers.readings[i, j]))
     tested, compared = shown.tested, []
     for j in order:
@@ -202,7 +204,7 @@ def seeds_of(cells: Cells, shown: Weighed) -> Floats:
     )
 
 
-def _instead(tasks: Sequence[Task], shown: Weighed, grid: Grid) -> list[tuple[float, float]]:
+def _instead(tasks: Sequence[JudgedCell], shown: Weighed, grid: Grid) -> list[tuple[float, float]]:
     """Return the interval of ours - what sources report where a miss is expected."""
     found = []
     for i, task in enumerate(tasks):

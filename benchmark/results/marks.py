@@ -9,9 +9,9 @@ from benchmark.results.grid import (
     CellKey,
     Grid,
     GridCell,
+    HyperparameterChoice,
     Mark,
     MarkKind,
-    Selection,
     State,
     Verdict,
 )
@@ -74,7 +74,7 @@ def _diverged(cell: GridCell) -> str:
     )
 
 
-def _selection_words(selection: Selection) -> str:
+def _selection_words(selection: HyperparameterChoice) -> str:
     how = (
         f"best of {selection.candidates} combinations on the test set"
         if selection.on == "test"

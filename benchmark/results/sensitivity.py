@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from benchmark.results.evidence import Cells, Weighed, weigh
-from benchmark.results.tabulate import Task
+from benchmark.results.tabulate import JudgedCell
 
 MORE_SPREAD = 1.25
 
 
-def variants(cells: Cells, tasks: Sequence[Task]) -> Iterator[tuple[str, np.ndarray, Weighed]]:
+def variants(
+    cells: Cells, tasks: Sequence[JudgedCell]
+) -> Iterator[tuple[str, np.ndarray, Weighed]]:
     """Yield each assumption by name, which cells it is about, and what they then show."""
     every = ~cells.exact
     silent = np.isnan(cells.value_n) & every

@@ -232,7 +232,7 @@ def holm(p: ArrayLike, family: int | None = None) -> Floats:
     return out
 
 
-class Outcome(NamedTuple):
+class EquivalenceResult(NamedTuple):
     """Which of the three things an interval says; none of them: more seeds are needed."""
 
     inside: NDArray[np.bool_]
@@ -242,7 +242,7 @@ class Outcome(NamedTuple):
 
 def outcomes(
     found: Difference, adjusted_p: ArrayLike, margin: float, level: float = LEVEL
-) -> Outcome:
+) -> EquivalenceResult:
     """Return what each difference shows.
 
     ``inside``: its whole interval lies within the equivalence margin (two one-sided tests at
@@ -251,7 +251,7 @@ def outcomes(
     """
     inside = (found.low > -margin) & (found.high < margin)
     beyond = np.where(found.error == 0, True, np.asarray(adjusted_p) <= 1 - level) & ~inside
-    return Outcome(inside, beyond & (found.delta > 0), beyond & (found.delta < 0))
+    return EquivalenceResult(inside, beyond & (found.delta > 0), beyond & (found.delta < 0))
 
 
 def seeds_needed(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.results.evidence import Cells
-from benchmark.results.grid import CellKey, Grid, GridCell, GridRow, Sample
+from benchmark.results.grid import CellKey, Grid, GridCell, GridRow, SeedValues
 from benchmark.results.looks import default_most
 from benchmark.results.priors import BEST_FACTOR
 from benchmark.results.statistics import Prior
@@ -25,11 +25,11 @@ class ByStatistic(NamedTuple):
     """One statistic by which a cell is compared; ``median``: the centre over seeds is one."""
 
     statistic: str
-    sample: Sample
+    sample: SeedValues
     median: bool
 
 
-class Task(NamedTuple):
+class JudgedCell(NamedTuple):
     """A published cell to be judged: where it stands, its readings, and its prior for last."""
 
     key: CellKey
@@ -74,7 +74,7 @@ def prior_by(prior: Prior, statistic: str) -> Prior:
 
 
 def tabulate(
-    tasks: Sequence[Task],
+    tasks: Sequence[JudgedCell],
     grid: Grid,
     spreads: Mapping[str, TeacherSpread],
     family: int,
@@ -94,7 +94,7 @@ def tabulate(
             sigma[i, j] = prior_by(task.prior, one.statistic).sigma
         sigma[i, len(task.readings) :] = sigma[i, 0]
 
-    def each(of: Callable[[Task], Any]) -> Any:
+    def each(of: Callable[[JudgedCell], Any]) -> Any:
         return np.array([of(t) for t in tasks])
 
     rows = [row.name for row in grid.rows]
@@ -128,12 +128,12 @@ def tabulate(
     )
 
 
-def source_of(task: Task) -> str:
+def source_of(task: JudgedCell) -> str:
     """Return whose experiment a published number is: its ``origin``, or else its row's."""
     return f"{task.published.origin or task.row.name}\n{task.key[2]}"
 
 
-def learned_here(task: Task) -> bool:
+def learned_here(task: JudgedCell) -> bool:
     """Return whether the cell's students learned of teachers that are not the paper's."""
     return task.row.kind == "method" and task.cell.own_teacher
 

@@ -12,12 +12,12 @@ from benchmark.results.evidence import Cells, Weighed
 from benchmark.results.found import Shift, WholeTable
 from benchmark.results.known import Filled
 from benchmark.results.statistics import LEVEL
-from benchmark.results.tabulate import Task
+from benchmark.results.tabulate import JudgedCell
 from benchmark.results.twoway import Parts, Teachers, two_way
 
 
 def whole_table(
-    metric: str, tasks: Sequence[Task], cells: Cells, shown: Weighed, known: Filled
+    metric: str, tasks: Sequence[JudgedCell], cells: Cells, shown: Weighed, known: Filled
 ) -> WholeTable | None:
     """Return what the table's own runs say of one metric as a whole."""
     mine = np.array([t.key[2] == metric for t in tasks])

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmark.results.evidence import Weighed
 from benchmark.results.grid import GridCell, Verdict
-from benchmark.results.tabulate import Task
+from benchmark.results.tabulate import JudgedCell
 
 SIDES = {1: Verdict.ABOVE, -1: Verdict.BELOW, 0: Verdict.UNDERPOWERED}
 
@@ -27,7 +27,7 @@ def cell_word(shown: Weighed, i: int) -> Verdict:
     return Verdict.CONDITIONAL if shown.conditional[i] else Verdict.UNDERPOWERED
 
 
-def condition(shown: Weighed, task: Task, i: int, assumed: int) -> str:
+def condition(shown: Weighed, task: JudgedCell, i: int, assumed: int) -> str:
     """Return a conditional verdict in words: "reproduced if best and n >= 3, open if last"."""
     open_n = not bool(shown.answers.counted[i])
     left = [j for j in range(len(task.readings)) if shown.answers.readings[i, j]]
@@ -96,7 +96,7 @@ def divergence_interval(lost: int, ended: int) -> tuple[float, float]:
     return low, high
 
 
-def noise_words(shown: Weighed, task: Task, i: int, reading: int, assumed: int) -> str:
+def noise_words(shown: Weighed, task: JudgedCell, i: int, reading: int, assumed: int) -> str:
     """Return where the noise of both sides was taken from."""
     if task.cell.exact:
         return "one checkpoint evaluated, no seed noise"

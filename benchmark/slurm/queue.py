@@ -117,7 +117,7 @@ class TaskState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class QueueSnapshot:
     """The queue at one moment.
 
     ``accounting`` is False where sacct could not be asked; ``disabled``: since this cluster
@@ -219,9 +219,9 @@ def _ask_sacct(
     raise failure
 
 
-def parse(raw: RawQueue) -> Snapshot:
+def parse(raw: RawQueue) -> QueueSnapshot:
     """Read both texts; jobs that are not ours are passed over."""
-    return Snapshot(
+    return QueueSnapshot(
         queued=tuple(_parse_squeue(raw.squeue)),
         ended=_parse_sacct(raw.sacct or ""),
         taken=raw.taken,
@@ -230,7 +230,7 @@ def parse(raw: RawQueue) -> Snapshot:
     )
 
 
-def read(since: float, names: Iterable[str] = (), *, accounting: bool = True) -> Snapshot:
+def read(since: float, names: Iterable[str] = (), *, accounting: bool = True) -> QueueSnapshot:
     """Return the user's own queue now; see :func:`read_raw`."""
     return parse(read_raw(since, names, accounting=accounting))
 

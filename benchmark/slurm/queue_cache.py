@@ -46,7 +46,7 @@ class Question(NamedTuple):
 class Answer(NamedTuple):
     """A snapshot, and why it is older than it should be, where it is."""
 
-    snapshot: queue.Snapshot
+    snapshot: queue.QueueSnapshot
     warning: str | None = None
 
 

@@ -15,7 +15,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, write_json
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm import commands
-from benchmark.slurm.queue import QueueRecord, Snapshot, TaskState
+from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
 from benchmark.submission.folder import SCHEMA, Folder
 from benchmark.submission.marks import is_at_work, why_held
 
@@ -38,7 +38,7 @@ class SentArray(NamedTuple):
     job: int | None
     sent: float = 0.0
 
-    def in_queue(self, snapshot: Snapshot) -> SentArray:
+    def in_queue(self, snapshot: QueueSnapshot) -> SentArray:
         """Return the array with its job looked up by its nonce if the answer was lost."""
         if self.job is not None:
             return self
@@ -195,7 +195,7 @@ def local_work(runs_dir: Path) -> Iterator[Work]:
             yield work._replace(state=TaskState("waiting" if alive else "ended", reason))
 
 
-def in_queue(works: Iterable[Work], snapshot: Snapshot) -> list[Work]:
+def in_queue(works: Iterable[Work], snapshot: QueueSnapshot) -> list[Work]:
     """Return packs with what a snapshot of the queue knows of their tasks."""
     queued: dict[tuple[int, int], tuple[QueueRecord, TaskState]] = {}
     for record in snapshot.queued:
@@ -221,7 +221,7 @@ def in_queue(works: Iterable[Work], snapshot: Snapshot) -> list[Work]:
     return found
 
 
-def runs_in_queue(runs_dir: Path, snapshot: Snapshot) -> dict[str, Work]:
+def runs_in_queue(runs_dir: Path, snapshot: QueueSnapshot) -> dict[str, Work]:
     """Return for each run whose task waits or runs its pack, by key.
 
     The packs of the past are not read.

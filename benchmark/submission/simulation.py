@@ -17,7 +17,7 @@ from benchmark.planning.matrix import Plan
 from benchmark.planning.pack_size import Limits, PackSize
 from benchmark.planning.packs import Pack
 from benchmark.planning.remaining import plan_packs, remaining
-from benchmark.planning.simulate import START_SECONDS, Machine, Task, simulate
+from benchmark.planning.simulate import START_SECONDS, Machine, SimulatedPack, simulate
 from benchmark.run.identity import Run
 from benchmark.slurm.notation import gpu_count, megabytes, minutes
 from benchmark.slurm.profile import Profile, Resources, load_profile
@@ -62,7 +62,7 @@ def simulate_packs(
             " with --slots N"
         )
     history = read_history(runs_dir)
-    tasks = [Task(pack.id, history.cost(pack.runs).hours, pack.depends) for pack in packs]
+    tasks = [SimulatedPack(pack.id, history.cost(pack.runs).hours, pack.depends) for pack in packs]
     limit = minutes(profile.time) / 60
     machine = Machine(at_a_time, limit, preemptions_per_hour, start_seconds / 3600)
     try:

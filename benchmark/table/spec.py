@@ -27,7 +27,7 @@ Options = dict[str, Any]
 MethodOptionsByName = dict[str, Options]
 
 
-class Source(Strict):
+class Publication(Strict):
     """Where a table was published."""
 
     paper: str
@@ -207,7 +207,7 @@ class Table(Strict):
     schema_: Literal[1] = Field(alias="schema")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str | None = None
-    source: Source
+    source: Publication
     dataset: str
     metrics: tuple[Metric, ...] = ("top1",)
     show_as: Literal["accuracy", "error"] = "accuracy"

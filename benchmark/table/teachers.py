@@ -43,7 +43,7 @@ class Preprocessing(Strict):
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
 
-class Measured(Strict):
+class MeasuredAccuracy(Strict):
     """What a teacher gets right on data other than the official test set, by its digest."""
 
     digest: str
@@ -70,7 +70,7 @@ class RegisteredTeacher(Strict):
     source: str
     preprocessing: Preprocessing | None = None
     classes: Literal["imagenet"] | None = None
-    measured: tuple[Measured, ...] = ()
+    measured: tuple[MeasuredAccuracy, ...] = ()
 
 
 class Registry(Strict):

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmark.models.features import Model
 
-Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
+ConvAndNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
 # Of the largest value: float32 moves by a millionth, TF32 by a thousandth, a mistake by far more.
 TOLERANCE = 1e-2
 
@@ -59,7 +59,7 @@ def _alike(model: Model, other: Model, images: Tensor) -> bool:
     )
 
 
-def foldable(model: Model, images: Tensor) -> Iterator[Pair]:
+def foldable(model: Model, images: Tensor) -> Iterator[ConvAndNorm]:
     """Yield batch norms that are all that sees a convolution's output, where both run once."""
     convs, norms = {}, {}
     for module in model.modules():

@@ -22,7 +22,7 @@ Named = dict[str, Tensor]
 Further = Mapping[Companion, Batch]
 
 
-class Part(NamedTuple):
+class MicroBatch(NamedTuple):
     """One of several batches whose gradients make one optimiser step."""
 
     first: bool
@@ -30,7 +30,7 @@ class Part(NamedTuple):
     batches: int
 
     @classmethod
-    def of(cls, step: int, steps: int, accumulate: int) -> Part:
+    def of(cls, step: int, steps: int, accumulate: int) -> MicroBatch:
         """Return the part that ``step`` of an epoch of ``steps`` is; the last step may have fewer.
 
         Batches of a step are averaged, as timm's training script does.
@@ -40,7 +40,7 @@ class Part(NamedTuple):
         return cls(step == start, step == start + count - 1, count)
 
 
-WHOLE = Part(True, True, 1)
+WHOLE = MicroBatch(True, True, 1)
 
 
 class Turn(NamedTuple):
@@ -166,7 +166,7 @@ class Objective:
         parameters: Sequence[nn.Parameter],
         optimizer: torch.optim.Optimizer,
         clip_norm: float | None,
-        part: Part = WHOLE,
+        part: MicroBatch = WHOLE,
     ) -> None:
         """Compute gradients and step the optimiser, by the row's gradient rule if it has one.
 

@@ -12,7 +12,7 @@ from benchmark.methods.seen import NO_FEATURES, Step
 from benchmark.models.features import Features
 from benchmark.table.recipe import Recipe
 from benchmark.train.first_stage import FirstStage
-from benchmark.train.losses import AnyMethod, Further, Objective, Part
+from benchmark.train.losses import AnyMethod, Further, MicroBatch, Objective
 from benchmark.train.network import Network
 from benchmark.train.players import Players
 from benchmark.train.sums import Sums
@@ -56,7 +56,7 @@ class Steps:
         self._clip_norm = recipe.clip_norm
         self._uses_images = uses_images
 
-    def main(self, given: Given, epoch: int, part: Part, sums: Sums) -> None:
+    def main(self, given: Given, epoch: int, part: MicroBatch, sums: Sums) -> None:
         """Take a step of the main stage, all turns of it; its terms are added to ``sums``."""
         private = self._private_features(given.batch)
         with self._student.autocast():

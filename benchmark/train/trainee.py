@@ -31,7 +31,7 @@ from benchmark.train.build import (
 from benchmark.train.evaluate import Accuracy
 from benchmark.train.first_stage import FirstStage
 from benchmark.train.history import Evaluated, Evaluation, Evaluations, finite
-from benchmark.train.losses import AnyMethod, Further, Part
+from benchmark.train.losses import AnyMethod, Further, MicroBatch
 from benchmark.train.network import Network
 from benchmark.train.players import Players
 from benchmark.train.rng import RunRng
@@ -180,7 +180,7 @@ class Trainee:
             if self.epoch < 1:
                 self._steps.first_stage(given, self.epoch, self._sums)
             else:
-                part = Part.of(self.step, self.steps_per_epoch, self.recipe.accumulate)
+                part = MicroBatch.of(self.step, self.steps_per_epoch, self.recipe.accumulate)
                 self._players.set_rate(self.lr)
                 self._steps.main(given, self.epoch, part, self._sums)
                 if self.average is not None and part.last:

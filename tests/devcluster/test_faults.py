@@ -216,7 +216,7 @@ def _submit_again(cluster: Cluster, story: Story, plan: Plan, data: Path) -> Non
     down = story.victims["node set down"]
     job, number = map(int, story.tasks(down)[0].split("_"))
 
-    def look() -> queue.Snapshot | None:
+    def look() -> queue.QueueSnapshot | None:
         snapshot = queue.read(time.time() - 600)
         # The trap: sacct shows an end while squeue has the same job waiting.
         failed = snapshot.ended.get((job, number))

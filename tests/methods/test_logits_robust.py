@@ -16,7 +16,7 @@ from benchmark.methods.dist import dist_loss
 from benchmark.methods.earth_mover_kd import earth_mover_loss
 from benchmark.methods.kd import kd_loss
 from benchmark.methods.label_smoothing import smoothed_cross_entropy
-from benchmark.methods.relative_kd import Reading, relative_loss
+from benchmark.methods.relative_kd import ThesisReading, relative_loss
 from benchmark.methods.spherical_kd import spherical_cross_entropy, spherical_loss
 from benchmark.methods.two_temperature_kd import two_temperature_loss
 from tests.methods.tiny import CLASSES, make_method, make_model, make_step, step_of_logits
@@ -148,7 +148,9 @@ FUNCTIONS: dict[str, Loss] = {
     "earth_mover": lambda s, t, y: earth_mover_loss(s, t, y, 2.0),
     "two_temperature": lambda s, t, y: two_temperature_loss(s, t, y, 2.0, 10.0),
     "relative_1": lambda s, t, y: relative_loss(s, t, y, 1, 2.0),
-    "relative_3": lambda s, t, y: relative_loss(s, t, y, 3, 2.0, reading=Reading("magnitude")),
+    "relative_3": lambda s, t, y: relative_loss(
+        s, t, y, 3, 2.0, reading=ThesisReading("magnitude")
+    ),
     "relative_4": lambda s, t, y: relative_loss(s, t, y, 4, 2.0),
 }
 

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.methods.earth_mover_kd import earth_mover_loss, moved_probabilities
-from benchmark.methods.relative_kd import Reading, relative_logits
+from benchmark.methods.relative_kd import ThesisReading, relative_logits
 from benchmark.methods.spherical_kd import on_sphere, spherical_cross_entropy, spherical_loss
 from benchmark.methods.two_temperature_kd import two_temperature_loss
 from benchmark.methods.vanilla_kd import vanilla_loss
 from tests.methods.tiny import make_method, make_model, make_step, step_of_logits
 
 READINGS = [
-    Reading(order=order, signed=signed, max_additions=limit, walk_label=walk, zero_label=zero)
+    ThesisReading(order=order, signed=signed, max_additions=limit, walk_label=walk, zero_label=zero)
     for order, signed, limit, walk, zero in itertools.product(
         ("value", "magnitude"), (False, True), (None, 2), (False, True), (False, True)
     )
@@ -35,12 +35,12 @@ def teacher_batch(num_classes: int = 10, batch: int = 60) -> tuple[Tensor, Tenso
     return logits, labels
 
 
-def _sequence(z: list[float], own: int, reading: Reading) -> list[int]:
+def _sequence(z: list[float], own: int, reading: ThesisReading) -> list[int]:
     key = (lambda i: z[i]) if reading.order == "value" else (lambda i: abs(z[i]))
     return [i for i in sorted(range(len(z)), key=key) if reading.walk_label or i != own]
 
 
-def loop_lowered(z: list[float], own: int, reading: Reading) -> tuple[float, list[int]]:
+def loop_lowered(z: list[float], own: int, reading: ThesisReading) -> tuple[float, list[int]]:
     second = sorted(z)[-2]
     value, used = z[own], []
     for i in _sequence(z, own, reading):
@@ -51,7 +51,7 @@ def loop_lowered(z: list[float], own: int, reading: Reading) -> tuple[float, lis
     return value, used
 
 
-def loop_raised(z: list[float], own: int, reading: Reading) -> tuple[float, list[int]]:
+def loop_raised(z: list[float], own: int, reading: ThesisReading) -> tuple[float, list[int]]:
     value, used = z[own], []
     for i in _sequence(z, own, reading):
         if value > max(z) or len(used) == reading.max_additions:
@@ -60,7 +60,7 @@ def loop_raised(z: list[float], own: int, reading: Reading) -> tuple[float, list
     return value, used
 
 
-def loop_relative(z: list[float], label: int, version: int, reading: Reading) -> list[float]:
+def loop_relative(z: list[float], label: int, version: int, reading: ThesisReading) -> list[float]:
     right = max(range(len(z)), key=z.__getitem__) == label
     result = list(z)
     if version == 4:
@@ -82,7 +82,9 @@ def loop_relative(z: list[float], label: int, version: int, reading: Reading) ->
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_relative_versions_are_their_loops(version: int, num_classes: int) -> None:
     logits, labels = teacher_batch(num_classes)
-    for reading in READINGS if num_classes == 10 else [Reading(), Reading(order="magnitude")]:
+    for reading in (
+        READINGS if num_classes == 10 else [ThesisReading(), ThesisReading(order="magnitude")]
+    ):
         expected = torch.tensor(
             [
                 loop_relative(z, y, version, reading)
@@ -109,8 +111,8 @@ def test_relative_moves_something_on_right_and_wrong_samples() -> None:
 def test_relative_version_4_with_the_label_leaves_wrong_samples() -> None:
     logits, labels = teacher_batch(100)
     wrong = logits.argmax(1) != labels
-    by_label = relative_logits(logits, labels, 4, Reading("magnitude", lower="label"))
-    by_prediction = relative_logits(logits, labels, 4, Reading("magnitude"))
+    by_label = relative_logits(logits, labels, 4, ThesisReading("magnitude", lower="label"))
+    by_prediction = relative_logits(logits, labels, 4, ThesisReading("magnitude"))
     assert torch.equal(by_label[wrong], logits[wrong])
     assert torch.equal(by_label[~wrong], by_prediction[~wrong])
     assert not torch.equal(by_prediction[wrong], logits[wrong])
@@ -119,7 +121,7 @@ def test_relative_version_4_with_the_label_leaves_wrong_samples() -> None:
 def test_relative_readings_are_the_options() -> None:
     student, teacher = make_model(0), make_model(1)
     options = make_method("relative_kd", student, teacher).options
-    for field in dataclasses.fields(Reading):
+    for field in dataclasses.fields(ThesisReading):
         assert getattr(options, field.name) == field.default
 
 

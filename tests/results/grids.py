@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.results.grid import Grid, GridCell, GridColumn, GridRow, Sample, State
+from benchmark.results.grid import Grid, GridCell, GridColumn, GridRow, SeedValues, State
 from benchmark.table.published import Claim, Published
 
 PAIRS = (
@@ -38,9 +38,9 @@ def measured(
 ) -> GridCell:
     """A cell with values by `last`, and by `best` where given."""
     values = tuple(float(v) for v in values)
-    samples = [Sample("last", values)]
+    samples = [SeedValues("last", values)]
     if best is not None:
-        samples.append(Sample("best", tuple(float(v) for v in best)))
+        samples.append(SeedValues("best", tuple(float(v) for v in best)))
     fields = {"seeds": tuple(range(len(values))), "planned": len(values), **fields}
     return GridCell(state=state, samples=tuple(samples), **fields)
 

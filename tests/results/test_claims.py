@@ -10,7 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from benchmark.results.claims import compare_cells
-from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell, Selection, State
+from benchmark.results.grid import (
+    ClaimResult,
+    ClaimVerdict,
+    Grid,
+    GridCell,
+    HyperparameterChoice,
+    State,
+)
 from benchmark.results.judge import judge
 from benchmark.results.priors import GENERAL
 from benchmark.table.published import Claim, Expectation
@@ -255,7 +262,7 @@ def chosen(rng: np.random.Generator, candidates: int, seeds: int, ahead: float) 
     means[0] = 70.0
     values = rng.normal(means[:, None], 0.22, (candidates, seeds))
     best = values[values.mean(axis=1).argmax()]
-    return measured(best, selection=Selection("alpha = 0.3", "test", candidates))
+    return measured(best, selection=HyperparameterChoice("alpha = 0.3", "test", candidates))
 
 
 @pytest.mark.parametrize("candidates", [9, 18])
@@ -277,7 +284,7 @@ def test_a_choice_on_the_test_set_makes_no_claim_hold(
 
 
 def test_the_bias_of_a_choice_is_said() -> None:
-    a = measured([70.85], selection=Selection("alpha = 0.3", "test", 9))
+    a = measured([70.85], selection=HyperparameterChoice("alpha = 0.3", "test", 9))
     said = claim("a", "better", ["b"])
     (found,) = judge(small({"a": a, **rows(b=[70.0])}, claims=(said,))).claim_results
     assert "up to 0.33 taken off for choices made on the test set" in found.detail

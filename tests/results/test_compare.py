@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.results.compare import Comparison, compare
+from benchmark.results.compare import RunSetComparison, compare
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from perf.synthetic_runs import write_run
@@ -32,7 +32,7 @@ def fill(folder: Path, rows: Any = ROWS, seeds: str = "0-4", shift: float = 0.0)
             write_run(folder, run, 70.0 + shift)
 
 
-def words(found: Comparison) -> dict[str, str]:
+def words(found: RunSetComparison) -> dict[str, str]:
     return {
         cell.name.rpartition("-")[2]: "changed"
         if cell.changed

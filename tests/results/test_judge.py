@@ -13,9 +13,9 @@ from benchmark.results.grid import (
     GridCell,
     GridColumn,
     GridRow,
+    HyperparameterChoice,
     Mark,
     MarkKind,
-    Selection,
     State,
     Verdict,
     as_shown,
@@ -275,7 +275,7 @@ def test_overrides_are_marked() -> None:
 
 
 def test_a_choice_on_test_shows_how_much_it_may_flatter() -> None:
-    chosen = Selection("alpha = 0.3, temperature = 5", "test", 9)
+    chosen = HyperparameterChoice("alpha = 0.3, temperature = 5", "test", 9)
     cell = judged(measured([70.0], selection=chosen))
     assert cell.selection is not None
     assert cell.selection.bias == pytest.approx(1.485 * 0.22, abs=0.001)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.results.grid import Grid, GridCell, Mark, MarkKind, Selection, State
+from benchmark.results.grid import Grid, GridCell, HyperparameterChoice, Mark, MarkKind, State
 from benchmark.results.judge import judge
 from benchmark.results.render import csv as csv_format
 from benchmark.results.render import json as json_format
@@ -232,7 +232,7 @@ def test_csv_tells_choices_and_misses_and_lists_apart() -> None:
         published=published(75.0, n=5),
         expected_miss=MISS,
         overrides=overrides,
-        selection=Selection("alpha = 0.3, temperature = 5", "test", 9),
+        selection=HyperparameterChoice("alpha = 0.3, temperature = 5", "test", 9),
         diverged_seeds=(2, 3),
         failed_seeds=(4,),
         planned=5,

@@ -10,18 +10,18 @@ from __future__ import annotations
 import pytest
 
 from benchmark.slurm.notation import Tag, parse_tag, word
-from benchmark.slurm.queue import RawQueue, Snapshot, TaskState, parse
+from benchmark.slurm.queue import QueueSnapshot, RawQueue, TaskState, parse
 from tests.submitted import RECORDED
 
 DIGITS, CIFAR, STUDENTS = 96, 95, 97
 
 
 @pytest.fixture
-def snapshot() -> Snapshot:
+def snapshot() -> QueueSnapshot:
     return parse(RawQueue(**RECORDED))
 
 
-def test_a_waiting_array_is_one_record(snapshot: Snapshot) -> None:
+def test_a_waiting_array_is_one_record(snapshot: QueueSnapshot) -> None:
     assert len(snapshot.queued) == 5
     assert sorted((r.tag.table, r.task_state.name, len(r.tasks)) for r in snapshot.queued) == [
         ("cifar100", "requeued", 1),
@@ -48,7 +48,7 @@ def test_a_waiting_array_is_one_record(snapshot: Snapshot) -> None:
     ],
 )
 def test_what_is_known_of_a_task(
-    snapshot: Snapshot, job: int, task: int, expected: TaskState
+    snapshot: QueueSnapshot, job: int, task: int, expected: TaskState
 ) -> None:
     assert snapshot.task(job, task) == expected
 
@@ -67,7 +67,7 @@ def test_what_runs_for_sacct_but_not_for_squeue_is_unknown() -> None:
     assert snapshot.task(CIFAR, 0) == TaskState("ended", "NODE_FAIL")
 
 
-def test_arrays_are_found_by_their_nonce(snapshot: Snapshot) -> None:
+def test_arrays_are_found_by_their_nonce(snapshot: QueueSnapshot) -> None:
     assert snapshot.jobs_by_nonce == {
         "0a1b2c3d4e5f-0": DIGITS,
         "112233445566-0": CIFAR,
@@ -75,7 +75,7 @@ def test_arrays_are_found_by_their_nonce(snapshot: Snapshot) -> None:
     }
 
 
-def test_gpu_time_counts_starts_that_were_lost(snapshot: Snapshot) -> None:
+def test_gpu_time_counts_starts_that_were_lost(snapshot: QueueSnapshot) -> None:
     assert snapshot.ended[DIGITS, 2].gpu_seconds == 2 * 3  # then it was requeued
     assert snapshot.ended[DIGITS, 4].gpu_seconds == 0  # runs: squeue has it
     running = [record for record in snapshot.queued if not record.waiting]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from benchmark.slurm.notation import IndexSet, Tag
-from benchmark.slurm.queue import QueueRecord, Snapshot, TaskState
+from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
 from benchmark.submission.folder import Folder
 from benchmark.submission.sent import Work, runs_in_queue, sent_arrays
 
@@ -67,7 +67,7 @@ def test_runs_whose_task_waits_or_runs(tmp_path: Path) -> None:
     _submission(tmp_path, "a", 7)
     _submission(tmp_path, "b", None)
     _submission(tmp_path, "c", 9)
-    snapshot = Snapshot(
+    snapshot = QueueSnapshot(
         (
             _queued(7, "1-2", "PENDING", "a-0"),
             _queued(7, "0", "PENDING", "a-0", restarts=1),

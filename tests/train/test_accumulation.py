@@ -14,7 +14,7 @@ from benchmark.base.errors import UserError
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.table.recipe import named_recipe
-from benchmark.train.losses import Objective, Part
+from benchmark.train.losses import MicroBatch, Objective
 from benchmark.train.optimiser import build_optimizer
 from benchmark.train.session import AVERAGE_PREFIX
 from tests.helpers import SHORT, digits_plan, numbers, train
@@ -30,7 +30,7 @@ ONLY = ["column=wrn_16_2-resnet8", "row=Student"]
 
 
 def test_parts_of_a_step_end_with_the_epoch() -> None:
-    parts = [Part.of(step, 5, 2) for step in range(5)]
+    parts = [MicroBatch.of(step, 5, 2) for step in range(5)]
     assert [(p.first, p.last, p.batches) for p in parts] == [
         (True, False, 2),
         (False, True, 2),
@@ -48,15 +48,17 @@ def test_two_halves_make_the_gradient_of_the_whole() -> None:
     recipe = named_recipe("digits_60")
     objective = Objective([], [], None, None)
 
-    def step(layer: nn.Linear, rows: slice, optimizer: torch.optim.Optimizer, part: Part) -> None:
+    def step(
+        layer: nn.Linear, rows: slice, optimizer: torch.optim.Optimizer, part: MicroBatch
+    ) -> None:
         loss = nn.functional.cross_entropy(layer(images[rows]), labels[rows])
         objective.step({"ce": loss}, list(layer.parameters()), optimizer, 0.1, part)
 
     optimizers = [build_optimizer(recipe, layer.parameters()) for layer in layers]
     for _ in range(3):
-        step(layers[0], slice(0, 8), optimizers[0], Part(True, True, 1))
-        step(layers[1], slice(0, 4), optimizers[1], Part(True, False, 2))
-        step(layers[1], slice(4, 8), optimizers[1], Part(False, True, 2))
+        step(layers[0], slice(0, 8), optimizers[0], MicroBatch(True, True, 1))
+        step(layers[1], slice(0, 4), optimizers[1], MicroBatch(True, False, 2))
+        step(layers[1], slice(4, 8), optimizers[1], MicroBatch(False, True, 2))
         for ours, theirs in zip(layers[1].parameters(), layers[0].parameters(), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 

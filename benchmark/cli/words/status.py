@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from benchmark.base.words import count
 from benchmark.monitor.everybody import COLUMNS, Share
-from benchmark.monitor.failures import Group
+from benchmark.monitor.failures import FailureGroup
 from benchmark.monitor.summary import Silent, Status, TableStatus
 from benchmark.run.state import RunState
 
@@ -148,7 +148,7 @@ def _slow(item: Silent) -> str:
     return f"{item.run}: {item.progress}, the last {duration(item.seconds)} ago ({item.holder})"
 
 
-def _groups(label: str, groups: Sequence[Group]) -> Iterator[str]:
+def _groups(label: str, groups: Sequence[FailureGroup]) -> Iterator[str]:
     for number, found in enumerate(groups[:_MOST]):
         yield from _told(
             label if number == 0 else "", [f"{count(len(found.runs), 'run')}: {found.reason}"]
