@@ -29,35 +29,18 @@ from benchmark.methods._online import build_peers, labels_terms, mean_logits, mo
 from benchmark.methods._peers import divergence
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import MAIN, Entries, Method, Optim, Setup, Step
-from benchmark.methods.options import MethodOptions
+from benchmark.methods.options import PeerOptions
 from benchmark.models.features import Features
 
 
-class Options(MethodOptions):
+class Options(PeerOptions):
     """The networks, and the adversarial optimisers."""
 
-    num_networks: int = Field(2, ge=2, le=8, description="networks, the student among them")
-    peer: str = Field("student", description="the others' architecture; pair: the teacher's")
     weight: float = Field(1.0, ge=0, description="weight of the divergence from the teacher")
     adversarial_weight: float = Field(1.0, ge=0, description="weight of fooling a discriminator")
     temperature: float = Field(3.0, gt=0, description="divides all logits")
     adversarial_lr: float = Field(2e-5, gt=0, description="Adam's rate for the adversarial game")
     adversarial_decay: float = Field(0.1, ge=0, description="weight decay of that Adam")
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """The peers' architecture."""
-        return (self.peer,)
-
-    @property
-    def evaluates(self) -> tuple[str, ...]:
-        """Every peer, and the mean of all networks' logits."""
-        return (*(f"peer{i}" for i in range(1, self.num_networks)), "ensemble")
-
-    @property
-    def averaged(self) -> tuple[str, ...]:
-        """All networks, where they are alike."""
-        return ("student", *self.evaluates[:-1]) if self.peer == "student" else ()
 
 
 class AFD(Method[Options]):

@@ -23,38 +23,21 @@ from benchmark.methods._online import (
 )
 from benchmark.methods._peers import ramp
 from benchmark.methods.base import Method, Setup, Step
-from benchmark.methods.options import MethodOptions, Planned
+from benchmark.methods.options import BranchOptions, numbered
 from benchmark.models.features import Features
 
 
-class Options(MethodOptions):
+class Options(BranchOptions):
     """The heads, and whether the trunk's gradient is rescaled."""
 
     num_heads: int = Field(3, ge=2, le=8, description="heads, the student's among them")
-    stage: int | None = Field(None, description="they start from it; the last but one if null")
     weight: float = Field(1.0, ge=0, description="weight of the divergence from the others")
-    temperature: float = Field(3.0, gt=0, description="divides all logits")
     rescale: bool = Field(True, description="divide the trunk's gradient by the number of heads")
-    ramp_epochs: int = Field(80, ge=0, description="epochs over which the term grows")
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """The heads are of the student's architecture."""
-        return ("student",)
-
-    @property
-    def evaluates(self) -> tuple[str, ...]:
-        """The other heads, and the mean of all heads' logits."""
-        return (*(f"head{i}" for i in range(2, self.num_heads + 1)), "ensemble")
-
-    @property
-    def averaged(self) -> tuple[str, ...]:
-        """All heads."""
-        return ("student", *self.evaluates[:-1])
-
-    def refuse(self, planned: Planned) -> str | None:
-        """Refuse a stage that nothing can branch off from."""
-        return planned.no_branch(self.stage)
+    def members(self) -> tuple[str, ...]:
+        """The other heads."""
+        return numbered("head", 2, self.num_heads)
 
 
 class CLILR(Method[Options]):

@@ -30,15 +30,13 @@ from torch import Tensor
 from benchmark.methods._dml_losses import mutual_loss
 from benchmark.methods._online import build_peers, labels_terms, mean_logits, models
 from benchmark.methods.base import MAIN, Entries, Method, Optim, Setup, Step
-from benchmark.methods.options import MethodOptions
+from benchmark.methods.options import PeerOptions
 from benchmark.models.features import Features
 
 
-class Options(MethodOptions):
+class Options(PeerOptions):
     """How many networks of which architecture, and what they say to each other."""
 
-    num_networks: int = Field(2, ge=2, le=8, description="networks, the student among them")
-    peer: str = Field("student", description="the others' architecture; pair: the teacher's")
     weight: float = Field(1.0, ge=0, description="weight of the divergence from the peers")
     temperature: float = Field(1.0, gt=0, description="divides all networks' logits")
     target: Literal["pairwise", "ensemble", "logits", "symmetric"] = Field(
@@ -50,21 +48,6 @@ class Options(MethodOptions):
     updates: Literal["simultaneous", "alternating"] = Field(
         "simultaneous", description="all networks from one pass, or one after the other"
     )
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """The peers' architecture."""
-        return (self.peer,)
-
-    @property
-    def evaluates(self) -> tuple[str, ...]:
-        """Every peer, and the mean of all networks' logits."""
-        return (*(f"peer{i}" for i in range(1, self.num_networks)), "ensemble")
-
-    @property
-    def averaged(self) -> tuple[str, ...]:
-        """All networks, where they are alike."""
-        return ("student", *self.evaluates[:-1]) if self.peer == "student" else ()
 
 
 class DML(Method[Options]):

@@ -13,7 +13,6 @@ sub-networks' decay is the recipe's (1e-4 there). The reported network is the fi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +32,7 @@ from benchmark.methods._online import (
 )
 from benchmark.methods._peers import ramp
 from benchmark.methods.base import MAIN, Entries, Method, Optim, Setup, Step
-from benchmark.methods.options import MethodOptions, Planned
+from benchmark.methods.options import BranchOrNetworkOptions
 from benchmark.models.features import Features
 from benchmark.models.layers import global_average, init_convolutions
 
@@ -58,38 +57,21 @@ class Fusion(nn.Module):
         return logits
 
 
-class Options(MethodOptions):
+class Options(BranchOrNetworkOptions):
     """The sub-networks and the fusion's weight decay."""
 
-    form: Literal["branches", "networks"] = Field(
-        "branches", description="the second starts from a stage of the first, or is whole"
-    )
-    stage: int | None = Field(None, description="that stage (stem 0); the last but one if null")
     weight: float = Field(1.0, ge=0, description="weight of all three divergences")
-    temperature: float = Field(3.0, gt=0, description="divides all logits")
     fusion_decay: float = Field(1e-5, ge=0, description="weight decay of the fusion module")
-    ramp_epochs: int = Field(80, ge=0, description="epochs over which the terms grow")
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """The second sub-network is of the student's architecture."""
-        return ("student",)
+    def members(self) -> tuple[str, ...]:
+        """The second sub-network."""
+        return ("subnet2",)
 
     @property
     def evaluates(self) -> tuple[str, ...]:
         """The second sub-network, the mean of both, and the fused classifier."""
-        return ("subnet2", "ensemble", "fused")
-
-    @property
-    def averaged(self) -> tuple[str, ...]:
-        """Both sub-networks."""
-        return ("student", "subnet2")
-
-    def refuse(self, planned: Planned) -> str | None:
-        """Refuse a stage that nothing can branch off from."""
-        if self.form == "networks":
-            return None
-        return planned.no_branch(self.stage)
+        return (*super().evaluates, "fused")
 
 
 class FFL(Method[Options]):

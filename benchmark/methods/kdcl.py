@@ -32,42 +32,26 @@ from benchmark.methods._online import build_peers, labels_terms, mean_logits, mo
 from benchmark.methods._peers import divergence_from
 from benchmark.methods._precision import full_precision
 from benchmark.methods.base import Method, Setup, Step
-from benchmark.methods.options import MethodOptions, Planned
+from benchmark.methods.options import PeerOptions, Planned
 from benchmark.models.features import Features
 
 
-class Options(MethodOptions):
+class Options(PeerOptions):
     """The networks, their views, and how one target is made of their answers."""
 
     ce_weight: float = Field(1.0, ge=0, description="weight of every network's labels")
     weight: float = Field(1.0, ge=0, description="weight of the divergence from the target")
     temperature: float = Field(2.0, gt=0, description="divides all networks' logits")
     num_networks: int = Field(2, ge=2, le=5, description="networks, the student among them")
-    peer: str = Field("student", description="the others' architecture; pair: the teacher's")
     target: Literal[
         "minlogit", "naive", "linear", "linear_batch", "general", "general_logits", "mean"
     ] = Field("minlogit", description="how the target is made")
     views: Literal["own", "shared"] = Field("own", description="an augmentation each, or one")
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """The peers' architecture."""
-        return (self.peer,)
-
-    @property
     def companions(self) -> tuple[tuple[str, int], ...]:
         """A view for every peer."""
         return tuple(("view", i) for i in range(1, self.num_networks) if self.views == "own")
-
-    @property
-    def evaluates(self) -> tuple[str, ...]:
-        """Every peer, and the mean of all networks' logits."""
-        return (*(f"peer{i}" for i in range(1, self.num_networks)), "ensemble")
-
-    @property
-    def averaged(self) -> tuple[str, ...]:
-        """All networks, where they are alike."""
-        return ("student", *self.evaluates[:-1]) if self.peer == "student" else ()
 
     @property
     def wants_held_out(self) -> bool:

@@ -32,45 +32,28 @@ from benchmark.methods._online import (
 )
 from benchmark.methods._peers import ramp
 from benchmark.methods.base import Method, Setup, Step
-from benchmark.methods.options import MethodOptions, Planned
+from benchmark.methods.options import BranchOrNetworkOptions, numbered
 from benchmark.models.features import Features
 
 REDUCTION = 8  # how much narrower than the features the attention is
 
 
-class Options(MethodOptions):
+class Options(BranchOrNetworkOptions):
     """The peers, and how they are mixed."""
 
     num_peers: int = Field(3, ge=2, le=8, description="auxiliary peers beside the leader")
-    form: Literal["branches", "networks"] = Field(
-        "branches", description="peers start from a stage of the leader, or are whole networks"
-    )
-    stage: int | None = Field(None, description="that stage (stem 0); the last but one if null")
     weight: float = Field(1.0, ge=0, description="weight of both distillation terms")
-    temperature: float = Field(3.0, gt=0, description="divides all logits")
     mix: Literal["logits", "probabilities"] = Field("logits", description="what attention mixes")
-    ramp_epochs: int = Field(80, ge=0, description="epochs over which the terms grow")
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """The peers have the student's architecture."""
-        return ("student",)
-
-    @property
-    def evaluates(self) -> tuple[str, ...]:
-        """Every auxiliary peer, and the mean of their logits; the leader is not in it."""
-        return (*(f"peer{i}" for i in range(1, self.num_peers + 1)), "ensemble")
+    def members(self) -> tuple[str, ...]:
+        """Every auxiliary peer; the ensemble is the mean of their logits, without the leader's."""
+        return numbered("peer", 1, self.num_peers)
 
     @property
     def averaged(self) -> tuple[str, ...]:
         """The auxiliary peers."""
-        return self.evaluates[:-1]
-
-    def refuse(self, planned: Planned) -> str | None:
-        """Refuse a stage that nothing can branch off from."""
-        if self.form == "networks":
-            return None
-        return planned.no_branch(self.stage)
+        return self.members
 
 
 class OKDDip(Method[Options]):

@@ -20,39 +20,22 @@ from benchmark.methods._maps import need_maps
 from benchmark.methods._online import branch_stage, build_tails, labels_terms, models
 from benchmark.methods._peers import ramp
 from benchmark.methods.base import Method, Setup, Step
-from benchmark.methods.options import MethodOptions, Planned
+from benchmark.methods.options import BranchOptions, numbered
 from benchmark.models.features import Features
 from benchmark.models.layers import global_average
 
 
-class Options(MethodOptions):
+class Options(BranchOptions):
     """The branches and the ensemble's weight."""
 
     num_branches: int = Field(3, ge=2, le=8, description="branches, the student's among them")
-    stage: int | None = Field(None, description="they start from it; the last but one if null")
     weight: float = Field(1.0, ge=0, description="weight of the divergence from the ensemble")
-    temperature: float = Field(3.0, gt=0, description="divides all logits")
     detach: bool = Field(True, description="the ensemble is not moved by what it teaches")
-    ramp_epochs: int = Field(80, ge=0, description="epochs over which the term grows")
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """The branches are of the student's architecture."""
-        return ("student",)
-
-    @property
-    def evaluates(self) -> tuple[str, ...]:
-        """The other branches, and the gated ensemble."""
-        return (*(f"branch{i}" for i in range(2, self.num_branches + 1)), "ensemble")
-
-    @property
-    def averaged(self) -> tuple[str, ...]:
-        """All branches."""
-        return ("student", *self.evaluates[:-1])
-
-    def refuse(self, planned: Planned) -> str | None:
-        """Refuse a stage that nothing can branch off from."""
-        return planned.no_branch(self.stage)
+    def members(self) -> tuple[str, ...]:
+        """The other branches."""
+        return numbered("branch", 2, self.num_branches)
 
 
 class ONE(Method[Options]):

@@ -71,6 +71,83 @@ class MethodOptions(BaseModel):
         return None
 
 
+class GroupOptions(MethodOptions):
+    """What methods share whose networks or branches learn beside the student."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of those beside the student."""
+        raise NotImplementedError
+
+    @property
+    def evaluates(self) -> tuple[str, ...]:
+        """All of them, and the ensemble."""
+        return (*self.members, "ensemble")
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """The student and all of them."""
+        return ("student", *self.members)
+
+
+class PeerOptions(GroupOptions):
+    """Of whole networks, one architecture for all but the student."""
+
+    num_networks: int = Field(2, ge=2, le=8, description="networks, the student among them")
+    peer: str = Field("student", description="the others' architecture; pair: the teacher's")
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The peers' architecture."""
+        return (self.peer,)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Every peer."""
+        return numbered("peer", 1, self.num_networks - 1)
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """All networks, where they are alike."""
+        return super().averaged if self.peer == "student" else ()
+
+
+class BranchOptions(GroupOptions):
+    """Of copies of what follows a stage of the student, taught at temperature 3 and a ramp."""
+
+    stage: int | None = Field(
+        None, description="branches start from it (stem 0); the last but one if null"
+    )
+    temperature: float = Field(3.0, gt=0, description="divides all logits")
+    ramp_epochs: int = Field(80, ge=0, description="epochs over which what they teach grows")
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """They are of the student's architecture."""
+        return ("student",)
+
+    def refuse(self, planned: Planned) -> str | None:
+        """Refuse a stage that nothing can branch off from."""
+        return planned.no_branch(self.stage)
+
+
+class BranchOrNetworkOptions(BranchOptions):
+    """Of branches, or of whole networks in their place."""
+
+    form: Literal["branches", "networks"] = Field(
+        "branches", description="the others start from a stage of the student, or are whole"
+    )
+
+    def refuse(self, planned: Planned) -> str | None:
+        """Refuse a stage that nothing can branch off from, if anything is to."""
+        return None if self.form == "networks" else super().refuse(planned)
+
+
+def numbered(word: str, first: int, last: int) -> tuple[str, ...]:
+    """Return the names word<first> to word<last>."""
+    return tuple(f"{word}{i}" for i in range(first, last + 1))
+
+
 class AlphaOptions(MethodOptions):
     """Options of the thesis' methods: one alpha splits the loss between labels and teacher.
 

@@ -32,24 +32,21 @@ from benchmark.methods._online import (
 )
 from benchmark.methods._peers import ramp
 from benchmark.methods.base import MAIN, Entries, Method, Setup, Step
-from benchmark.methods.options import MethodOptions, Planned
+from benchmark.methods.options import BranchOptions, numbered
 from benchmark.models.features import Features
 
 
-class Options(MethodOptions):
+class Options(BranchOptions):
     """The peers and the decay of their averages."""
 
     num_peers: int = Field(3, ge=2, le=8, description="branches, the student's among them")
-    stage: int | None = Field(None, description="they start from it; the last but one if null")
     weight: float = Field(1.0, ge=0, description="weight of both distillation terms")
-    temperature: float = Field(3.0, gt=0, description="divides all logits")
     decay: float = Field(0.999, ge=0, lt=1, description="largest decay of the moving averages")
-    ramp_epochs: int = Field(80, ge=0, description="epochs over which the terms grow")
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """The peers are of the student's architecture."""
-        return ("student",)
+    def members(self) -> tuple[str, ...]:
+        """The other peers."""
+        return numbered("peer", 2, self.num_peers)
 
     @property
     def companions(self) -> tuple[tuple[str, int], ...]:
@@ -59,17 +56,7 @@ class Options(MethodOptions):
     @property
     def evaluates(self) -> tuple[str, ...]:
         """The other peers, the fused ensemble, the first peer's moving average."""
-        peers = (f"peer{i}" for i in range(2, self.num_peers + 1))
-        return (*peers, "mean_logits", "ensemble", "average")
-
-    @property
-    def averaged(self) -> tuple[str, ...]:
-        """All peers."""
-        return ("student", *(f"peer{i}" for i in range(2, self.num_peers + 1)))
-
-    def refuse(self, planned: Planned) -> str | None:
-        """Refuse a stage that nothing can branch off from."""
-        return planned.no_branch(self.stage)
+        return (*self.members, "mean_logits", "ensemble", "average")
 
 
 class PCL(Method[Options]):
