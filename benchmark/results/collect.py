@@ -30,7 +30,7 @@ from benchmark.results.grid import (
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import STATISTICS, Reading, signature
 from benchmark.run.state import RunState
-from benchmark.submission.queued import queued_runs
+from benchmark.submission.sent import runs_beside
 from benchmark.table.published import ExpectedMiss
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Column, Row, Table
@@ -101,7 +101,7 @@ def _runs(expected: Expected, index: RunIndex) -> dict[Place, list[Group]]:
     runs = {run.key: run for run in index.runs(expected.templates)}
     cells = index.cells(expected.templates)
     running = [key for key, run in runs.items() if run.state is RunState.RUNNING]
-    for key, run in queued_runs(index.runs_dir, expected.table.name, running).items():
+    for key, run in runs_beside(index.runs_dir, expected.table.name, running).items():
         if key in runs and runs[key].state is RunState.STOPPED:
             runs[key] = runs[key]._replace(state=RunState.QUEUED)
         elif key not in runs and signature(run) in expected.templates:

@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,6 +134,16 @@ class Folder:
         except (OSError, struct.error) as error:
             raise UserError(f"cannot read task {number} of {path}: {error}") from error
         return read_pack(text, f"task {number} of {path}")
+
+    def read_all(self, array: int) -> Iterator[PackFile]:
+        """Yield the packs of an array in order; UserError if the file does not hold one."""
+        path = self.packs(array)
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error}") from error
+        for number, line in enumerate(lines):
+            yield read_pack(line, f"task {number} of {path}")
 
     def entries(self, array: int) -> list[Entry]:
         """Return what is known of an array's packs; nothing if that cannot be read."""

@@ -331,7 +331,7 @@ def _display(submission: Submission) -> Iterator[Callable[[], None]]:
 
 def read_submission(folder: Folder) -> Submission:
     """Return a submission as it was written to its folder. Raises UserError if it is not there."""
-    files = [folder.read(0, number) for number in range(len(folder.entries(0)))]
+    files = list(folder.read_all(0))
     if not files:
         raise UserError(f"{folder.path} holds no packs")
     first = files[0]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, write_json
+from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm import commands
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
@@ -247,6 +248,31 @@ def runs_in_queue(runs_dir: Path, snapshot: QueueSnapshot) -> dict[str, Work]:
 def busy_keys(runs_dir: Path) -> set[str]:
     """Return the runs that living processes of this user have or will come to."""
     return {key for work in local_work(runs_dir) if work.living for key in work.keys}
+
+
+def runs_beside(runs_dir: Path, table: str, running: Collection[str]) -> dict[str, Run]:
+    """Return the runs of a table's submissions that train some of ``running``, by key.
+
+    A submission does not tell whether it still lives. While one of its runs is being trained it
+    does, and those of its runs that were not started yet are queued; so nothing asks Slurm. Each
+    of ``running`` is taken to be of the newest submission that holds it. A pack that another
+    version wrote tells nothing.
+    """
+    found: dict[str, Run] = {}
+    left = set(running)
+    for folder in reversed(own_folders(runs_dir)):
+        if not left:
+            break
+        arrays = [array for array in _arrays(folder) if array.table == table]
+        held = {key for array in arrays for e in folder.entries(array.number) for key in e.keys}
+        if not left & held:
+            continue
+        left -= held
+        for array in arrays:
+            with contextlib.suppress(UserError):
+                for pack in folder.read_all(array.number):
+                    found.update(zip(pack.keys, pack.runs, strict=True))
+    return found
 
 
 def latest(works: Iterable[Work]) -> dict[str, Work]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from benchmark.planning.packs import make_packs
 from benchmark.slurm.notation import IndexSet, Tag
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
 from benchmark.submission.folder import Folder
-from benchmark.submission.sent import Work, runs_in_queue, sent_arrays
+from benchmark.submission.sent import Work, runs_beside, runs_in_queue, sent_arrays
+from benchmark.submission.submission import new_submission
+from tests.helpers import digits_plan
 
 
 def _submission(runs: Path, name: str, *jobs: int | None) -> Path:
@@ -82,3 +87,20 @@ def test_runs_whose_task_waits_or_runs(tmp_path: Path) -> None:
         "a-0-2": TaskState("waiting", "Priority"),
         "b-0-2": TaskState("running", "n1"),
     }
+
+
+@pytest.mark.parametrize("table", ["digits", "long" * 30])
+def test_runs_beside_those_that_are_trained(digits: Path, tmp_path: Path, table: str) -> None:
+    """A long name is cut in the folder's: what counts is the record."""
+    runs = digits_plan(digits, ["row=Student"]).runs
+    first = new_submission(table, make_packs(table, runs[:2], [], 1), tmp_path, digits)
+    first.write("local")
+    second = new_submission(table, make_packs(table, runs[1:4], [], 1), tmp_path, digits)
+    second.write("local")
+    keys = [run.key for run in runs]
+    assert runs_beside(tmp_path, table, []) == {}
+    assert runs_beside(tmp_path, "another", keys) == {}
+    assert runs_beside(tmp_path, table, keys[:1]) == {run.key: run for run in runs[:2]}
+    assert runs_beside(tmp_path, table, keys[1:2]) == {run.key: run for run in runs[1:4]}
+    second.folder.packs(0).write_text('{"schema": 7}')  # another version's
+    assert runs_beside(tmp_path, table, keys[1:2]) == {}
