@@ -16,6 +16,7 @@ from benchmark.base.machine import visible_gpus
 from benchmark.cli.words.submit import standing
 from benchmark.planning.pack_size import parse_pack_size
 from benchmark.planning.remaining import plan_packs
+from benchmark.planning.trial import check_trials
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.lease import Lease
@@ -86,7 +87,7 @@ def test_a_gpu_that_is_not_there_is_missed_before_anything_starts(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     where = ("--data", digits, "--runs", tmp_path / "runs")
     arguments = ("submit", "--table", "digits", "--cluster", "local", "--wait", *where)
-    ended = bench(*arguments, "--set", "recipe.device=cuda")
+    ended = bench(*arguments, "--only", "row=KD", "--set", "recipe.device=cuda")
     assert ended.code == 2
     assert "this machine shows none; add --set recipe.device=cpu" in ended.err
     assert not list(tmp_path.glob("runs/digits*"))
@@ -130,6 +131,7 @@ def submit(digits: Path, runs_dir: Path, *more: str) -> subprocess.CompletedProc
 
 def test_from_a_command_to_results(digits: Path, tmp_path: Path) -> None:
     teacher, student = digits_plan(digits, KD).runs
+    check_trials([teacher, student], digits)  # once for all the processes below
     runs_dir = tmp_path / "runs"
     runs_dir.mkdir()
     in_the_way = runs_dir / student.key
