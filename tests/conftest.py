@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ def fixtures() -> Path:
             pytest.fail("BENCH_FIXTURES must point at the shared fixtures in CI")
         pytest.skip("BENCH_FIXTURES is not set")
     return root
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """What a test compiles counts toward its own limit of versions alone."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture

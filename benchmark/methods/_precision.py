@@ -36,6 +36,7 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     and float64 inputs, lists of tensors included, pass unchanged.
     """
 
+    @functools.wraps(loss)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         found = _tensors(args) or _tensors(tuple(kwargs.values()))
         if not found:  # what was dropped says so itself
@@ -45,7 +46,4 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
             named: Any = {name: _lifted(value) for name, value in kwargs.items()}
             return loss(*values, **named)
 
-    # torch.compile counts its versions by code object: one shared by all losses would soon reach
-    # the limit of eight.
-    wrapped.__code__ = wrapped.__code__.replace(co_name=loss.__name__)
-    return functools.wraps(loss)(wrapped)
+    return wrapped

@@ -163,16 +163,20 @@ class Method(nn.Module, Generic[OptionsT]):
 
     @property
     def has_gradient_rule(self) -> bool:
-        """True where :meth:`update` replaces the plain optimiser step."""
-        return False
+        """True where :meth:`update` replaces the plain optimiser step: if there is one.
+
+        Where it depends on the options, they have a property of this name.
+        """
+        ruled = type(self).update is not Method.update
+        return bool(getattr(self.options, "has_gradient_rule", ruled))
 
     @property
     def clips_gradients(self) -> bool:
         """True where :meth:`update` clips gradients itself, in place of a recipe's ``clip_norm``.
 
-        A recipe that clips is refused for gradient rules that do not.
+        A recipe that clips is refused for gradient rules that do not. A property of the options.
         """
-        return False
+        return bool(getattr(self.options, "clips_gradients", False))
 
     def update(
         self,

@@ -154,16 +154,6 @@ class DHKD(Method[Options]):
         weight = 0.0 if stopped else options.alpha
         return weight * distance(auxiliary, step.need_teacher().logits, options.temperature)
 
-    @property
-    def has_gradient_rule(self) -> bool:
-        """True where the options ask for more than the plain step."""
-        return self.options.has_gradient_rule
-
-    @property
-    def clips_gradients(self) -> bool:
-        """True where the options' ``clip_norm`` stands in for the recipe's."""
-        return self.options.clips_gradients
-
     def update(
         self,
         optimizer: torch.optim.Optimizer,

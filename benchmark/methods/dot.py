@@ -84,11 +84,6 @@ class DOT(Method[Options]):
         distance = kd_loss(step.student.logits, teacher.logits, options.temperature)
         return options.weight * distance
 
-    @property
-    def has_gradient_rule(self) -> bool:
-        """Always: the optimiser is the method."""
-        return True
-
     def update(
         self,
         optimizer: torch.optim.Optimizer,

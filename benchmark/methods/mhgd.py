@@ -63,11 +63,6 @@ class Options(MethodOptions):
     squash: bool = Field(True, description="tanh of the scores before they are compared")
     prepare_epochs: int = Field(40, ge=0, description="epochs that train the attention alone")
 
-    @property
-    def has_gradient_rule(self) -> bool:
-        """Always: its gradient is clipped to the others'."""
-        return True
-
 
 class MHGD(Method[Options]):
     """Attention between neighbouring stages, trained first and then frozen."""
@@ -156,11 +151,6 @@ class MHGD(Method[Options]):
 
     def _stages(self, step: Step) -> tuple[Tensor, ...]:
         return step.need_teacher().stages[1 : len(self.attention) + 2]
-
-    @property
-    def has_gradient_rule(self) -> bool:
-        """Always: the clipping is a part of the method."""
-        return True
 
     def update(
         self,

@@ -41,7 +41,11 @@ def folded(model: Model, images: Tensor) -> Model:
             *(conv.weight, conv.bias, norm.running_mean, norm.running_var),
             *(norm.eps, norm.weight, norm.bias),
         )
-        norm.__class__ = nn.Identity  # type: ignore[assignment]  # by whatever name it is called
+    gone = {norm for _, norm in pairs}
+    for module in list(result.modules()):
+        for name, child in module._modules.items():  # every name of a module that has several
+            if child in gone:
+                module._modules[name] = nn.Identity()
     result.requires_grad_(False)
     return result if _alike(model, result, images) else model
 

@@ -81,6 +81,8 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         HEAD
         + GOOD
         + """
+    has_gradient_rule = False
+
     def update(self, optimizer, parameters, rest, own) -> None:
         optimizer.step()
 """,

@@ -158,6 +158,7 @@ FUNCTIONS: dict[str, Loss] = {
 # torch itself uses what it deprecates when inductor starts.
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_compiles_without_a_graph_break(name: str, backend: str) -> None:
     compiled = torch.compile(FUNCTIONS[name], fullgraph=True, backend=backend)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,11 +12,7 @@ from benchmark.models.features import Model
 from benchmark.models.mobilenetv2 import MobileNetV2
 from tests.models.reference import FAMILIES, error, filled, images
 
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler() -> Iterator[None]:
-    yield
-    torch.compiler.reset()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def shortened(network: Model) -> Model:
