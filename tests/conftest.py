@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.recorded"]
 
-# The index of runs is kept in the user's cache folder; tests leave the real one alone.
-_CACHE = tempfile.TemporaryDirectory(prefix="bench-cache-", ignore_cleanup_errors=True)
-os.environ["XDG_CACHE_HOME"] = _CACHE.name
+# An index of runs, a log of calls, tables of one's own: tests leave the user's real folders alone,
+# and do not read them either.
+_HOME = tempfile.TemporaryDirectory(prefix="bench-home-", ignore_cleanup_errors=True)
+for _kind in ("CACHE", "STATE", "CONFIG"):
+    os.environ[f"XDG_{_kind}_HOME"] = f"{_HOME.name}/{_kind.lower()}"
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -30,8 +32,8 @@ settings.load_profile("busy")
 
 
 def pytest_unconfigure() -> None:
-    """Remove the cache folder; the workers of xdist end without it otherwise."""
-    _CACHE.cleanup()
+    """Remove the folders; the workers of xdist end without it otherwise."""
+    _HOME.cleanup()
 
 
 def fixtures_root() -> Path | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.api.tables import add_plugins
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, nearest
 from benchmark.base.words import count
 from benchmark.methods.catalog import MethodInfo, method_info
 from benchmark.run import directory
@@ -44,8 +43,7 @@ def load_student(
     found = RunDir(path.parent, path.name) if path.is_dir() else RunDir(where, str(run))
     if not found.cell.exists():
         keys = [one.key for one in all_rundirs(where)]
-        guess = difflib.get_close_matches(str(run), keys, n=1, cutoff=0.5)
-        hint = f"; did you mean '{guess[0]}'?" if guess else ""
+        hint = nearest(str(run), keys)
         raise UserError(f"there is no run '{run}' in {where}{hint} ({count(len(keys), 'run')})")
     return load_student(found, device)
 

@@ -21,8 +21,16 @@ def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> User
     or option the name stood.
     """
     names = sorted(valid)
-    guess = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     place = f" in {where}" if where else ""
-    hint = f"; did you mean '{guess[0]}'?" if guess else ""
     listed = ", ".join(names) if names else "none"
-    return UserError(f"unknown {kind} '{name}'{place}{hint} (valid: {listed})")
+    return UserError(f"unknown {kind} '{name}'{place}{nearest(name, names)} (valid: {listed})")
+
+
+def nearest(name: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
+    """Return ``; did you mean 'kd'?``: the nearest of the names, whatever the case, if one is near.
+
+    ``cutoff``: how alike they must be, from 0 to 1.
+    """
+    names = {each.lower(): each for each in valid}
+    guess = difflib.get_close_matches(name.lower(), names, n=1, cutoff=cutoff)
+    return f"; did you mean '{names[guess[0]]}'?" if guess else ""

@@ -46,6 +46,14 @@ def default_cluster() -> str:
 
 def own_cache_dir() -> Path:
     """Return this project's folder among the user's caches; it need not be there."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    # Without a home there is no place for a cache, and none can be made below this one.
-    return (base if base.is_absolute() else Path(os.devnull)) / "kd-benchmark"
+    # Without a home there is no place for a cache, and none can be made below a device.
+    return (own_folder("XDG_CACHE_HOME", "~/.cache") or Path(os.devnull)) / "kd-benchmark"
+
+
+def own_folder(variable: str, usual: str) -> Path | None:
+    """Return one of the user's base folders (XDG's), by its variable or as usual.
+
+    None for a user without a home, and where the variable holds no absolute path.
+    """
+    path = Path(os.environ.get(variable) or os.path.expanduser(usual))
+    return path if path.is_absolute() else None

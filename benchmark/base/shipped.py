@@ -8,10 +8,11 @@ jobs run, and an installed wheel.
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+
+from benchmark.base.machine import own_folder
 
 
 @cache
@@ -39,5 +40,5 @@ def is_installed() -> bool:
 
 def user_folder() -> Path | None:
     """Return ``$XDG_CONFIG_HOME/bench`` (``~/.config/bench``); None for a user without a home."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(base) / "bench" if os.path.isabs(base) else None
+    base = own_folder("XDG_CONFIG_HOME", "~/.config")
+    return None if base is None else base / "bench"

@@ -10,6 +10,17 @@ import stat
 from pathlib import Path
 
 
+def own_name() -> str:
+    """Return the name of the user that this process runs as, or the number of one without a name.
+
+    By the system's entry: variables such as USER say what their setter likes.
+    """
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def user_name(uid: int) -> str:
     """Return a user's name, or ``user 1234`` if the system has no entry for it."""
     try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from pathlib import Path
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, nearest
+from benchmark.base.words import count
 from benchmark.run.directory import entries
 from benchmark.submission.sent import Work, local_work, slurm_work
 
@@ -39,9 +39,8 @@ def match(text: str, keys: Collection[str], runs_dir: Path) -> str:
                 f"'{text}' names {len(found)} runs: {', '.join(found[:_SHOWN])}{more};"
                 " give more of the name"
             )
-    near = difflib.get_close_matches(text, sorted(keys), n=1, cutoff=0.4)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise UserError(f"no run '{text}' in {runs_dir} ({len(keys)} runs){hint}")
+    hint = nearest(text, keys, 0.4)
+    raise UserError(f"no run '{text}' in {runs_dir} ({count(len(keys), 'run')}){hint}")
 
 
 def packs_of(runs_dir: Path, key: str) -> list[Work]:

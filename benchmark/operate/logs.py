@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.trust import own_name
 from benchmark.monitor.find import find_run, packs_of
 from benchmark.monitor.look import look
 from benchmark.monitor.status import refresh_seconds
@@ -61,8 +61,7 @@ def _newest_log(works: Sequence[Work], runs_dir: Path, key: str) -> Path:
         return max(logs, key=lambda path: path.stat().st_mtime)
     if not works:
         raise UserError(
-            f"{key} was not submitted by {os.environ.get('USER', 'you')} from {runs_dir}, so its"
-            " log is not here"
+            f"{key} was not submitted by {own_name()} from {runs_dir}, so its log is not here"
         )
     work = works[-1]
     if work.in_slurm:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.trust import own_name
 from benchmark.base.words import count
 from benchmark.monitor.find import find_run
 from benchmark.monitor.look import Seen, look
@@ -164,7 +165,7 @@ def pause(runs_dir: Path, table: str | None) -> Paused:
     seen = look(runs_dir, table=name, insist=True)
     living = [work for work in seen.packs if work.living or _may_live(work, seen)]
     folders = {work.folder for work in living}
-    reason = f"paused by {commands.user()} since {time.strftime('%Y-%m-%d %H:%M')}"
+    reason = f"paused by {own_name()} since {time.strftime('%Y-%m-%d %H:%M')}"
     for folder in folders:
         marks.pause(folder, reason)
     marked = f"{count(len(folders), 'submission')} marked as paused: what starts holds itself"

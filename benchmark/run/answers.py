@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.trust import own_name
 
 _FOLDER = ".answers"
 _DEFAULT = "16G"
@@ -16,14 +16,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 def answers_root(runs_dir: Path) -> Path:
     """Return where this user's answers lie: what one user wrote no other one trusts."""
-    return runs_dir / _FOLDER / _user()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an id without an entry in the user database
-        return str(os.geteuid())
+    return runs_dir / _FOLDER / own_name()
 
 
 def answer_files(root: Path) -> Iterator[Path]:

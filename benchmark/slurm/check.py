@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.files import make_directory, read_json, write_json
+from benchmark.base.trust import own_name
 from benchmark.slurm import commands
 from benchmark.slurm.notation import gpu_count, gpu_type, megabytes, minutes
 from benchmark.slurm.profile import Profile, Resources
@@ -191,7 +192,7 @@ def _yours(word: str) -> str:
 def associations(word: str) -> list[str]:
     """Return the user's accounts or QOS from slurmdbd. Raises SlurmError."""
     command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc"]
-    text = commands.ask([*command, f"user={commands.user()}", f"format={word}"], patience=0)
+    text = commands.ask([*command, f"user={own_name()}", f"format={word}"], patience=0)
     return sorted({name for line in text.splitlines() for name in line.split(",") if name})
 
 

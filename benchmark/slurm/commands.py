@@ -7,9 +7,9 @@ the tool asks of slurmctld and how fast it answers. Imports no torch.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-import pwd
 import random
 import re
 import shlex
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError
+from benchmark.base.machine import own_folder
+from benchmark.base.trust import own_name
 
 # Slurm's own message time-out is 10 s by default and a refused connection is tried for 9 s.
 TIMEOUT_SECONDS = 30.0
@@ -66,14 +68,6 @@ class Reply(NamedTuple):
         if self.code is None:
             return True
         return self.code != 0 and bool(_BUSY.search(self.err) or _DOWN.search(self.err))
-
-
-def user() -> str:
-    """Return the name of the user that commands run as, or the number of one without a name."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def environment() -> dict[str, str]:
@@ -217,8 +211,10 @@ def state_dir() -> Path:
 
     Raises OSError where it cannot be made; nothing in it is more than a convenience.
     """
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    path = Path(base) / "bench"
+    base = own_folder("XDG_STATE_HOME", "~/.local/state")
+    if base is None:
+        raise FileNotFoundError(errno.ENOENT, "this user has no home to keep state in")
+    path = base / "bench"
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 
@@ -237,7 +233,7 @@ def _log(command: Sequence[str], reply: Reply) -> None:
         result = f"exit {reply.code}: {refusal(reply.err)}"
     line: dict[str, str | float] = {
         "time": round(time.time(), 3),
-        "user": user(),
+        "user": own_name(),
         "command": shlex.join(command)[:400],
         "seconds": round(reply.seconds, 4),
         "result": result,

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, write_json
+from benchmark.base.trust import own_name
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile
-from benchmark.slurm import commands
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
 from benchmark.submission.folder import SCHEMA, Folder
 from benchmark.submission.marks import is_at_work, why_held
@@ -323,4 +323,4 @@ def note_cleaned(runs_dir: Path, table: str, runs: Mapping[str, str]) -> None:
 
 
 def _cleaned(runs_dir: Path) -> Path:
-    return runs_dir / ".submissions" / f"cleaned-{commands.user()}.json"
+    return runs_dir / ".submissions" / f"cleaned-{own_name()}.json"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmark.base.errors import UserError
 from benchmark.base.log import say
+from benchmark.base.trust import own_name
 from benchmark.base.words import count
 from benchmark.data.sidecar import sidecar_path
 from benchmark.planning.device_estimate import estimate
@@ -291,7 +292,7 @@ def sending(runs_dir: Path) -> Iterator[None]:
 
     Raises UserError if another one takes too long, or the directory cannot be written.
     """
-    folder = runs_dir / ".submissions" / f".sending-{commands.user()}"
+    folder = runs_dir / ".submissions" / f".sending-{own_name()}"
     shared_directory(folder.parent)
     try:
         with contextlib.ExitStack() as held:

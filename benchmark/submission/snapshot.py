@@ -21,7 +21,7 @@ from benchmark.base.files import write_json
 from benchmark.base.git import git
 from benchmark.base.inside import check_own
 from benchmark.base.shipped import code_root, is_installed
-from benchmark.slurm import commands
+from benchmark.base.trust import own_name
 
 ROOT = code_root()
 # What a running job reads; everything else in the tree is left out. An installed package holds
@@ -50,7 +50,7 @@ class CodeCopy:
 
 def code_store(runs_dir: Path) -> Path:
     """Return where a user's copies lie: beside the runs, since compute nodes see those."""
-    return runs_dir.resolve() / ".code" / commands.user()
+    return runs_dir.resolve() / ".code" / own_name()
 
 
 def check_importable(store: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmark.base.errors import UserError, unknown
+from benchmark.base.errors import UserError, nearest, unknown
 from benchmark.base.log import logger, say
 from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.trust import changed_by_others
@@ -59,12 +58,10 @@ def find_table(name: str, near: Path | None = None) -> Path:
         return near / f"{name}.yaml"
     files = table_files()
     if name not in files:
-        guess = difflib.get_close_matches(name, files, n=1, cutoff=0.4)
-        hint = f"; did you mean '{guess[0]}'?" if guess else ""
         places = ", ".join(str(p) for p in tables_dirs()) or "no folder named tables"
         raise UserError(
-            f"unknown table '{name}'{hint} (known: {', '.join(sorted(files)) or 'none'};"
-            f" searched {places})"
+            f"unknown table '{name}'{nearest(name, files, 0.4)}"
+            f" (known: {', '.join(sorted(files)) or 'none'}; searched {places})"
         )
     _say_whose(name, files[name])
     return files[name]

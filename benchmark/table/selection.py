@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.base.errors import UserError, unknown
+from benchmark.base.errors import UserError, nearest, unknown
 from benchmark.base.yamlfile import parse_yaml
 
 ONLY_KEYS = ("row", "column", "teacher", "student", "method", "uses", "seed")
@@ -139,9 +138,7 @@ def nothing_matches(only: Iterable[Only], seen: Mapping[str, Iterable[str]]) -> 
     items = list(only)
     for item in unknown_values(items, seen):
         valid = sorted(set(seen.get(item.key, ())))
-        lower = {name.lower(): name for name in valid}
-        guess = difflib.get_close_matches(item.value.lower(), lower, n=1, cutoff=0.4)
-        hint = f"; did you mean '{lower[guess[0]]}'?" if guess else ""
+        hint = nearest(item.value, valid, 0.4)
         sign = "!=" if item.excludes else "="
         return UserError(
             f"--only {item.key}{sign}{item.value} matches nothing{hint}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.base.trust import changed_by_others, user_name
+from benchmark.base.trust import changed_by_others, own_name, user_name
 
 
 @pytest.fixture
@@ -55,3 +55,12 @@ def test_a_file_of_somebody_else_names_its_owner(file: Path) -> None:
 
 def test_a_user_without_an_entry_has_a_number() -> None:
     assert user_name(54321) == "user 54321"
+
+
+def test_who_this_is_says_the_system_and_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = own_name()
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody-else")
+    assert own_name() == before
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+    assert own_name() == "54321"

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from benchmark.base.trust import own_name
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm import commands
 from benchmark.slurm.profile import Profile, Resources
@@ -74,7 +75,7 @@ class Cluster:
     def clear(self) -> None:
         """Leave an idle cluster for the next test."""
         self.up()
-        user = commands.user()
+        user = own_name()
         self.command("scancel", "-u", user)
         until(lambda: not self.command("squeue", "-h", "-u", user), "the queue to empty")
 

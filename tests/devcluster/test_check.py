@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.base.trust import own_name
 from benchmark.slurm import commands
 from benchmark.slurm.check import check_profile, check_visible, read_nodes
 from benchmark.slurm.init_profile import init_profile
@@ -113,7 +114,7 @@ def test_a_runs_directory_that_all_nodes_see(
 @pytest.fixture
 def blind_node(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
     """A directory that the node n1 has an empty one in place of."""
-    if commands.user() != "root" or shutil.which("unshare") is None:
+    if own_name() != "root" or shutil.which("unshare") is None:
         pytest.skip("needs a mount namespace")
     hidden = tmp_path / "hidden"
     hidden.mkdir()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base.trust import own_name
 from benchmark.run.directory import RunDir
-from benchmark.slurm import commands
 from tests.devcluster.conftest import Cluster, until
 from tests.devcluster.trainings import PATIENCE, paced_plan, submit
 from tests.helpers import numbers, train_plan
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slurm
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 24 MB."""
-    if commands.user() != "root":
+    if own_name() != "root":
         pytest.skip("needs a disk of its own")
     place = tmp_path / "disk"
     place.mkdir()

@@ -132,9 +132,17 @@ def test_a_configuration_that_is_not_there_is_told_at_once(
         commands.call(["true"])
 
 
-def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 54321)
-    assert commands.user() == "54321"
+def test_a_user_without_a_home_keeps_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("BENCH_CALL_LOG", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what it does for such a user
+    with pytest.raises(OSError, match="no home"):
+        commands.state_dir()
+    assert commands.call(["true"]).code == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_all_that_slurm_said_reaches_the_user() -> None:
