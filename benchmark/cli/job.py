@@ -18,7 +18,7 @@ def main(kind: str, folder: Path, array: int = 0) -> int:
     with reporting():
         try:
             if kind == "queue":
-                from benchmark.submission.local import read_submission, run_queue
+                from benchmark.submission.local_queue import read_submission, run_queue
 
                 return run_queue(read_submission(Folder(folder)))
             from benchmark.submission.task import run_task, train

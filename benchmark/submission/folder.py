@@ -184,6 +184,11 @@ class Folder:
         write_json(self.record, record | {"arrays": [array]})
 
 
+def submissions_dir(runs_dir: Path) -> Path:
+    """Return where the submissions of everybody who uses a runs directory lie."""
+    return runs_dir / ".submissions"
+
+
 def shared_directory(path: Path) -> None:
     """Create a directory that whoever may write its parent may write too.
 

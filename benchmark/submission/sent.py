@@ -17,7 +17,7 @@ from benchmark.base.trust import own_name
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
-from benchmark.submission.folder import SCHEMA, Folder
+from benchmark.submission.folder import SCHEMA, Folder, submissions_dir
 from benchmark.submission.marks import is_at_work, why_held
 
 UNKNOWN = TaskState("unknown")
@@ -119,7 +119,7 @@ class Work(NamedTuple):
 
 def own_folders(runs_dir: Path) -> list[Folder]:
     """Return the user's own submission folders, to whatever executor they went, oldest first."""
-    place = runs_dir / ".submissions"
+    place = submissions_dir(runs_dir)
     if not place.is_dir():
         return []
     mine = [
@@ -323,4 +323,4 @@ def note_cleaned(runs_dir: Path, table: str, runs: Mapping[str, str]) -> None:
 
 
 def _cleaned(runs_dir: Path) -> Path:
-    return runs_dir / ".submissions" / f"cleaned-{own_name()}.json"
+    return submissions_dir(runs_dir) / f"cleaned-{own_name()}.json"

@@ -1,13 +1,10 @@
 """Train on a Slurm cluster: everything is checked first, then packs go out as job arrays.
 
-Two submissions that look at one moment both find the same runs missing. Each therefore holds a
-lease while it sends, and first looks at what was sent since it looked. Imports no torch.
+Imports no torch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -17,7 +14,6 @@ from pathlib import Path
 
 from benchmark.base.errors import UserError
 from benchmark.base.log import say
-from benchmark.base.trust import own_name
 from benchmark.base.words import count
 from benchmark.data.sidecar import sidecar_path
 from benchmark.planning.device_estimate import estimate
@@ -27,7 +23,6 @@ from benchmark.planning.remaining import Queued
 from benchmark.run.directory import RunDir
 from benchmark.run.directory import runs_dir as usual_runs_dir
 from benchmark.run.identity import Run
-from benchmark.run.lease import RunHeldError
 from benchmark.slurm import commands, queue
 from benchmark.slurm.check import check_profile, check_visible, read_nodes
 from benchmark.slurm.notation import Tag, gpu_count
@@ -43,17 +38,13 @@ from benchmark.slurm.profile import (
 )
 from benchmark.submission.arrays import Arrays, fitting
 from benchmark.submission.folder import Folder, shared_directory
-from benchmark.submission.marks import at_work
+from benchmark.submission.sending import leaving_nothing, sending, sent_meanwhile
 from benchmark.submission.sent import in_queue, latest, runs_in_queue, sent_arrays, slurm_work
 from benchmark.submission.simulation import task_limits
 from benchmark.submission.snapshot import CodeCopy, code_store, take_snapshot
 from benchmark.submission.submission import Prepared, Queue, Submission
 from benchmark.submission.wait import wait_for
 from benchmark.table.teachers import teachers_dir
-
-_POLL_SECONDS = 0.5
-# Longer than sbatch is repeated for while slurmctld does not answer.
-_PATIENCE_SECONDS = 900.0
 
 
 def executor(profile: str | None = None) -> SlurmExecutor:
@@ -158,7 +149,7 @@ class SlurmExecutor:
     def _send(self, submission: Submission, arrays: Arrays, queue: Queue, wait: bool) -> int:
         runs_dir = submission.runs_dir
         keys = [run.key for pack in arrays.packs for run in pack.runs]
-        with _leaving_nothing(arrays.folder.path, runs_dir):
+        with leaving_nothing(arrays.folder.path, runs_dir):
             note = check_visible(runs_dir, self.profile, _reads(submission))
             if note is not None:
                 say(note)
@@ -265,80 +256,3 @@ def _reads(submission: Submission) -> list[Path]:
 def _describe(need: Resources) -> str:
     gpus = f"gpus {need.gpus}" if gpu_count(need.gpus) else "no GPU"
     return f"{count(need.cpus, 'CPU')}, {gpus}, {need.mem}"
-
-
-# -- one submission at a time, and no trace of one that came to nothing ----------------------------
-
-
-def sent_meanwhile(keys: Collection[str], runs_dir: Path, known: Collection[Folder]) -> bool:
-    """Tell whether another submission sent all of these runs since ``known`` were all there were.
-
-    Raises UserError if it sent some of them.
-    """
-    arrays = [array for array in sent_arrays(runs_dir) if array.folder not in known]
-    new = {key for array in arrays for work in array.works() for key in work.keys}
-    theirs = new.intersection(keys)
-    if theirs and len(theirs) < len(set(keys)):
-        raise UserError(
-            f"another submission of yours sent {len(theirs)} of these"
-            f" {count(len(set(keys)), 'run')} at this moment: submit again for the rest"
-        )
-    return bool(theirs)
-
-
-@contextlib.contextmanager
-def sending(runs_dir: Path) -> Iterator[None]:
-    """Wait until no other submission of this user is being sent, and keep others waiting.
-
-    Raises UserError if another one takes too long, or the directory cannot be written.
-    """
-    folder = runs_dir / ".submissions" / f".sending-{own_name()}"
-    shared_directory(folder.parent)
-    try:
-        with contextlib.ExitStack() as held:
-            _hold(folder, held)
-            yield
-    finally:
-        with contextlib.suppress(OSError):  # somebody else's by now
-            folder.rmdir()
-
-
-def _hold(folder: Path, held: contextlib.ExitStack) -> None:
-    give_up = time.monotonic() + _PATIENCE_SECONDS
-    told = False
-    while True:
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            held.enter_context(at_work(folder))
-            return
-        except FileNotFoundError:
-            continue  # whoever was before us has just removed it
-        except RunHeldError as error:
-            if time.monotonic() > give_up:
-                raise UserError(f"another submission of yours does not end: {error}") from error
-        if not told:
-            say("waiting for another submission of yours to be sent")
-        told = True
-        time.sleep(_POLL_SECONDS)
-
-
-@contextlib.contextmanager
-def _leaving_nothing(folder: Path, runs_dir: Path) -> Iterator[None]:
-    """Remove what was made for a submission that ended without its ``folder``.
-
-    What was there before, or is in use, stays.
-    """
-    store = code_store(runs_dir)
-    places = (runs_dir, runs_dir / ".submissions", store.parent, store)
-    made = [place for place in places if not place.exists()]
-    copies = set(store.iterdir()) if store.is_dir() else set()
-    try:
-        yield
-    except BaseException:
-        if not folder.exists():
-            for copy in set(store.iterdir()) - copies if store.is_dir() else ():
-                shutil.rmtree(copy, ignore_errors=True)
-            for place in reversed(made):
-                with contextlib.suppress(OSError):
-                    place.rmdir()
-        raise

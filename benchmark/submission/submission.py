@@ -20,7 +20,7 @@ from benchmark.planning.packs import Pack
 from benchmark.planning.remaining import Queued
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile, Reader
-from benchmark.submission.folder import Folder
+from benchmark.submission.folder import Folder, submissions_dir
 
 _LONGEST = 100  # characters of a table's name in the name of a folder; disks take 255 in all
 
@@ -75,7 +75,7 @@ def new_submission(
     return Submission(
         table=table,
         nonce=nonce,
-        folder=Folder(runs_dir / ".submissions" / f"{table[:_LONGEST]}-{stamp}-{nonce}"),
+        folder=Folder(submissions_dir(runs_dir) / f"{table[:_LONGEST]}-{stamp}-{nonce}"),
         runs_dir=runs_dir,
         data_dir=data_dir,
         packs=tuple(packs),

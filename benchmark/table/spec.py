@@ -1,7 +1,7 @@
 """A table file: rows x columns, how they are trained, and what was published.
 
-The models here say what a YAML file in tables/ may hold; tables.py finds and reads them,
-matrix.py turns them into runs. Imports no torch.
+The models here say what a YAML file in tables/ may hold; table/load.py finds and reads them,
+planning/matrix.py turns them into runs. Imports no torch.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from benchmark.run.lease import Lease
 from benchmark.run.reading import read
 from benchmark.submission.executors import executor_for
 from benchmark.submission.hand_over import prepare_plan
-from benchmark.submission.local import FreeDevices, Need, need_of, read_submission
+from benchmark.submission.local_queue import FreeDevices, Need, need_of, read_submission
 from benchmark.submission.submission import new_submission
 from benchmark.table.recipe import override
 from tests.cli.command import bench

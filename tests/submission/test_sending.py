@@ -9,10 +9,9 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.planning.packs import Pack
-from benchmark.submission import slurm as module
+from benchmark.submission import sending as module
+from benchmark.submission.sending import leaving_nothing, sending, sent_meanwhile
 from benchmark.submission.sent import sent_arrays
-from benchmark.submission.slurm import _leaving_nothing as leaving_nothing
-from benchmark.submission.slurm import sending, sent_meanwhile
 from benchmark.submission.snapshot import code_store
 from benchmark.submission.submission import new_submission
 from tests import submitted

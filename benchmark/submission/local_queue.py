@@ -1,0 +1,250 @@
+"""The queue of this machine: submitit starts the processes, the order is ours.
+
+submitit's local executor starts everything at once; here a pack waits until its teacher's pack
+ended and enough CPUs (or a GPU) are free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmark.base.errors import UserError
+from benchmark.base.files import read_json
+from benchmark.base.log import live, say, terminal
+from benchmark.base.machine import visible_cpus, visible_gpus
+from benchmark.base.words import count
+from benchmark.planning.packs import Pack
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from benchmark.run.reading import read
+from benchmark.run.state import ENDED
+from benchmark.submission.folder import SCHEMA, Folder
+from benchmark.submission.marks import at_work, note_failure, paused
+from benchmark.submission.submission import Submission
+from benchmark.submission.task import run_pack_in_job
+
+_POLL_SECONDS = 0.2
+_REMIND_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one pack occupies while it runs."""
+
+    cpus: int
+    gpu: bool
+
+
+@dataclass
+class FreeDevices:
+    """The CPUs and GPUs of this machine that are free."""
+
+    cpus: int = field(default_factory=visible_cpus)
+    gpus: list[str] = field(default_factory=visible_gpus)
+
+    def take(self, need: Need) -> list[str] | None:
+        """Take what a pack needs: its GPUs, or None where it does not fit now."""
+        if need.cpus > self.cpus or (need.gpu and not self.gpus):
+            return None
+        self.cpus -= need.cpus
+        return [self.gpus.pop(0)] if need.gpu else []
+
+    def give(self, need: Need, gpus: Sequence[str]) -> None:
+        """Put back what :meth:`take` gave."""
+        self.cpus += need.cpus
+        self.gpus += gpus
+
+
+def need_of(run: Run, cpus: int) -> Need:
+    """Return what a pack of such runs occupies on a machine with so many CPUs."""
+    return Need(min(run.recipe.threads, cpus), run.recipe.device == "cuda")
+
+
+def run_queue(submission: Submission) -> int:
+    """Run the packs of a written submission; returns 0, or 1 when a run has no result."""
+    queue = _LocalQueue(submission)
+    previous = {
+        number: signal.signal(number, queue.ask_to_stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        with at_work(submission.folder.path):
+            return queue.run()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _shielded() -> Iterator[None]:
+    """Start processes that neither Ctrl-C nor a closed terminal reaches.
+
+    They take no modules from the folder that the queue was started in.
+
+    Both would kill submitit's controller, which gives its job one second. The queue tells them
+    by SIGTERM instead, which the controller hands on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _LocalQueue:
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+        self.folder = submission.folder
+        self.free = FreeDevices()
+        self.total_cpus = self.free.cpus
+        self.waiting = list(enumerate(submission.packs))
+        self.running: list[tuple[Pack, Any, Need, list[str]]] = []
+        self.ended: set[str] = set()
+        self.code = 0
+        self.asked_to_stop = 0
+        self.told = -math.inf
+
+    def ask_to_stop(self, _number: int, _frame: object) -> None:
+        self.asked_to_stop += 1
+
+    def run(self) -> int:
+        with _display(self.submission) as show:
+            show()
+            while self.running or (self.waiting and not self.asked_to_stop):
+                if not self.asked_to_stop:
+                    self._start_what_fits()
+                elif self._leave_at_once():
+                    break
+                else:
+                    self._tell_to_stop()
+                if self._collect():
+                    show()
+                if self.running or paused(self.folder):
+                    time.sleep(_POLL_SECONDS)
+        return 1 if self.asked_to_stop else self.code
+
+    def _start_what_fits(self) -> None:
+        if paused(self.folder):
+            return
+        for number, pack in list(self.waiting):
+            if not all(name in self.ended for name in pack.depends):
+                continue
+            need = need_of(pack.runs[0], self.total_cpus)
+            gpus = self.free.take(need)
+            if gpus is None:
+                continue
+            self.waiting.remove((number, pack))
+            self.running.append((pack, self._launch(number, pack, gpus), need, gpus))
+
+    def _launch(self, number: int, pack: Pack, gpus: list[str]) -> Any:
+        import submitit
+
+        executor = submitit.LocalExecutor(folder=self.folder.logs)
+        executor.update_parameters(timeout_min=60 * 24 * 365, name=f"bench-{pack.table}")
+        with _shielded():
+            job = executor.submit(run_pack_in_job, self.folder.path, number, tuple(gpus))
+        # submitit names logs by process; people and `bench logs` look for the pack.
+        self.folder.pack_log(pack.id).symlink_to(job.paths.stderr.name)
+        return job
+
+    def _tell_to_stop(self) -> None:
+        if time.monotonic() - self.told < _REMIND_SECONDS:
+            return
+        if self.told < 0:
+            say(f"stopping: {count(len(self.running), 'pack')} to save; submit again to continue")
+        self.told = time.monotonic()
+        for _pack, job, _need, _gpus in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(job.job_id), signal.SIGTERM)
+
+    def _leave_at_once(self) -> bool:
+        if self.asked_to_stop < 2 or self.told < 0:
+            return False
+        say("leaving; the packs that were told to stop do so by themselves")
+        return True
+
+    def _collect(self) -> bool:
+        """Take in what has ended; tell whether something has."""
+        before = len(self.running)
+        for item in list(self.running):
+            pack, job, need, gpus = item
+            if not job.done():
+                continue
+            self.running.remove(item)
+            self.free.give(need, gpus)
+            self.ended.add(pack.id)
+            for line in self._judge(pack, job):
+                say(line)
+        return len(self.running) < before
+
+    def _judge(self, pack: Pack, job: Any) -> list[str]:
+        error = job.exception()
+        if error is not None:
+            self.code = 1
+            last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            if not self.asked_to_stop:
+                note_failure(self.folder, pack.id, f"its process ended without an answer: {last}")
+            return [f"{pack.label} ended without an answer: {last} (log: {job.paths.stderr})"]
+        answer = job.result()
+        self.code = max(self.code, min(1, answer["exit_code"]))
+        return [
+            f"{key or pack.label}: {answer['endings'].get(key, 'failed')}: {reason}"
+            for key, reason in answer["reasons"].items()
+        ]
+
+
+@contextlib.contextmanager
+def _display(submission: Submission) -> Iterator[Callable[[], None]]:
+    """Give a function that shows how many runs are done: a bar on a terminal, else lines."""
+    runs = submission.runs
+
+    def done() -> int:
+        return sum(read(RunDir(submission.runs_dir, run.key)).state in ENDED for run in runs)
+
+    console = terminal()
+    if console is None:
+        seen = {"done": -1}
+
+        def tell() -> None:
+            found = done()
+            if found != seen["done"]:
+                seen["done"] = found
+                say(f"{submission.table}: {found}/{len(runs)} runs done")
+
+        yield tell
+        return
+    columns = (TextColumn(submission.table), BarColumn(), MofNCompleteColumn(), TextColumn("runs"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as bar, live(console):
+        task = bar.add_task("", total=len(runs))
+        yield lambda: bar.update(task, completed=done())
+
+
+def read_submission(folder: Folder) -> Submission:
+    """Return a submission as it was written to its folder. Raises UserError if it is not there."""
+    files = list(folder.read_all(0))
+    if not files:
+        raise UserError(f"{folder.path} holds no packs")
+    first = files[0]
+    return Submission(
+        table=first.table,
+        nonce=str(read_json(folder.record, SCHEMA)["nonce"]),
+        folder=folder,
+        runs_dir=first.runs_dir,
+        data_dir=first.data_dir,
+        packs=tuple(Pack.of(file) for file in files),
+        plugins=first.plugins,
+        reader=first.reader,
+    )
