@@ -12,15 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models import model
-from benchmark.models.features import Features, Model
-from benchmark.models.layers import (
-    batch_norms,
-    conv3x3,
-    global_average,
-    init_convolutions,
-    projection,
-    run_stage,
-)
+from benchmark.models.layers import conv3x3, init_convolutions, projection
+from benchmark.models.three_stages import ThreeStages
 
 Widths = tuple[int, int, int, int]
 NARROW: Widths = (16, 16, 32, 64)
@@ -47,8 +40,14 @@ class BasicBlock(nn.Module):
         return out + shortcut
 
 
-class CifarResNet(Model):
-    """Stem and three stages; ``widths`` are the channels of the stem and of each stage."""
+class CifarResNet(ThreeStages):
+    """Stem and three stages; ``widths`` are the channels of the stem and of each stage.
+
+    The stem is [B, 16, H, W], the stages [B, 16, H, W], [B, 32, H / 2, W / 2] and
+    [B, 64, H / 4, W / 4].
+    """
+
+    last_norm = "bn2"
 
     def __init__(self, depth: int, widths: Widths, num_classes: int) -> None:
         super().__init__()
@@ -62,35 +61,6 @@ class CifarResNet(Model):
         self.layer3 = _stage(stages[1], stages[2], num_blocks, stride=2)
         self.fc = nn.Linear(stages[2], num_classes)
         init_convolutions(self)
-
-    @property
-    def num_stages(self) -> int:
-        """Three."""
-        return 3
-
-    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the stem [B, 16, H, W] or a stage; the stem's map stands for what precedes its ReLU.
-
-        Maps are [B, 16, H, W], [B, 32, H / 2, W / 2] and [B, 64, H / 4, W / 4].
-        """
-        if number == 0:
-            stem = F.relu(self.bn1(self.conv1(x)))
-            return stem, stem
-        return run_stage((self.layer1, self.layer2, self.layer3)[number - 1], x)
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
-
-    @property
-    def head(self) -> nn.Linear:
-        """The classifier."""
-        return self.fc
-
-    def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
-        """Return the last batch norm of each stage; the shortcut is added to its output."""
-        return batch_norms(self.layer1[-1].bn2, self.layer2[-1].bn2, self.layer3[-1].bn2)
 
 
 def _stage(in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:

@@ -9,26 +9,23 @@ from OKDDip's code; shortcuts that change the shape are 1x1 convolutions with ba
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from benchmark.models import model
-from benchmark.models.features import Features, Model
-from benchmark.models.layers import (
-    batch_norms,
-    conv3x3,
-    global_average,
-    init_convolutions,
-    run_stage,
-)
+from benchmark.models.layers import conv3x3, init_convolutions
 from benchmark.models.resnet_bottleneck import Bottleneck
+from benchmark.models.three_stages import ThreeStages
 
 STEM = 16
 WIDTHS = (16, 32, 64)
 
 
-class ThreeStageResNet(Model):
-    """Stem and three stages of bottleneck blocks, of 64, 128 and 256 channels."""
+class ThreeStageResNet(ThreeStages):
+    """Stem and three stages of bottleneck blocks.
+
+    The stem is [B, 16, H, W], the stages [B, 64, H, W], [B, 128, H / 2, W / 2] and
+    [B, 256, H / 4, W / 4].
+    """
 
     def __init__(self, num_blocks: int, num_classes: int, widening: int = 1) -> None:
         super().__init__()
@@ -40,36 +37,6 @@ class ThreeStageResNet(Model):
         self.layer3 = _stage(out[1], WIDTHS[2], num_blocks, 2, widening)
         self.fc = nn.Linear(out[2], num_classes)
         init_convolutions(self)
-
-    @property
-    def num_stages(self) -> int:
-        """Three."""
-        return 3
-
-    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the stem [B, 16, H, W] or a stage; the stem's map stands for what precedes its ReLU.
-
-        Stages are [B, 64, H, W], [B, 128, H / 2, W / 2] and [B, 256, H / 4, W / 4].
-        """
-        if number == 0:
-            stem = F.relu(self.bn1(self.conv1(x)))
-            return stem, stem
-        return run_stage((self.layer1, self.layer2, self.layer3)[number - 1], x)
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
-
-    @property
-    def head(self) -> nn.Linear:
-        """The classifier."""
-        return self.fc
-
-    def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
-        """Return the last batch norm of each stage; the shortcut is added to its output."""
-        stages = (self.layer1, self.layer2, self.layer3)
-        return batch_norms(*(stage[-1].bn3 for stage in stages))
 
 
 def _stage(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from benchmark.models import model
 from benchmark.models.features import Features, Model
-from benchmark.models.layers import batch_norms, conv1x1, conv3x3, global_average, run_stage
+from benchmark.models.layers import batch_norms, conv1x1, conv3x3, global_average
+from benchmark.models.three_stages import ThreeStages
 
 STEM_CHANNELS = 24
 
@@ -60,8 +61,13 @@ class ShuffleUnitV1(nn.Module):
         return out + x
 
 
-class ShuffleNetV1(Model):
-    """Stem and three stages of 4, 8 and 4 units."""
+class ShuffleNetV1(ThreeStages):
+    """Stem and three stages of 4, 8 and 4 units.
+
+    The stem is [B, 24, H, W], the stages [B, 240, H / 2, W / 2] to [B, 960, H / 8, W / 8].
+    The published network names no batch norm before its ReLUs; the choice is that for ResNets,
+    whose blocks end alike.
+    """
 
     def __init__(self, groups: int, widths: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
@@ -73,36 +79,9 @@ class ShuffleNetV1(Model):
         self.linear = nn.Linear(widths[2], num_classes)
 
     @property
-    def num_stages(self) -> int:
-        """Three."""
-        return 3
-
-    def stage(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the stem [B, 24, H, W] or a stage; the stem's map stands for what precedes its ReLU.
-
-        Maps are [B, 240, H / 2, W / 2] to [B, 960, H / 8, W / 8].
-        """
-        if number == 0:
-            stem = F.relu(self.bn1(self.conv1(x)))
-            return stem, stem
-        return run_stage((self.layer1, self.layer2, self.layer3)[number - 1], x)
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.linear(pooled), pooled, stages, preacts, last_map=stages[-1])
-
-    @property
     def head(self) -> nn.Linear:
         """The classifier."""
         return self.linear
-
-    def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
-        """Return the last batch norm of each stage; the unit's input is added to its output.
-
-        The published network names none. Same choice as for ResNets, whose blocks end alike.
-        """
-        return batch_norms(self.layer1[-1].bn3, self.layer2[-1].bn3, self.layer3[-1].bn3)
 
 
 def _stage_v1(in_channels: int, channels: int, num_units: int, groups: int) -> nn.Sequential:
