@@ -26,12 +26,17 @@ BY_FAMILY = {
     "shufflenet": Prior("ShuffleNet students", 0.25, PRIOR_DF),
     "mobilenetv2": Prior("MobileNetV2 students", 0.37, PRIOR_DF),
 }
-CIFAR10 = Prior("CIFAR-10 students", 0.14, 8.0)
 # Papers that trained ResNet-50 several times on ImageNet report about 0.1; top-5 by the ratio of
 # the binomial spreads at 70 and 90 %. Less is known, so that it is worth less.
 IMAGENET = {
     "top1": Prior("ImageNet students", 0.12, 8.0),
     "top5": Prior("ImageNet students, top-5", 0.08, 8.0),
+}
+# Datasets with a pool of their own, which their students' families do not split: by metric.
+BY_DATASET = {
+    "cifar10": {"top1": Prior("CIFAR-10 students", 0.14, 8.0)},
+    "imagenet": IMAGENET,
+    "imagenette": IMAGENET,
 }
 # The best epoch of a run scatters less over seeds than its last one.
 BEST_FACTOR = 0.78
@@ -63,11 +68,8 @@ def cell_prior(
     student: str, dataset: str = "", metric: str = "top1", statistic: str = "last"
 ) -> Prior:
     """Return the prior of a student's seed noise by a metric and a statistic, with its source."""
-    found = family_prior(student, dataset)
-    if dataset.startswith("imagenet"):
-        found = IMAGENET.get(metric, IMAGENET["top1"])
-    elif dataset == "cifar10":
-        found = CIFAR10
+    own = BY_DATASET.get(dataset)
+    found = family_prior(student, dataset) if own is None else own.get(metric, own["top1"])
     return found._replace(sigma=found.sigma * BEST_FACTOR) if statistic == "best" else found
 
 

@@ -7,6 +7,7 @@ override single fields, and every override is shown with the results.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -207,113 +208,81 @@ class Recipe(Grown):
         return precision, channels_last
 
 
+# What most protocols on CIFAR and on ImageNet have in common.
+_cifar = partial(Recipe, batch_size=128, lr=0.1, augmentation="crop_flip", channels_last=True)
+_imagenet = partial(Recipe, batch_size=256, augmentation="imagenet", eval_batch=250, threads=8)
+
 RECIPES: dict[str, Recipe] = {
     # CRD's CIFAR-100 protocol, which most CIFAR-100 tables share.
-    "crd_240": Recipe(
+    "crd_240": _cifar(
         epochs=240,
         batch_size=64,
         lr=0.05,
         schedule=Milestones(milestones=(150, 180, 210)),
-        augmentation="crop_flip",
-        channels_last=True,
     ),
     # The thesis' tables 3 to 8; it states no batch size, 128 is assumed.
-    "thesis_200": Recipe(
+    "thesis_200": _cifar(
         epochs=200,
-        batch_size=128,
-        lr=0.1,
         schedule=Milestones(milestones=(60, 120, 160), gamma=0.2),
-        augmentation="crop_flip",
-        channels_last=True,
     ),
     # The thesis' table 2: ResNet-152/50 on CIFAR-10 upscaled inside the network.
-    "thesis_plateau": Recipe(
+    "thesis_plateau": _cifar(
         epochs=20,
-        batch_size=128,
-        lr=0.1,
         schedule=Plateau(kind="plateau"),
-        augmentation="crop_flip",
         input_size=224,
         holdout=5000,
-        channels_last=True,
     ),
     # mdistiller's and torchvision's ImageNet protocol.
-    "imagenet_100": Recipe(
+    "imagenet_100": _imagenet(
         epochs=100,
-        batch_size=256,
         lr=0.1,
         weight_decay=1e-4,
         schedule=Milestones(milestones=(30, 60, 90)),
-        augmentation="imagenet",
         channels_last=True,
-        eval_batch=250,
-        threads=8,
     ),
     # DeiT's protocol as the projector paper runs it; training it is not supported yet.
-    "deit_300": Recipe(
+    "deit_300": _imagenet(
         epochs=300,
-        batch_size=256,
         lr=2.5e-4,
         optimizer="adamw",
         weight_decay=0.05,
         schedule=Cosine(kind="cosine", warmup_epochs=20, warmup_lr=2.5e-7, min_lr=2.5e-6),
-        augmentation="imagenet",
         drop_last=True,
         clip_norm=15.0,
-        eval_batch=250,
-        threads=8,
     ),
     # The protocol of the online tables (ONE, OKDDip, PCL and those after them).
-    "online_300": Recipe(
+    "online_300": _cifar(
         epochs=300,
-        batch_size=128,
-        lr=0.1,
         nesterov=True,
         schedule=Milestones(milestones=(150, 225)),
-        augmentation="crop_flip",
-        channels_last=True,
     ),
     # The protocol of Self-KD-Lib, whose table has most of the self-distillation methods.
-    "self_200": Recipe(
+    "self_200": _cifar(
         epochs=200,
-        batch_size=128,
-        lr=0.1,
         schedule=Milestones(milestones=(100, 150), warmup_epochs=5),
-        augmentation="crop_flip",
-        channels_last=True,
     ),
     # Deep mutual learning's own; it states no weight decay, 5e-4 is a re-implementation's.
-    "dml_200": Recipe(
+    "dml_200": _cifar(
         epochs=200,
         batch_size=64,
-        lr=0.1,
         nesterov=True,
         schedule=Milestones(milestones=(60, 120, 180)),
-        augmentation="crop_flip",
-        channels_last=True,
     ),
     # Snapshot distillation: a cosine a cycle, the rate set before every step.
-    "snapshot_200": Recipe(
+    "snapshot_200": _cifar(
         epochs=200,
-        batch_size=128,
-        lr=0.1,
         nesterov=True,
         weight_decay=1e-4,
         schedule=Cosine(kind="cosine", per="iteration", cycles=4),
-        augmentation="crop_flip",
-        channels_last=True,
     ),
     # Zero-shot transfer: 80,000 batches of noise, which an epoch of 1,000 counts.
-    "zskt_80": Recipe(
+    "zskt_80": _cifar(
         epochs=80,
-        batch_size=128,
         lr=2e-3,
         optimizer="adam",
         weight_decay=0.0,
         clip_norm=5.0,
         schedule=Cosine(kind="cosine", per="iteration"),
-        augmentation="crop_flip",
-        channels_last=True,
         steps_per_epoch=1000,
     ),
     # scikit-learn's digits with 100 labels: seconds, not hours. 20 divides 100: a small last
