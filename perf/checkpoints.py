@@ -33,7 +33,7 @@ from benchmark.train.report import Lines
 from benchmark.train.session import Session
 from benchmark.train.trainee import Trainee
 from perf.interleaved import middle
-from perf.standin import write_teacher
+from perf.standin import with_teacher
 from perf.train_speed import conditions, plan_runs
 
 COLUMN = "resnet32x4-resnet8x4"
@@ -120,7 +120,7 @@ def measure(folder: Path, work: Path, resumes: int) -> None:
     full_size(folder, work / "pickles")
     write_dataset("cifar100", work / "pickles", data, allow_altered=True)
     runs = [r for r in plan_runs("cifar100", COLUMN, "fp32", data) if r.recipe.batch_size == 64]
-    write_teacher(runs[0], data, runs_dir)
+    runs = with_teacher(runs, data, runs_dir)
     one_step(runs, data, runs_dir)
     early = [in_new_process(runs, data, runs_dir) for _ in range(5)]
     with SaveTimes() as saves:

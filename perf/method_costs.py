@@ -30,7 +30,7 @@ from benchmark.train.network import Network
 from benchmark.train.teacher import load_teacher
 from benchmark.train.trainee import Trainee, World
 from perf.interleaved import middle
-from perf.standin import write_teacher
+from perf.standin import with_teacher
 from perf.train_speed import SPEED_TABLE, conditions, plan_runs
 
 CIFAR_SAMPLES = 50_000
@@ -50,8 +50,8 @@ def rows(column: str, precision: str, data: Path) -> dict[str, Run]:
 
 def build(runs: dict[str, Run], data: Path, runs_dir: Path) -> dict[str, Work]:
     """Return a step of the plain student and of every row, and the passes of teachers."""
+    runs = dict(zip(runs, with_teacher(list(runs.values()), data, runs_dir), strict=True))
     first = next(iter(runs.values()))
-    write_teacher(first, data, runs_dir)
     batches = open_batches(
         "cifar100", data, seed=0, batch_size=64, augmentation="crop_flip", channels_last=True
     )

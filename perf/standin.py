@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,20 +12,24 @@ from benchmark.data.open import open_batches
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.lease import Lease
+from benchmark.train.history import Evaluation
 from benchmark.train.session import Session
 from benchmark.train.trainee import Trainee, World
 
 
-def write_teacher(student: Run, data: Path, runs_dir: Path) -> None:
-    """Write the run that ``student`` names as its teacher: initial weights, calibrated norms.
+def with_teacher(students: Sequence[Run], data: Path, runs_dir: Path) -> list[Run]:
+    """Write the teacher of runs that share one, and return them as runs that it teaches.
 
-    The running statistics are those of one batch, so that features have the size of a trained
-    network's and no student diverges.
+    It has initial weights, and running statistics of one batch, so that features have the size of
+    a trained network's and no student diverges. Its recipe is that of the students.
     """
-    assert student.teacher is not None
-    run = student.model_copy(
-        update={"model": student.teacher.model, "teacher": None, "methods": ()}
-    )
+    first = students[0]
+    assert first.teacher is not None
+    untaught = {"teacher": None, "methods": (), "ce_weight": None, "predict": None, "pair": None}
+    versions = {k: v for k, v in first.versions.items() if not k.startswith("model:")}
+    name = f"model:{first.teacher.model}"
+    versions[name] = first.versions[name]
+    run = first.model_copy(update={**untaught, "model": first.teacher.model, "versions": versions})
     batches = open_batches(
         run.dataset.name, data, seed=0, batch_size=256, augmentation=run.recipe.augmentation
     )
@@ -35,6 +40,10 @@ def write_teacher(student: Run, data: Path, runs_dir: Path) -> None:
             module.momentum = 1.0
     with torch.no_grad():
         trainee.student.model.train()(next(batches.epoch(1)).images)
-    rundir = RunDir(runs_dir, student.teacher.key)
+    # A run without an accuracy has no result. This one stands for an untrained network's.
+    trainee.history.append(Evaluation(run.recipe.epochs, 1.0, 5.0, 4.6, float("nan")))
+    rundir = RunDir(runs_dir, run.key)
     rundir.create(run)
     Session(rundir, Lease.acquire(rundir)).finish(trainee, {})
+    taught = {"teacher": first.teacher.model_copy(update={"key": run.key})}
+    return [student.model_copy(update=taught) for student in students]

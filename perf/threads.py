@@ -19,7 +19,7 @@ from benchmark.data.write import write_dataset
 from benchmark.run.identity import Run
 from perf.interleaved import Contender, middle
 from perf.plain_loop import BATCH_SIZE
-from perf.standin import write_teacher
+from perf.standin import with_teacher
 from perf.train_speed import conditions, plan_runs, train_ours
 
 COLUMNS = ("resnet32x4-resnet8x4", "resnet56-resnet20", "vgg13-mobilenetv2")
@@ -28,7 +28,7 @@ COLUMNS = ("resnet32x4-resnet8x4", "resnet56-resnet20", "vgg13-mobilenetv2")
 def contender(runs: list[Run], threads: int, data: Path, runs_dir: Path, steps: int) -> Contender:
     recipe = runs[0].recipe.model_copy(update={"threads": threads})
     runs = [run.model_copy(update={"recipe": recipe}) for run in runs]
-    write_teacher(runs[0], data, runs_dir)
+    runs = with_teacher(runs, data, runs_dir)
     return Contender(partial(train_ours, runs, data, runs_dir), BATCH_SIZE * len(runs), steps)
 
 

@@ -33,7 +33,7 @@ from benchmark.table.selection import parse_selection
 from benchmark.train.provenance import provenance
 from perf.interleaved import Contender, Loop, Pause, interleave, middle, ratios
 from perf.plain_loop import BATCH_SIZE, plain_steps
-from perf.standin import write_teacher
+from perf.standin import with_teacher
 
 SPEED_TABLE = Path(__file__).parent / "column.yaml"
 COLUMNS = {
@@ -88,8 +88,8 @@ class Bench:
     def add_ours(self, name: str, runs: Sequence[Run]) -> None:
         """Every contender has a runs directory of its own: they train the same runs."""
         runs_dir = self._work / f"runs{len(self.contenders)}-{self._column}"
-        write_teacher(runs[0], self._work / "data", runs_dir)
-        loop = partial(train_ours, list(runs), self._work / "data", runs_dir)
+        taught = with_teacher(runs, self._work / "data", runs_dir)
+        loop = partial(train_ours, taught, self._work / "data", runs_dir)
         steps = max(1, round(self._steps * 2 / (1 + len(runs))))
         self.add(name, loop, len(runs), steps)
 
