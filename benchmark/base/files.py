@@ -6,13 +6,14 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from benchmark.base.errors import UserError
+from benchmark.base.inside import folder_of
 
 # What this project writes as JSON has kilobytes; anything far longer is not one of its files.
 LONGEST = 10_000_000
@@ -23,27 +24,31 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that replaces it, fsynced, when the block ends.
 
     Its permissions are ``mode``, or what the umask leaves. On any error (a full disk, say) the
-    temporary file is removed and ``path`` stays as it was.
+    temporary file is removed and ``path`` stays as it was. Raises UserError if the folder is a link
+    that another user made.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; run directories are for the whole lab to read.
-        umask = os.umask(0)
-        os.umask(umask)
-        with contextlib.suppress(PermissionError):  # file systems without modes, such as FAT
-            os.chmod(name, 0o666 & ~umask if mode is None else mode)
-        os.replace(name, path)
-        _sync_directory(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        if isinstance(error, OSError) and error.filename in (None, name):
-            error.filename = str(path)  # a full disk names no file
-        raise
+    with folder_of(path) as (folder, target):
+        name = f".{target}.{secrets.token_hex(6)}.tmp"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            # Private until it is whole; run directories are for the whole lab to read.
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+            with os.fdopen(descriptor, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                umask = os.umask(0)
+                os.umask(umask)
+                with contextlib.suppress(PermissionError):  # file systems without modes, as FAT
+                    os.fchmod(file.fileno(), 0o666 & ~umask if mode is None else mode)
+            os.replace(name, target, src_dir_fd=folder, dst_dir_fd=folder)
+            _sync_directory(folder)
+        except BaseException as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+            if isinstance(error, OSError) and error.filename in (None, name):
+                error.filename, error.filename2 = str(path), None  # a full disk names no file
+            raise
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> None:
@@ -92,13 +97,18 @@ def read_json(path: Path, schema: int) -> dict[str, Any]:
     Raises UserError that names the file if it is missing, broken, newer, or no file at all.
     """
     try:
-        data = json.loads(read_bytes(path))
+        content = read_bytes(path)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except UserError:
-        raise
+    return parse_json(content, path, schema)
+
+
+def parse_json(content: bytes, path: Path, schema: int) -> dict[str, Any]:
+    """Return the JSON object that ``path`` holds; see :func:`read_json`."""
+    try:
+        data = json.loads(content)
     except ValueError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     except RecursionError as error:
@@ -131,12 +141,25 @@ def make_directory(path: Path) -> None:
         raise UserError(f"{path} is not writable")
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def shared_directory(path: Path) -> None:
+    """Create a folder in which whoever may write its parent may make folders of their own.
+
+    A lab's runs directory is writable by its group even if people's umask says otherwise. What
+    others made in it they alone may rename or remove (the sticky bit). Raises UserError if it
+    cannot be written, or is a link that another user made.
+    """
+    fresh = not os.path.lexists(path)
+    make_directory(path)
+    with folder_of(path / "any"):  # no stranger's link
+        pass
+    if fresh:
+        mode = path.parent.stat().st_mode & 0o7777
+        path.chmod(mode | stat.S_ISVTX if mode & 0o022 else mode)
+
+
+def _sync_directory(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise  # the others cannot sync directories, or need not
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,7 @@
-"""What queues start: ``python -m benchmark.cli.job queue FOLDER``, ``... task FOLDER ARRAY``.
+"""What queues start: a queue of this machine, one of its packs, or one task of a Slurm array.
 
-A queue of this machine in a process of its own, or one task of a Slurm array.
+``python -m benchmark.cli.job queue FOLDER``, ``... pack FOLDER NUMBER DESCRIPTOR GPUS`` (see
+submission/process.py), ``... task FOLDER ARRAY``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,15 @@ from benchmark.base.log import reporting, say
 from benchmark.submission.folder import Folder
 
 
-def main(kind: str, folder: Path, array: int = 0) -> int:
-    """Run a queue or a task and return its exit code."""
+def main(kind: str, folder: Path, number: int = 0, *more: str) -> int:
+    """Run a queue, a task or a pack and return its exit code; ``number``: of the array or pack."""
+    if kind == "pack":
+        from benchmark.submission.process import answer
+        from benchmark.submission.task import run_pack_in_job
+
+        descriptor, gpus = more
+        answer(int(descriptor), run_pack_in_job(folder, number, gpus.split(",") if gpus else ()))
+        return 0
     with reporting():
         try:
             if kind == "queue":
@@ -23,11 +31,12 @@ def main(kind: str, folder: Path, array: int = 0) -> int:
                 return run_queue(read_submission(Folder(folder)))
             from benchmark.submission.task import run_task, train
 
-            return run_task(Folder(folder), array, train)
+            return run_task(Folder(folder), number, train)
         except UserError as error:
             say(f"error: {error}")
             return 2
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:4])))
+    kind, folder, *numbers = sys.argv[1:]
+    raise SystemExit(main(kind, Path(folder), int(numbers[0]) if numbers else 0, *numbers[1:]))

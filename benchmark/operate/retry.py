@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import read_json
+from benchmark.base.inside import unlink
 from benchmark.monitor.failures import Failed, FailureGroup, group
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
@@ -24,7 +24,6 @@ from benchmark.run.reading import read
 from benchmark.run.state import RunState
 from benchmark.submission import marks
 from benchmark.submission.executors import executor_for
-from benchmark.submission.folder import SCHEMA
 from benchmark.submission.hand_over import Order, Ready, prepare
 from benchmark.submission.sent import Work, busy_keys, submitted_tables
 from benchmark.submission.slurm import executor_as_sent
@@ -132,7 +131,7 @@ def retry(
         _release(held)
         for _, item in ready:
             for run in item.submission.runs:
-                RunDir(runs_dir, run.key).cancelled.unlink(missing_ok=True)
+                unlink(RunDir(runs_dir, run.key).cancelled)
             code = max(code, item.start())
     return Retried(
         warnings=seen.warnings,
@@ -184,7 +183,7 @@ def _origin(work: Work, data_dir: Path, reader: str | None, plugins: tuple[Path,
     cluster = "local" if executor == "inline" else executor
     profile = options = ""
     if work.in_slurm:
-        sent = read_json(work.folder.record, SCHEMA)
+        sent = work.folder.read_record()
         profile, options = str(sent["profile"]), json.dumps(sent.get("options", {}), sort_keys=True)
     return Origin(work.table, cluster, profile, options, data_dir, reader, plugins)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.inside import appending
 from benchmark.base.trust import own_name
 from benchmark.base.words import count
 from benchmark.monitor.find import find_run
@@ -111,7 +112,8 @@ def _mark(rundir: RunDir) -> None:
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(rundir.path)
-        os.close(os.open(rundir.cancelled, os.O_CREAT | os.O_WRONLY, 0o666))
+        with appending(rundir.cancelled):  # made, if it is not there
+            pass
     except OSError as error:
         raise UserError(f"cannot mark {rundir.cancelled}: {error.strerror}") from error
 

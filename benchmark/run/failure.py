@@ -28,7 +28,7 @@ def note_failure(rundir: RunDir, error: BaseException) -> None:
         before = read_json(rundir.failure, SCHEMA)
         count += before["count"] if before["reason"] == reason else 0
     text = "".join(traceback.format_exception(error))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError):
         write_json(
             rundir.failure,
             {

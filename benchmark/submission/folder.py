@@ -15,10 +15,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import make_directory, replacing, write_json, write_text
+from benchmark.base.files import (
+    LONGEST,
+    parse_json,
+    replacing,
+    shared_directory,
+    write_json,
+    write_text,
+)
+from benchmark.base.inside import private
 from benchmark.run.pack_file import PackFile, read_pack
 
 SCHEMA = 1
@@ -125,10 +133,10 @@ class Folder:
         """Return pack ``number`` of an array; UserError if the files do not hold it."""
         path = self.packs(array)
         try:
-            with self.offsets(array).open("rb") as file:
+            with self._opened(self.offsets(array)) as file:
                 file.seek(number * _OFFSET.size)
                 start, stop = (_OFFSET.unpack(file.read(_OFFSET.size))[0] for _ in range(2))
-            with path.open("rb") as file:
+            with self._opened(path) as file:
                 file.seek(start)
                 text = file.read(stop - start)
         except (OSError, struct.error) as error:
@@ -139,19 +147,57 @@ class Folder:
         """Yield the packs of an array in order; UserError if the file does not hold one."""
         path = self.packs(array)
         try:
-            lines = path.read_bytes().splitlines()
+            with self._opened(path) as file:
+                lines = file.read().splitlines()
         except OSError as error:
             raise UserError(f"cannot read {path}: {error}") from error
         for number, line in enumerate(lines):
             yield read_pack(line, f"task {number} of {path}")
 
+    def read_record(self) -> dict[str, Any]:
+        """Return what :attr:`record` holds; UserError if it cannot be read or is not the user's."""
+        try:
+            with self._opened(self.record) as file:
+                content = file.read(LONGEST)
+        except OSError as error:
+            raise UserError(f"cannot read {self.record}: {error.strerror}") from error
+        return parse_json(content, self.record, SCHEMA)
+
+    def read_plugin(self, path: Path) -> bytes:
+        """Return a plug-in's copy by its path. Raises OSError or UserError."""
+        with self._opened(path) as file:
+            return file.read()
+
     def entries(self, array: int) -> list[Entry]:
         """Return what is known of an array's packs; nothing if that cannot be read."""
         try:
-            rows = json.loads(self.index(array).read_text(encoding="utf-8"))
+            with self._opened(self.index(array)) as file:
+                rows = json.loads(file.read())
             return [Entry(name, label, tuple(k), tuple(c)) for name, label, k, c in rows]
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return []
+
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator[IO[bytes]]:
+        """Open a file of this folder to write it anew, such as a log; see :meth:`read_record`."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with private(self.path) as folder:
+            descriptor = os.open(path.relative_to(self.path), flags, 0o666, dir_fd=folder)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path) -> Iterator[IO[bytes]]:
+        """Open a file of this folder, if the user alone may write there.
+
+        Whoever may write the runs directory can put another folder in the place of this one, and
+        what lies here is run.
+        """
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with private(self.path) as folder:
+            descriptor = os.open(path.relative_to(self.path), flags, dir_fd=folder)
+            with os.fdopen(descriptor, "rb") as file:
+                yield file
 
     # -- an earlier form ------------------------------------------------------------------------
 
@@ -164,8 +210,10 @@ class Folder:
         if not paths:
             return
         packs: list[dict[str, Any]] = []
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            packs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            for path in paths:
+                with self._opened(path) as file:
+                    packs.append(json.load(file))
             packs.sort(key=lambda pack: (bool(pack["depends"]), pack["label"], pack["id"]))
             entries = [Entry(p["id"], p["label"], p["keys"], p["cells"]) for p in packs]
             before = self.path.stat()
@@ -187,15 +235,3 @@ class Folder:
 def submissions_dir(runs_dir: Path) -> Path:
     """Return where the submissions of everybody who uses a runs directory lie."""
     return runs_dir / ".submissions"
-
-
-def shared_directory(path: Path) -> None:
-    """Create a directory that whoever may write its parent may write too.
-
-    A lab's runs directory is writable by its group even if people's umask says otherwise.
-    Raises UserError if it cannot be written.
-    """
-    fresh = not path.exists()
-    make_directory(path)
-    if fresh:
-        path.chmod(path.parent.stat().st_mode & 0o7777)

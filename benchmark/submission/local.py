@@ -90,7 +90,7 @@ def _send(submission: Submission, wait: bool) -> int:
 
 
 def _detach(folder: Folder) -> int:
-    with folder.queue_log.open("w") as output:
+    with folder.writing(folder.queue_log) as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "benchmark.cli.job", "queue", str(folder.path)],
             stdin=subprocess.DEVNULL,

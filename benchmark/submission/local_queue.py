@@ -1,24 +1,17 @@
-"""The queue of this machine: submitit starts the processes, the order is ours.
-
-submitit's local executor starts everything at once; here a pack waits until its teacher's pack
-ended and enough CPUs (or a GPU) are free.
-"""
+"""The queue of this machine: a pack waits until its teacher's ended and CPUs or a GPU are free."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import read_json
 from benchmark.base.log import live, say, terminal
 from benchmark.base.machine import visible_cpus, visible_gpus
 from benchmark.base.words import count
@@ -27,10 +20,10 @@ from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED
-from benchmark.submission.folder import SCHEMA, Folder
+from benchmark.submission.folder import Folder
 from benchmark.submission.marks import at_work, note_failure, paused
+from benchmark.submission.process import PackProcess
 from benchmark.submission.submission import Submission
-from benchmark.submission.task import run_pack_in_job
 
 _POLL_SECONDS = 0.2
 _REMIND_SECONDS = 10.0
@@ -84,26 +77,6 @@ def run_queue(submission: Submission) -> int:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _shielded() -> Iterator[None]:
-    """Start processes that neither Ctrl-C nor a closed terminal reaches.
-
-    They take no modules from the folder that the queue was started in.
-
-    Both would kill submitit's controller, which gives its job one second. The queue tells them
-    by SIGTERM instead, which the controller hands on.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
-    safe = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if safe is None:
-            del os.environ["PYTHONSAFEPATH"]
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class _LocalQueue:
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
@@ -111,7 +84,7 @@ class _LocalQueue:
         self.free = FreeDevices()
         self.total_cpus = self.free.cpus
         self.waiting = list(enumerate(submission.packs))
-        self.running: list[tuple[Pack, Any, Need, list[str]]] = []
+        self.running: list[tuple[Pack, PackProcess, Need, list[str]]] = []
         self.ended: set[str] = set()
         self.code = 0
         self.asked_to_stop = 0
@@ -149,16 +122,8 @@ class _LocalQueue:
             self.waiting.remove((number, pack))
             self.running.append((pack, self._launch(number, pack, gpus), need, gpus))
 
-    def _launch(self, number: int, pack: Pack, gpus: list[str]) -> Any:
-        import submitit
-
-        executor = submitit.LocalExecutor(folder=self.folder.logs)
-        executor.update_parameters(timeout_min=60 * 24 * 365, name=f"bench-{pack.table}")
-        with _shielded():
-            job = executor.submit(run_pack_in_job, self.folder.path, number, tuple(gpus))
-        # submitit names logs by process; people and `bench logs` look for the pack.
-        self.folder.pack_log(pack.id).symlink_to(job.paths.stderr.name)
-        return job
+    def _launch(self, number: int, pack: Pack, gpus: list[str]) -> PackProcess:
+        return PackProcess(self.folder, number, pack.id, gpus)
 
     def _tell_to_stop(self) -> None:
         if time.monotonic() - self.told < _REMIND_SECONDS:
@@ -167,8 +132,7 @@ class _LocalQueue:
             say(f"stopping: {count(len(self.running), 'pack')} to save; submit again to continue")
         self.told = time.monotonic()
         for _pack, job, _need, _gpus in self.running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(job.job_id), signal.SIGTERM)
+            job.ask_to_stop()
 
     def _leave_at_once(self) -> bool:
         if self.asked_to_stop < 2 or self.told < 0:
@@ -181,7 +145,7 @@ class _LocalQueue:
         before = len(self.running)
         for item in list(self.running):
             pack, job, need, gpus = item
-            if not job.done():
+            if not job.ended:
                 continue
             self.running.remove(item)
             self.free.give(need, gpus)
@@ -190,15 +154,14 @@ class _LocalQueue:
                 say(line)
         return len(self.running) < before
 
-    def _judge(self, pack: Pack, job: Any) -> list[str]:
-        error = job.exception()
-        if error is not None:
+    def _judge(self, pack: Pack, job: PackProcess) -> list[str]:
+        answer = job.answer()
+        if answer is None:
             self.code = 1
-            last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            last = job.last_words()
             if not self.asked_to_stop:
                 note_failure(self.folder, pack.id, f"its process ended without an answer: {last}")
-            return [f"{pack.label} ended without an answer: {last} (log: {job.paths.stderr})"]
-        answer = job.result()
+            return [f"{pack.label} ended without an answer: {last} (log: {job.log})"]
         self.code = max(self.code, min(1, answer["exit_code"]))
         return [
             f"{key or pack.label}: {answer['endings'].get(key, 'failed')}: {reason}"
@@ -240,7 +203,7 @@ def read_submission(folder: Folder) -> Submission:
     first = files[0]
     return Submission(
         table=first.table,
-        nonce=str(read_json(folder.record, SCHEMA)["nonce"]),
+        nonce=str(folder.read_record()["nonce"]),
         folder=folder,
         runs_dir=first.runs_dir,
         data_dir=first.data_dir,

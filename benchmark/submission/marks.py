@@ -106,7 +106,7 @@ def release(folder: Folder) -> None:
 
 def jobs(folder: Folder) -> list[int]:
     """Return the array ids of a submission, as far as they are known."""
-    data = read_json(folder.record, SCHEMA)
+    data = folder.read_record()
     known = [array["job"] for array in data["arrays"] if array["job"] is not None]
     own = os.environ.get("SLURM_ARRAY_JOB_ID")
     # A first task may start before its submission has noted the job's id.

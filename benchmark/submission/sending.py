@@ -7,17 +7,18 @@ lease while it sends, and first looks at what was sent since it looked. Imports 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import shared_directory
+from benchmark.base.inside import remove
 from benchmark.base.log import say
 from benchmark.base.trust import own_name
 from benchmark.base.words import count
 from benchmark.run.lease import RunHeldError
-from benchmark.submission.folder import Folder, shared_directory, submissions_dir
+from benchmark.submission.folder import Folder, submissions_dir
 from benchmark.submission.marks import at_work
 from benchmark.submission.sent import sent_arrays
 from benchmark.submission.snapshot import code_store
@@ -94,7 +95,8 @@ def leaving_nothing(folder: Path, runs_dir: Path) -> Iterator[None]:
     except BaseException:
         if not folder.exists():
             for copy in set(store.iterdir()) - copies if store.is_dir() else ():
-                shutil.rmtree(copy, ignore_errors=True)
+                with contextlib.suppress(OSError, UserError):
+                    remove(runs_dir.resolve(), copy)
             for place in reversed(made):
                 with contextlib.suppress(OSError):
                     place.rmdir()

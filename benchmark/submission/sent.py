@@ -139,7 +139,7 @@ def _arrays(folder: Folder) -> list[SentArray]:
     folder.modernise()
     # A folder without a record is being written, or is no submission.
     with contextlib.suppress(UserError, KeyError, TypeError, OSError):
-        data = read_json(folder.record, SCHEMA)
+        data = folder.read_record()
         executor = data.get("executor", "slurm")  # an earlier version noted only what went there
         noted = folder.record.stat().st_mtime if executor == "slurm" else data["created"]
         return [
@@ -164,7 +164,7 @@ def code_in_use(runs_dir: Path, without: Container[Folder] = ()) -> set[Path] | 
         if folder in without or not folder.packs(0).exists():
             continue
         try:
-            record = read_json(folder.record, SCHEMA)
+            record = folder.read_record()
             if record.get("executor", "slurm") == "slurm":
                 found.add(Path(record["code"]))
         except (UserError, KeyError, TypeError):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import shared_directory
 from benchmark.base.log import say
 from benchmark.base.words import count
 from benchmark.data.sidecar import sidecar_path
@@ -37,7 +38,7 @@ from benchmark.slurm.profile import (
     profile_files,
 )
 from benchmark.submission.arrays import Arrays, fitting
-from benchmark.submission.folder import Folder, shared_directory
+from benchmark.submission.folder import Folder
 from benchmark.submission.sending import leaving_nothing, sending, sent_meanwhile
 from benchmark.submission.sent import in_queue, latest, runs_in_queue, sent_arrays, slurm_work
 from benchmark.submission.simulation import task_limits

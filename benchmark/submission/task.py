@@ -86,7 +86,7 @@ def stop_on_signal(
 
 
 def run_pack_in_job(folder: Path, number: int, gpus: Sequence[str]) -> dict[str, Any]:
-    """Train a pack of a submission; what it returns crosses processes as plain data.
+    """Train a pack of a submission; what it returns crosses processes as JSON.
 
     The job sees the GPUs of these names alone. SIGTERM asks it to save its state and end.
     """

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, replacing, write_json
-from benchmark.base.inside import appending
+from benchmark.base.inside import appending, folder_of, unlink
 from benchmark.run.directory import RunDir
 from benchmark.run.failure import note_failure
 from benchmark.run.identity import SCHEMA
@@ -39,13 +39,16 @@ class Session:
     def _clear_drafts(self) -> None:
         # A process that is killed while it writes leaves a file as large as a checkpoint. What
         # belongs to taking a lease may be another process's, unless it is old.
-        self.rundir.next_checkpoint.unlink(missing_ok=True)
         now = self.rundir.lease.stat().st_mtime
-        for path in self.rundir.path.glob(".*"):
-            with contextlib.suppress(FileNotFoundError):
-                ours = path.suffix == ".tmp" and not path.name.startswith(".lease")
-                if ours or now - path.stat().st_mtime > STALE_SECONDS:
-                    path.unlink()
+        with folder_of(self.rundir.next_checkpoint) as (folder, fresh):
+            for name in os.listdir(folder):
+                if name != fresh and not name.startswith("."):
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    ours = name.endswith(".tmp") and not name.startswith(".lease")
+                    changed = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+                    if ours or name == fresh or now - changed > STALE_SECONDS:
+                        os.unlink(name, dir_fd=folder)
 
     def _note_start(self) -> list[dict[str, Any]]:
         path = self.rundir.provenance
@@ -145,7 +148,7 @@ class Session:
         """Write result.json once, and clear away why an earlier attempt failed."""
         if not self.rundir.result.exists():
             write_json(self.rundir.result, result)
-        self.rundir.failure.unlink(missing_ok=True)
+        unlink(self.rundir.failure)
         self.lease.release()
 
     def fail(self, error: BaseException) -> None:

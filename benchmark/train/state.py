@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import open_regular, replacing
+from benchmark.base.inside import rename, unlink
 from benchmark.models.checkpoint import unreadable
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import SCHEMA
@@ -33,8 +33,8 @@ def save(rundir: RunDir, state: dict[str, Any]) -> None:
     fresh = rundir.next_checkpoint
     _write(fresh, state)
     if path.exists():
-        os.replace(path, previous)
-    os.replace(fresh, path)
+        rename(path, previous.name)
+    rename(fresh, path.name)
 
 
 def save_copy(path: Path, state: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ def _write(path: Path, state: dict[str, Any]) -> None:
             raise CheckpointError(f"{path} was not written correctly ({broken})")
     except OSError as error:
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            unlink(path)
         raise CheckpointError(
             f"cannot write the checkpoint {path}: {error.strerror or error};"
             " the previous checkpoint is still there"

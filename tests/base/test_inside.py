@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.base.inside import appending, check_own, opened, remove
+from benchmark.base.files import shared_directory, write_text
+from benchmark.base.inside import appending, check_own, opened, private, remove, rename, unlink
 from benchmark.operate.clean import clean
 from benchmark.run.directory import RunDir
 from benchmark.submission.snapshot import take_snapshot
@@ -146,3 +147,70 @@ def test_code_is_not_copied_into_a_strangers_folder(tmp_path: Path, elsewhere: P
     with pytest.raises(UserError, match="belongs to user 54321"):
         take_snapshot(store, code)
     check_own(code)
+
+
+@as_root
+def test_a_folder_that_becomes_a_strangers_link_is_written_through_by_nothing(
+    tmp_path: Path, elsewhere: Path
+) -> None:
+    place = tmp_path / "run"
+    place.symlink_to(elsewhere)
+    write_text(place / "notes.txt", "mine")  # a link of one's own
+    os.lchown(place, STRANGER, STRANGER)
+    for act in (
+        lambda: write_text(place / "last.pt", "theirs"),
+        lambda: unlink(place / "last.pt"),
+        lambda: rename(place / "last.pt", "notes.txt"),
+        lambda: appending(place / "records.jsonl").__enter__(),
+        lambda: shared_directory(place),
+    ):
+        with pytest.raises(UserError, match=f"run is a link that user {STRANGER} made"):
+            act()
+    assert untouched(elsewhere)
+
+
+@as_root
+def test_a_running_training_writes_through_no_link(
+    tmp_path: Path, digits: Path, elsewhere: Path
+) -> None:
+    """Put there while it trains, as whoever may write a shared folder without sticky bit can."""
+    run, *_ = digits_plan(digits, ["row=Student"], sets=SHORT).runs
+    rundir = RunDir(tmp_path / "runs", run.key)
+    (elsewhere / ".profile.tmp").write_text("mine")
+    moved = []
+
+    def swap() -> None:
+        if not moved and rundir.provenance.exists():
+            moved.append(rundir.path.rename(tmp_path / "moved"))
+            rundir.path.symlink_to(elsewhere)
+            os.lchown(rundir.path, STRANGER, STRANGER)
+
+    outcome = train([run], digits, rundir.root, stop=swap)
+    assert moved
+    assert outcome.endings != {run.key: "done"}
+    (elsewhere / ".profile.tmp").unlink()
+    assert untouched(elsewhere)
+
+
+@as_root
+def test_only_ones_own_folder_is_private(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with private(tmp_path):
+        pass
+    tmp_path.chmod(0o770)
+    with pytest.raises(UserError, match="others than its owner may write"), private(tmp_path):
+        pass
+    tmp_path.chmod(0o700)
+    os.chown(tmp_path, STRANGER, STRANGER)
+    with pytest.raises(UserError, match=f"belongs to user {STRANGER}"), private(tmp_path):
+        pass
+    os.chown(tmp_path, 0, 0)
+
+
+def test_folders_that_a_group_shares_are_sticky(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    shared_directory(tmp_path / ".submissions")
+    assert (tmp_path / ".submissions").stat().st_mode & 0o7777 == 0o3775
+    tmp_path.chmod(0o700)
+    shared_directory(tmp_path / ".code")
+    assert (tmp_path / ".code").stat().st_mode & 0o7777 == 0o700

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,41 @@ def test_a_pack_that_this_version_would_call_otherwise_is_refused(
     folder.write(0, [pack.model_copy(update={"keys": ("another",)})])
     with pytest.raises(UserError, match=r"planned another, this one calls it .*; submit the table"):
         folder.read(0, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
+def test_what_another_user_put_in_its_place_is_not_read(
+    digits: Path, tmp_path: Path, runs: list[Run]
+) -> None:
+    """A pack names plug-ins, which are run, and a record the lines that a profile's tasks run."""
+    folder = Folder(tmp_path / "runs" / ".submissions" / "one")
+    folder.create()
+    folder.write(0, [Pack("digits", (runs[0],)).file(tmp_path, digits)])
+    folder.note("digits", "local", "0", 1)
+    assert folder.read_record()["table"] == "digits"
+    os.chown(folder.path, 54_321, 54_321)
+    for act in (
+        lambda: folder.read(0, 0),
+        lambda: list(folder.read_all(0)),
+        folder.read_record,
+        lambda: folder.writing(folder.queue_log).__enter__(),
+    ):
+        with pytest.raises(UserError, match="one belongs to user 54321: nothing in it is used"):
+            act()
+    assert folder.entries(0) == []
+
+
+def test_nothing_is_read_or_written_through_a_link_in_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / ".submissions" / "one")
+    folder.create()
+    (tmp_path / "mine").write_text("mine")
+    folder.packs(0).symlink_to(tmp_path / "mine")
+    folder.offsets(0).symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="cannot read task 0"):
+        folder.read(0, 0)
+    with pytest.raises(OSError, match="symbolic links"), folder.writing(folder.packs(0)):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_others_of_the_group_may_submit_after_the_first_one_did(tmp_path: Path) -> None:
