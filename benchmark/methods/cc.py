@@ -28,7 +28,7 @@ def cc_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return products.sum() / max(len(difference) - 1, 1)
 
 
-class Embedding(nn.Module):
+class CongruenceEmbed(nn.Module):
     """A linear map of the pooled feature."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -56,8 +56,8 @@ class CC(Method[Options]):
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()
-        self.embed_s = Embedding(setup.student.features.pooled.shape[1], options.dim)
-        self.embed_t = Embedding(teacher.features.pooled.shape[1], options.dim)
+        self.embed_s = CongruenceEmbed(setup.student.features.pooled.shape[1], options.dim)
+        self.embed_t = CongruenceEmbed(teacher.features.pooled.shape[1], options.dim)
 
     def loss(self, step: Step) -> Tensor:
         """Return the weighted congruence loss."""

@@ -80,7 +80,7 @@ def refresh(memory: Tensor, indices: Tensor, anchors: Tensor, momentum: float) -
     memory.index_copy_(0, indices, F.normalize(moved, dim=1)[last])
 
 
-class Embedding(nn.Module):
+class LinearEmbed(nn.Module):
     """A linear map of the pooled feature, brought to unit length."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -195,8 +195,8 @@ class CRD(Method[Options]):
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         teacher = setup.need_teacher()
-        self.embed_s = Embedding(setup.student.features.pooled.shape[1], options.dim)
-        self.embed_t = Embedding(teacher.features.pooled.shape[1], options.dim)
+        self.embed_s = LinearEmbed(setup.student.features.pooled.shape[1], options.dim)
+        self.embed_t = LinearEmbed(teacher.features.pooled.shape[1], options.dim)
         self.bank = Bank(len(setup.labels), options.dim)
         self.negatives = Negatives(setup.labels, options.num_negatives, setup.seed)
 

@@ -37,7 +37,7 @@ from benchmark.models.features import Features
 from benchmark.models.layers import global_average, init_convolutions
 
 
-class Fusion(nn.Module):
+class FusionClassifier(nn.Module):
     """Classifies two maps [B, C, H, W] together."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
@@ -91,7 +91,7 @@ class FFL(Method[Options]):
             else build_peers(setup, 1, "student")
         )
         (self.subnet,) = models(built)
-        self.fusion = Fusion(last.shape[1], setup.num_classes)
+        self.fusion = FusionClassifier(last.shape[1], setup.num_classes)
 
     def optimizers(self) -> dict[str, Optim]:
         """Return the fusion module's own, of another weight decay."""

@@ -68,7 +68,7 @@ def semckd_loss(
     return (weights * distances).sum() / weights[:, :, 0].numel()
 
 
-class Embedding(nn.Module):
+class SimilarityEmbed(nn.Module):
     """Two linear layers and a ReLU between them; the output has unit length."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -101,8 +101,8 @@ class CrossLayer(nn.Module):
     def __init__(self, student: Sequence[int], teacher: Sequence[int], batch_size: int) -> None:
         super().__init__()
         dim = max(1, batch_size // 4)
-        self.queries = nn.ModuleList(Embedding(batch_size, dim) for _ in student)
-        self.keys = nn.ModuleList(Embedding(batch_size, dim) for _ in teacher)
+        self.queries = nn.ModuleList(SimilarityEmbed(batch_size, dim) for _ in student)
+        self.keys = nn.ModuleList(SimilarityEmbed(batch_size, dim) for _ in teacher)
         self.projectors = nn.ModuleList(
             nn.ModuleList(projector(s, t) for t in teacher) for s in student
         )

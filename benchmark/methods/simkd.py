@@ -46,7 +46,7 @@ def pooled_to(student: Tensor, size: tuple[int, int]) -> Tensor:
     return F.adaptive_avg_pool2d(student, size) if student.shape[2] > size[0] else student
 
 
-class Projector(nn.Module):
+class MapProjector(nn.Module):
     """A bottleneck of 1x1, 3x3 and 1x1 convolutions, each with batch norm and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, factor: int) -> None:
@@ -94,7 +94,7 @@ class SimKD(Method[Options]):
         target = last_map(teacher.features)
         self._size = (target.shape[2], target.shape[3])
         source = _student_map(setup.student.features)
-        self.simkd = Projector(source.shape[1], target.shape[1], options.factor)
+        self.simkd = MapProjector(source.shape[1], target.shape[1], options.factor)
         head = teacher.model.head
         self.register_buffer("head_weight", head.weight.detach().clone())
         self.register_buffer("head_bias", head.bias.detach().clone())

@@ -20,7 +20,7 @@ NARROW: Widths = (16, 16, 32, 64)
 WIDE: Widths = (32, 64, 128, 256)
 
 
-class BasicBlock(nn.Module):
+class CifarBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut; returns the sum before the last ReLU."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -64,8 +64,8 @@ class CifarResNet(ThreeStages):
 
 
 def _stage(in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(in_channels, channels, stride)
-    return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(num_blocks - 1)))
+    first = CifarBlock(in_channels, channels, stride)
+    return nn.Sequential(first, *(CifarBlock(channels, channels, 1) for _ in range(num_blocks - 1)))
 
 
 @model()

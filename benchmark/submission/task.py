@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmark.base.errors import UserError
 from benchmark.base.log import reporting, say
 from benchmark.run.pack_file import PackFile
+from benchmark.run.state import RunState
 from benchmark.slurm import commands
 from benchmark.slurm.notation import Tag
 from benchmark.slurm.survive import EXIT_INTERRUPTED, Interruption, settle, this_job
@@ -240,12 +241,12 @@ def report_of(outcome: Outcome) -> TaskReport:
     A run that another process holds, or that is cancelled, is no failure.
     """
     endings = set(outcome.endings.values())
-    failed = [key for key, ending in outcome.endings.items() if ending == "failed"]
+    failed = [key for key, ending in outcome.endings.items() if ending is RunState.FAILED]
     return TaskReport(
         code=outcome.exit_code,
         reasons=tuple(outcome.reasons.get(key, "no reason given") for key in failed),
-        interrupted=bool(endings & {"interrupted", "cancelled"}),
+        interrupted=bool(endings & {RunState.STOPPED, RunState.CANCELLED}),
         advanced=outcome.advanced,
-        cancelled="cancelled" in endings and "interrupted" not in endings,
+        cancelled=RunState.CANCELLED in endings and RunState.STOPPED not in endings,
         unsaved=outcome.unsaved,
     )

@@ -63,7 +63,7 @@ def train_pack(pack: PackFile, where: Surroundings) -> Outcome:
         for key, session in sessions.items():
             if key not in outcome.endings:
                 session.fail(error)
-                outcome.note(key, "failed", str(error) or type(error).__name__)
+                outcome.note(key, RunState.FAILED, str(error) or type(error).__name__)
                 reporter.say(f"{key} failed: {outcome.reasons[key]}")
         if not isinstance(error, UserError | OSError):
             raise
@@ -82,17 +82,17 @@ def _open(run: Run, pack: PackFile, outcome: Outcome, reporter: PackReporter) ->
         if _has_ended(rundir, outcome):
             return None
         if rundir.cancelled.exists():
-            outcome.note(run.key, "cancelled", "the run is cancelled")
+            outcome.note(run.key, RunState.CANCELLED, "the run is cancelled")
             reporter.say(f"{run.key} is cancelled; leaving it alone")
             return None
         return _take(rundir, outcome)
     except RunHeldError as error:
-        outcome.note(run.key, "held", str(error))
+        outcome.note(run.key, RunState.HELD, str(error))
         reporter.say(str(error))
     except (UserError, OSError) as error:
         if read(rundir).state is not RunState.DAMAGED:  # else it may be another run's
             note_failure(rundir, error)
-        outcome.note(run.key, "failed", str(error))
+        outcome.note(run.key, RunState.FAILED, str(error))
         reporter.say(f"{run.key} cannot be trained: {error}")
     return None
 
@@ -116,7 +116,7 @@ def _has_ended(rundir: RunDir, outcome: Outcome) -> bool:
         raise UserError(found.reason)
     if found.state not in ENDED:
         return False
-    outcome.note(rundir.key, "done" if found.state is RunState.DONE else "diverged")
+    outcome.note(rundir.key, found.state)
     return True
 
 

@@ -6,11 +6,12 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.run.identity import Run
 from benchmark.run.lease import LeaseLostError
+from benchmark.run.state import ENDED, RunState
 from benchmark.train.engine import Interrupted
 from benchmark.train.history import Evaluation
 from benchmark.train.report import PackReporter, default_reporter
@@ -20,7 +21,6 @@ from benchmark.train.state import CheckpointError
 from benchmark.train.trainee import Trainee
 
 HEARTBEAT_SECONDS = 15.0
-Ending = Literal["done", "diverged", "failed", "held", "cancelled", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Outcome:
     could not be written was not.
     """
 
-    endings: dict[str, Ending] = field(default_factory=dict)
+    endings: dict[str, RunState] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     advanced: bool = False
     unsaved: str = ""
 
-    def note(self, key: str, ending: Ending, reason: str = "") -> None:
+    def note(self, key: str, ending: RunState, reason: str = "") -> None:
         """Say how a run ended."""
         self.endings[key] = ending
         if reason:
@@ -58,12 +58,12 @@ class Outcome:
     @property
     def interrupted(self) -> bool:
         """Whether something is left to continue."""
-        return "interrupted" in self.endings.values()
+        return RunState.STOPPED in self.endings.values()
 
     @property
     def exit_code(self) -> int:
         """0 when every run has its result, 1 otherwise."""
-        return int(any(e not in ("done", "diverged") for e in self.endings.values()))
+        return int(any(ending not in ENDED for ending in self.endings.values()))
 
 
 class Watcher:
@@ -125,10 +125,10 @@ class Watcher:
         self._outcome.advanced = True
         epoch = trainee.diverged_at
         if epoch is None:
-            self._outcome.note(key, "done")
+            self._outcome.note(key, RunState.DONE)
             return
         reason = f"diverged in epoch {epoch}: the loss became infinite or NaN"
-        self._outcome.note(key, "diverged", reason)
+        self._outcome.note(key, RunState.DIVERGED, reason)
         self._reporter.say(f"{key} {reason}")
 
     def failed(self, trainee: Trainee, error: Exception) -> None:
@@ -170,12 +170,12 @@ class Watcher:
         extra = self._extra | extra
         session.write_result(summarise(run, history, None, [], session.starts, extra))
         self._outcome.advanced = True
-        self._outcome.note(run.key, "done")
+        self._outcome.note(run.key, RunState.DONE)
 
     def fail(self, key: str, error: Exception) -> None:
         """Note that a run failed; the others go on."""
         self._sessions[key].fail(error)
-        self._outcome.note(key, "failed", str(error) or type(error).__name__)
+        self._outcome.note(key, RunState.FAILED, str(error) or type(error).__name__)
         self._reporter.say(f"{key} failed: {self._outcome.reasons[key]}")
 
     def interrupted(self, reason: str) -> None:
@@ -187,11 +187,11 @@ class Watcher:
         for key, session in self._sessions.items():
             if key not in self._outcome.endings:
                 gone = session.rundir.cancelled.exists()  # marked first, then interrupted
-                self._outcome.note(key, "cancelled" if gone else "interrupted", reason)
+                self._outcome.note(key, RunState.CANCELLED if gone else RunState.STOPPED, reason)
         self._reporter.say(f"stopped: {reason}" + ("; the state is saved" if saved else ""))
 
     def _lost(self, key: str, error: LeaseLostError) -> None:
-        self._outcome.note(key, "held", str(error))
+        self._outcome.note(key, RunState.HELD, str(error))
         self._reporter.say(f"{key}: {error}; leaving it alone")
 
     def _obey_cancel(self, trainee: Trainee) -> None:
@@ -199,7 +199,9 @@ class Watcher:
         if session.rundir.cancelled.exists():
             self._save(trainee)
             session.lease.release()
-            self._outcome.note(trainee.run.key, "cancelled", "cancelled while it was training")
+            self._outcome.note(
+                trainee.run.key, RunState.CANCELLED, "cancelled while it was training"
+            )
 
     def _save(self, trainee: Trainee, keep: bool = False) -> bool:
         key = trainee.run.key

@@ -237,7 +237,7 @@ def test_ctrl_c_at_a_queue_reaches_its_packs(digits: Path, tmp_path: Path) -> No
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "stopping: 1 pack to save; submit again to continue" in said
-    assert f"{run.key}: interrupted: SIGTERM" in said
+    assert f"{run.key}: stopped: SIGTERM" in said
     assert "Traceback" not in said
     assert rundir.checkpoint.exists()
     assert read(rundir).state == "stopped"

@@ -12,6 +12,7 @@ from benchmark.base.errors import UserError
 from benchmark.planning.remaining import plan_packs
 from benchmark.run.directory import RunDir
 from benchmark.run.pack_file import PackFile
+from benchmark.run.state import RunState
 from benchmark.slurm.survive import Interruption
 from benchmark.submission.task import TaskReport, report_of, train
 from benchmark.train.watcher import Outcome
@@ -25,12 +26,19 @@ from tests.helpers import train as train_here
         ({"a": "done", "b": "diverged"}, TaskReport(0)),
         ({"a": "done", "b": "held"}, TaskReport(1)),  # somebody else's, and no failure
         ({"a": "failed", "b": "done"}, TaskReport(1, ("why a",))),
-        ({"a": "interrupted", "b": "cancelled"}, TaskReport(1, interrupted=True)),
+        ({"a": "stopped", "b": "cancelled"}, TaskReport(1, interrupted=True)),
         ({"a": "done", "b": "cancelled"}, TaskReport(1, interrupted=True, cancelled=True)),
     ],
 )
 def test_what_a_task_makes_of_an_outcome(endings: dict[str, Any], report: TaskReport) -> None:
-    assert report_of(Outcome(endings, {key: f"why {key}" for key in endings})) == report
+    assert (
+        report_of(
+            Outcome(
+                {k: RunState(v) for k, v in endings.items()}, {key: f"why {key}" for key in endings}
+            )
+        )
+        == report
+    )
 
 
 @pytest.fixture

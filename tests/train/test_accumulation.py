@@ -80,7 +80,7 @@ def test_a_run_goes_on_between_the_parts_of_a_step(
     calls = itertools.count(1)
     stop = lambda: "asked to" if next(calls) == ticks else None  # noqa: E731
     outcome = train([run], digits, tmp_path, stop=stop)
-    assert set(outcome.endings.values()) == {"interrupted"}
+    assert set(outcome.endings.values()) == {"stopped"}
     train([run], digits, tmp_path)
     assert numbers(tmp_path, run) == numbers(whole, run)
 

@@ -72,7 +72,7 @@ def test_an_interrupted_run_gives_the_same_numbers(
         return "asked to" if calls["n"] == ticks else None
 
     outcome = train(students, digits, tmp_path, stop=stop)
-    assert set(outcome.endings.values()) == {"interrupted"}
+    assert set(outcome.endings.values()) == {"stopped"}
     assert outcome.exit_code == 1
     for run in students:
         assert read(RunDir(tmp_path, run.key)).state == "stopped"

@@ -193,7 +193,7 @@ def test_an_interruption_on_a_full_disk_says_so(
     _, run = trained
     with small_files(50_000), caplog.at_level(logging.INFO, logger="benchmark"):
         outcome = train([run], digits, tmp_path, stop=stop_after(3))
-    assert outcome.endings == {run.key: "interrupted"}
+    assert outcome.endings == {run.key: "stopped"}
     assert "cannot write the checkpoint" in caplog.text
     assert "the state is saved" not in caplog.text
 
