@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from benchmark.base.companion import Companion
+from benchmark.base.share import WHOLE, Share
 
 
 class Batch(NamedTuple):
@@ -23,6 +25,9 @@ class Batch(NamedTuple):
     variants [B] int64 number what the augmentation made of each image, below its
     ``num_variants``: images of one index and variant have the same pixels. None where there are
     too many to number, in test batches, and from the ffcv reader.
+
+    whole: how many images the step's batch has in all replicas, where these are those that one
+    process carries, replica by replica (base/share.py); None for a batch that is not cut.
     """
 
     images: Tensor
@@ -30,6 +35,7 @@ class Batch(NamedTuple):
     indices: Tensor
     targets: Tensor | None = None
     variants: Tensor | None = None
+    whole: int | None = None
 
 
 class Batches(Protocol):
@@ -63,14 +69,36 @@ class Batches(Protocol):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the epoch's batches from step ``start`` on: a function of (seed, epoch) alone.
 
+        Of each batch the images of the replicas that this process carries.
+
         Negative epochs are as good as others (first stages use them).
         """
 
     def companion(self, which: Companion, epoch: int, step: int) -> Batch:
         """Return further images of a step. UserError for a reader that cannot read them."""
 
-    def test(self, batch_size: int) -> Iterator[Batch]:
-        """Yield the test set in index order, not augmented."""
+    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """Yield the test set in index order, not augmented; of the batches those of ``share``."""
 
-    def validation(self, batch_size: int) -> Iterator[Batch]:
-        """Yield the held-out part of the training set in index order, not augmented."""
+    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """Yield the held-out part of the training set like :meth:`test`."""
+
+
+def cut(batch: Batch, share: Share) -> list[Batch]:
+    """Return the parts of a batch, one for each replica that a process carries."""
+    if batch.whole is None:
+        return [batch]
+    parts, begin = [], 0
+    for positions in share.parts(batch.whole):
+        end = begin + len(positions)
+        fields = (None if v is None else v[begin:end] for v in batch[:5])
+        parts.append(Batch(*fields))  # type: ignore[arg-type]
+        begin = end
+    return parts
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Return one batch of several parts, in their order."""
+    columns = zip(*(part[:5] for part in parts), strict=True)
+    fields = (None if v[0] is None else torch.cat(v) for v in columns)
+    return Batch(*fields)  # type: ignore[arg-type]

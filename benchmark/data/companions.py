@@ -11,17 +11,21 @@ import numpy as np
 
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
-from benchmark.data.order import BatchPlan, Indices
+from benchmark.data.order import BatchPlan, Indices, parts
 from benchmark.data.rng import draws, stream_key, uniform
 
 
 class Samples(NamedTuple):
-    """Samples [B] of the training set; draws are those of ``drawn_for`` [B] in ``epoch``."""
+    """Samples [B] of the training set; draws are those of ``drawn_for`` [B] in ``epoch``.
+
+    ``whole``: as in a ``Batch``.
+    """
 
     indices: Indices
     drawn_for: Indices
     epoch: int
     purpose: str
+    whole: int | None = None
 
 
 class Companions:
@@ -39,33 +43,35 @@ class Companions:
         """Return the samples of one kind and number beside the batch of a step."""
         if which.kind == "previous":
             return self._previous(epoch, step)
-        batch = self._batch(epoch, step)
+        batch, whole = self._batch(epoch, step)
         if which.kind == "view":
-            return Samples(batch, batch, epoch, "crop_flip")
+            return Samples(batch, batch, epoch, "crop_flip", whole)
         bits = draws(stream_key(self._plan.seed, epoch, "partner", which.number), batch)
         of = self._labels[batch]
         places = (uniform(bits) * self._counts[of]).astype(np.int64)
         partners = self._members[self._starts[of] + places]
         # Drawn for the image that it accompanies: one partner of two images has two views.
-        return Samples(partners, batch, epoch, "crop_flip of a partner")
+        return Samples(partners, batch, epoch, "crop_flip of a partner", whole)
 
     def _previous(self, epoch: int, step: int) -> Samples:
         if step > 0:
-            batch = self._batch(epoch, step - 1)
-            return Samples(batch, batch, epoch, "crop_flip")
+            batch, whole = self._batch(epoch, step - 1)
+            return Samples(batch, batch, epoch, "crop_flip", whole)
         if epoch == 1:
             none = np.empty(0, np.int64)
-            return Samples(none, none, epoch, "crop_flip")
-        batch = self._batch(epoch - 1, self._plan.steps_per_epoch - 1)
-        return Samples(batch, batch, epoch - 1, "crop_flip")
+            whole = None if self._plan.share.replicas == 1 else 0
+            return Samples(none, none, epoch, "crop_flip", whole)
+        batch, whole = self._batch(epoch - 1, self._plan.steps_per_epoch - 1)
+        return Samples(batch, batch, epoch - 1, "crop_flip", whole)
 
-    def _batch(self, epoch: int, step: int) -> Indices:
+    def _batch(self, epoch: int, step: int) -> tuple[Indices, int | None]:
         if epoch not in self._orders:
             # The epoch and the one before it are all that is asked for.
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = self._plan.order(epoch)
-        begin = step * self._plan.batch_size
-        return self._orders[epoch][begin : begin + self._plan.batch_size]
+        order = self._orders[epoch]
+        part, whole = next(parts(len(order), self._plan.batch_size, self._plan.share, step))
+        return order[part], whole
 
 
 def no_companions(reader: str) -> UserError:

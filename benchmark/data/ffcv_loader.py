@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
+from benchmark.base.share import WHOLE, Share
 from benchmark.data.augment import Normalise, crop_flip_table, normalised_by
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
@@ -31,7 +32,7 @@ from benchmark.data.ffcv_epoch import Epoch
 from benchmark.data.ffcv_guard import kept_threads
 from benchmark.data.ffcv_ops import Cell, CropFlipOperation, ResampledDecoder, Table
 from benchmark.data.formats import JPEG, Layout
-from benchmark.data.order import BatchPlan, Indices
+from benchmark.data.order import BatchPlan, Indices, parts, turns
 from benchmark.data.randaugment import LAYERS, WIDTH, random_operations
 from benchmark.data.resized_crop import FILTER_NUMBERS, centre_rows, random_rows
 from benchmark.data.sidecar import Sidecar, SplitName
@@ -198,13 +199,18 @@ class FfcvBatches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the epoch's augmented batches from step ``start`` on."""
-        first, size = start * self._plan.batch_size, self._plan.batch_size
-        order = self._plan.order(epoch)[first:]
-        samples = self._plan.views(order, first)
+        order = self._plan.order(epoch)
+        samples = self._plan.views(order)
+        own = list(parts(len(order), self._plan.batch_size, self._plan.share, start))
+        order = _joined([order[place] for place, _ in own])
+        samples = _joined([samples[place] for place, _ in own])
+        size = sum(len(part) for part in self._plan.share.parts(self._plan.batch_size))
         rows_of = partial(self._train.train_rows, self._plan.seed, epoch, samples, size)
         images = self._train.images(self._train_loader, order, size, rows_of)
         batches = self._batches(images, self.labels)
-        return self._erased(batches, epoch, samples) if self._erasing else batches
+        found = self._erased(batches, epoch, samples) if self._erasing else batches
+        pairs = zip(found, own, strict=True)
+        return (batch._replace(whole=whole) for batch, (_, whole) in pairs)
 
     def _erased(self, batches: Iterator[Batch], epoch: int, samples: Indices) -> Iterator[Batch]:
         _, height, width = self.image_shape
@@ -219,15 +225,17 @@ class FfcvBatches:
         """Refuse: the file is read in the order of its batches."""
         raise no_companions("ffcv")
 
-    def test(self, batch_size: int) -> Iterator[Batch]:
+    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
         """Yield the test set in index order."""
-        order = np.arange(self._test.layout.num_samples, dtype=np.int64)
+        everything = np.arange(self._test.layout.num_samples, dtype=np.int64)
+        order = _joined([everything[p] for p in turns(len(everything), batch_size, share)])
         images = self._test.images(self._test_loader, order, batch_size, self._test.test_rows)
         return self._batches(images, self._test_labels)
 
-    def validation(self, batch_size: int) -> Iterator[Batch]:
+    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
         """Yield the held-out images in index order, as test images."""
-        order = self._plan.validation_indices
+        everything = self._plan.validation_indices
+        order = _joined([everything[p] for p in turns(len(everything), batch_size, share)])
         images = self._train.images(self._train_loader, order, batch_size, self._train.test_rows)
         return self._batches(images, self.labels)
 
@@ -240,3 +248,7 @@ class FfcvBatches:
                 labels[indices].to(self._device),
                 indices.to(self._device),
             )
+
+
+def _joined(pieces: list[Indices]) -> Indices:
+    return np.concatenate(pieces) if pieces else np.empty(0, np.int64)

@@ -3,7 +3,8 @@
 timm's ``Mixup(mode="batch")`` (Zhang et al. 2018; Yun et al. 2019): one lambda, and one box, for
 a batch. They are a function of (seed, epoch, step); the partner is the reversed batch, the sample
 before (FunMatch, big_vision) or a random permutation (mmpretrain). Targets are mixed after label
-smoothing, in float32 as timm's are.
+smoothing, in float32 as timm's are. Each replica mixes its own part of a batch, by draws of its
+own, as each process of a published multi-GPU run did.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
-from benchmark.data.batches import Batch, Batches
+from benchmark.base.share import WHOLE, Share
+from benchmark.data.batches import Batch, Batches, cut, joined
 from benchmark.data.rng import stream_key
 from benchmark.table.recipe import Mixing
 
@@ -116,8 +118,16 @@ def mixed_targets(
 class MixedBatches:
     """``Batches`` whose training batches are mixed; test and validation images are left alone."""
 
-    def __init__(self, inner: Batches, mixing: Mixing, seed: int, smoothing: float) -> None:
+    def __init__(
+        self,
+        inner: Batches,
+        mixing: Mixing,
+        seed: int,
+        smoothing: float,
+        share: Share = WHOLE,
+    ) -> None:
         self._inner, self._mixing, self._seed, self._smoothing = inner, mixing, seed, smoothing
+        self._share = share
 
     @property
     def num_classes(self) -> int:
@@ -147,9 +157,18 @@ class MixedBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the epoch's mixed batches from step ``start`` on."""
         for step, batch in enumerate(self._inner.epoch(epoch, start), start):
-            yield self._mixed(batch, epoch, step)
+            if batch.whole is None:
+                yield self._mixed(batch, epoch, step)
+                continue
+            replicas = self._share.replicas
+            mixed = [
+                self._mixed(part, epoch, step * replicas + replica)
+                for replica, part in zip(self._share.own, cut(batch, self._share), strict=True)
+            ]
+            yield joined(mixed)._replace(whole=batch.whole)
 
     def _mixed(self, batch: Batch, epoch: int, step: int) -> Batch:
+        """Mix what is mixed together; ``step`` numbers it within the epoch."""
         height, width = batch.images.shape[2:]
         mix = draw_mix(self._mixing, self._seed, epoch, step, height, width)
         other = partners(self._mixing, len(batch.labels), self._seed, epoch, step)
@@ -166,10 +185,10 @@ class MixedBatches:
             " set recipe.mix to null"
         )
 
-    def test(self, batch_size: int) -> Iterator[Batch]:
+    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
         """Yield the test set."""
-        return self._inner.test(batch_size)
+        return self._inner.test(batch_size, share)
 
-    def validation(self, batch_size: int) -> Iterator[Batch]:
+    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
         """Yield the held-out images."""
-        return self._inner.validation(batch_size)
+        return self._inner.validation(batch_size, share)

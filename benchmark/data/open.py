@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from benchmark.base.errors import UserError, unknown
+from benchmark.base.share import WHOLE, Share
 from benchmark.data.augmentations import READERS, AugmentationInfo, Interpolation, check_reader
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import DatasetInfo, dataset_info, require_dataset
@@ -37,13 +38,14 @@ def open_batches(
     test_interpolation: Interpolation | None = None,
     mix: Mixing | None = None,
     label_smoothing: float = 0.0,
+    share: Share = WHOLE,
 ) -> Batches:
     """Return the batches of ``dataset`` for one run; both readers give the same bits.
 
     ``holdout`` training images are kept apart for validation; ``workers`` are threads of the
     ffcv reader and change nothing but its speed; ``repeats``, ``crop_size``,
     ``test_interpolation`` and ``mix`` are a recipe's, as is the ``label_smoothing`` of mixed
-    targets.
+    targets. ``share``: which replicas' images this process reads.
 
     Raises UserError for unknown names, a dataset that is missing or damaged, a reader that cannot
     do what is asked, and batches larger than the training set where incomplete ones are dropped.
@@ -56,7 +58,7 @@ def open_batches(
     chosen = augmentation.changed(crop_size, test_interpolation)
     sidecar = require_dataset(dataset, data_dir)
     plan = BatchPlan(
-        sidecar.splits["train"].num_samples, seed, batch_size, drop_last, holdout, repeats
+        sidecar.splits["train"].num_samples, seed, batch_size, drop_last, holdout, repeats, share
     )
     target = torch.device(device)
     opened: Batches
@@ -64,7 +66,7 @@ def open_batches(
         opened = ResidentBatches(info, sidecar, data_dir, plan, chosen, target, channels_last)
     else:
         opened = _ffcv(info, sidecar, data_dir, plan, chosen, target, channels_last, workers)
-    return opened if mix is None else MixedBatches(opened, mix, seed, label_smoothing)
+    return opened if mix is None else MixedBatches(opened, mix, seed, label_smoothing, share)
 
 
 def _ffcv(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.base.errors import UserError
+from benchmark.base.share import WHOLE, Share
 from benchmark.data.rng import draws, stream_key
 
 Indices = npt.NDArray[np.int64]
@@ -41,7 +42,8 @@ def repeated(order: Indices, repeats: int, length: int) -> Indices:
 class BatchPlan:
     """The batches of a run over ``num_train`` training images, ``holdout`` of them kept apart.
 
-    ``repeats``: views of an image in an epoch, see :func:`repeated`.
+    ``repeats``: views of an image in an epoch, see :func:`repeated`. ``share``: the replicas that
+    this process carries.
 
     Raises UserError where no batch would be left to train on.
     """
@@ -52,6 +54,7 @@ class BatchPlan:
     drop_last: bool = False
     holdout: int = 0
     repeats: int = 1
+    share: Share = WHOLE
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -66,6 +69,17 @@ class BatchPlan:
                 f"a batch of {self.batch_size} is larger than the"
                 f" {self.num_train - self.holdout} training images, and incomplete batches are"
                 " dropped: no batch is left; lower the batch size or keep incomplete batches"
+            )
+        self._check_replicas()
+
+    def _check_replicas(self) -> None:
+        replicas, last = self.share.replicas, (self.num_train - self.holdout) % self.batch_size
+        if self.batch_size % replicas:
+            raise UserError(f"{replicas} replicas do not divide a batch of {self.batch_size}")
+        if 0 < last < replicas and not self.drop_last:
+            raise UserError(
+                f"the last batch of an epoch has {last} images for {replicas} replicas; set"
+                " recipe.drop_last, or another recipe.batch_size"
             )
 
     @property
@@ -100,6 +114,28 @@ class BatchPlan:
         """
         view = np.arange(start, start + len(order), dtype=np.int64) % self.repeats
         return order + view * self.num_train
+
+
+def parts(
+    length: int, batch_size: int, share: Share, start: int = 0
+) -> Iterator[tuple[slice | Indices, int | None]]:
+    """Yield which positions of each batch are those of ``share``, and the size of the whole batch.
+
+    Slices, and None, of batches that are not cut.
+    """
+    for part in slices(length, batch_size, start):
+        if share.replicas == 1:
+            yield part, None
+            continue
+        size = part.stop - part.start
+        own = [np.arange(one.start, one.stop, one.step) for one in share.parts(size)]
+        yield part.start + np.concatenate(own), size
+
+
+def turns(length: int, batch_size: int, share: Share) -> list[slice]:
+    """Return the batches of an evaluation that ``share`` takes."""
+    everything = list(slices(length, batch_size))
+    return [everything[number] for number in share.turns(len(everything))]
 
 
 def slices(length: int, batch_size: int, start: int = 0) -> Iterator[slice]:

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from benchmark.base.companion import Companion
+from benchmark.base.share import WHOLE, Share
 from benchmark.data.augment import Normalise, crop_flip, flipped, pad, variants, windows
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
 from benchmark.data.companions import Companions
 from benchmark.data.datasets import DatasetInfo
 from benchmark.data.formats import Bytes, Layout, read_pixels
-from benchmark.data.order import BatchPlan, Indices, slices
+from benchmark.data.order import BatchPlan, Indices, parts, turns
 from benchmark.data.sidecar import Sidecar, SplitName
 from benchmark.data.verify import check_digest, open_layout
 
@@ -87,13 +88,15 @@ class ResidentBatches:
             samples = torch.from_numpy(self._plan.views(positions)).to(self._device)
         crops = crop_flip(self._augmentation, self._plan.seed, epoch, samples)
         numbers = variants(self._augmentation, crops)
-        for part in slices(len(order), self._plan.batch_size, start):
+        for place, whole in parts(len(order), self._plan.batch_size, self._plan.share, start):
+            part = place if isinstance(place, slice) else torch.from_numpy(place).to(self._device)
             indices = order[part]
             images = self._crops[indices, crops.top[part], crops.left[part]]
             if self._augmentation.flip:
                 images = flipped(images, crops.flip[part])
             labels = self._train_labels[indices]
-            yield Batch(self._normalise(images), labels, indices, variants=numbers[part])
+            images = self._normalise(images)
+            yield Batch(images, labels, indices, variants=numbers[part], whole=whole)
 
     def companion(self, which: Companion, epoch: int, step: int) -> Batch:
         """Return further images of a step."""
@@ -105,24 +108,25 @@ class ResidentBatches:
         images = self._crops[indices, crops.top, crops.left]
         if info.flip:
             images = flipped(images, crops.flip)
-        return Batch(self._normalise(images), self._train_labels[indices], indices)
+        labels = self._train_labels[indices]
+        return Batch(self._normalise(images), labels, indices, whole=found.whole)
 
     @cached_property
     def _companions(self) -> Companions:
         return Companions(self._plan, self.labels.numpy())
 
-    def test(self, batch_size: int) -> Iterator[Batch]:
+    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
         """Yield the test set in index order."""
         images, labels = self._test_set
-        for part in slices(len(labels), batch_size):
+        for part in turns(len(labels), batch_size, share):
             indices = torch.arange(part.start, part.stop, device=self._device)
             yield Batch(self._normalise(images[part]), labels[part], indices)
 
-    def validation(self, batch_size: int) -> Iterator[Batch]:
+    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
         """Yield the held-out images in index order, as test images."""
         held_out: Indices = self._plan.validation_indices
         middle = self._augmentation.padding
-        for part in slices(len(held_out), batch_size):
+        for part in turns(len(held_out), batch_size, share):
             indices = torch.from_numpy(np.ascontiguousarray(held_out[part])).to(self._device)
             images = self._crops[indices, middle, middle]
             yield Batch(self._normalise(images), self._train_labels[indices], indices)

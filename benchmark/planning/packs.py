@@ -32,6 +32,7 @@ _STREAM = (
     "repeats",
     "crop_size",
     "test_interpolation",
+    "replicas",
 )
 _PROCESS = ("device", "threads", "deterministic")
 

@@ -121,7 +121,8 @@ class Recipe(Grown):
     ``average``: weights averaged beside the trained ones. ``mix``: mixup and CutMix, whose soft
     targets carry ``label_smoothing``. ``repeats``: views of an image in an epoch that is no
     longer for it (repeated augmentation). ``crop_size`` and ``test_interpolation`` replace the
-    augmentation's own.
+    augmentation's own. ``replicas``: into how many parts a batch is cut, each with batch statistics
+    and losses of its own, as on so many GPUs; on how many it is trained moves no number.
     """
 
     epochs: Positive
@@ -160,6 +161,7 @@ class Recipe(Grown):
     repeats: Positive = 1
     crop_size: Positive | None = None
     test_interpolation: Literal["bilinear", "bicubic"] | None = None
+    replicas: Positive = 1
     later: ClassVar[frozenset[str]] = frozenset(
         {
             "betas",
@@ -176,6 +178,7 @@ class Recipe(Grown):
             "crop_size",
             "test_interpolation",
             "steps_per_epoch",
+            "replicas",
         }
     )
 
@@ -197,6 +200,14 @@ class Recipe(Grown):
             raise ValueError(
                 "mix pairs a batch with itself reversed: set drop_last, or the last batch may be"
                 " odd"
+            )
+        if self.batch_size % self.replicas:
+            raise ValueError(f"replicas {self.replicas} must divide batch_size {self.batch_size}")
+        part = self.batch_size // self.replicas
+        if self.mix is not None and part % 2 and self.mix.partner == "reversed":
+            raise ValueError(
+                f"mix pairs each replica's part of a batch with itself reversed, so {part} images"
+                " must be an even number; set batch_size or replicas"
             )
         return self
 

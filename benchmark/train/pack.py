@@ -214,6 +214,8 @@ def check_versions(run: Run) -> None:
 def _prepare_process(run: Run) -> None:
     if run.recipe.device == "cuda" and not torch.cuda.is_available():
         raise UserError(f"{run.key} wants a CUDA device and this machine has none")
+    if run.recipe.replicas > 1:
+        raise UserError("recipe.replicas cannot be trained yet")
     torch.set_num_threads(run.recipe.threads)
     if run.recipe.device == "cpu":
         keep_freed_memory()

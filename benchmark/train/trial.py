@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmark.base.errors import UserError
+from benchmark.base.share import Share
 from benchmark.data.datasets import dataset_info
 from benchmark.data.order import BatchPlan
 from benchmark.methods import build_method
@@ -22,6 +23,7 @@ from benchmark.methods.base import Probe, Setup
 from benchmark.methods.catalog import add_plugin
 from benchmark.models import build_model
 from benchmark.run.identity import Run
+from benchmark.table.recipe import Recipe
 from benchmark.train.rng import seeded
 
 
@@ -51,7 +53,10 @@ class _Trial:
         info = dataset_info(run.dataset.name)
         recipe, count = run.recipe, self._images[run.dataset.name]
         try:
-            BatchPlan(count, run.seed, recipe.batch_size, recipe.drop_last, recipe.holdout)
+            share = Share(recipe.replicas)
+            BatchPlan(
+                count, run.seed, recipe.batch_size, recipe.drop_last, recipe.holdout, share=share
+            )
         except UserError as error:
             return str(error)
         side = recipe.input_size or info.image_size
@@ -61,8 +66,14 @@ class _Trial:
             problem = self._unreadable(name, size, info.num_classes)
             if problem is not None:
                 return problem
-        if (count - recipe.holdout) % recipe.batch_size == 1 and not recipe.drop_last:
+        if _leaves_single(count - recipe.holdout, recipe):
             problem = self._single(run.model, side, info.num_classes)
+            if problem is not None and recipe.replicas > 1:
+                return (
+                    f"one of {recipe.replicas} replicas gets one image of a batch, and {run.model}"
+                    f" cannot be trained on one image ({problem}); set recipe.batch_size or"
+                    " recipe.replicas to another number, or recipe.drop_last"
+                )
             if problem is not None:
                 return (
                     f"{count - recipe.holdout} training images in batches of {recipe.batch_size}"
@@ -129,7 +140,7 @@ class _Trial:
             teacher=teacher[0] if teacher else None,
             num_classes=num_classes,
             labels=torch.arange(self._images[run.dataset.name]) % num_classes,
-            batch_size=run.recipe.batch_size,
+            batch_size=run.recipe.batch_size // run.recipe.replicas,
             epochs=run.recipe.epochs,
             seed=run.seed,
             pair=run.pair,
@@ -137,6 +148,14 @@ class _Trial:
         with torch.device(device):
             for method in run.methods:
                 build_method(method.name, setup, **method.options)
+
+
+def _leaves_single(images: int, recipe: Recipe) -> bool:
+    """Tell whether some replica gets a single image of some batch."""
+    last = 0 if recipe.drop_last else images % recipe.batch_size
+    if recipe.replicas == recipe.batch_size and images > last:
+        return True
+    return 0 < last < 2 * recipe.replicas
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from benchmark.base.errors import UserError
+from benchmark.base.share import Share
 from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.data.augment import Normalise
 from benchmark.data.augmentations import augmentation_info
@@ -163,3 +164,18 @@ def test_crops_of_another_size_and_range(imagenette_dir: Path) -> None:
 def test_a_size_needs_crops(digits_dir: Path) -> None:
     with pytest.raises(UserError, match="keeps the size of its images"):
         open_batches("digits", digits_dir, seed=0, batch_size=4, augmentation="none", crop_size=8)
+
+
+def test_processes_read_their_replicas_images_alone(
+    imagenette_dir: Path, first: list[Batch]
+) -> None:
+    settings = SETTINGS | {"drop_last": True}
+    own = [
+        list(open_batches("imagenette", imagenette_dir, **settings, share=share).epoch(2, 1))
+        for share in (Share(4, 0, 2), Share(4, 1, 2))
+    ]
+    for whole, *parts in zip(first[1:], *own, strict=True):
+        order = torch.arange(8).view(2, 4).T.flatten()  # replica by replica
+        assert torch.equal(torch.cat([part.images for part in parts]), whole.images[order])
+        assert torch.equal(torch.cat([part.indices for part in parts]), whole.indices[order])
+        assert {part.whole for part in parts} == {8}

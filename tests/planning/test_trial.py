@@ -59,6 +59,14 @@ def check(folder: Path, data: Path, teacher: str, student: str, method: str, *se
             "a batch of 200 is larger than the 100 training images",
         ),
         ("wrn_16_2", "resnet8", "kd", ["recipe.holdout=100"], "cannot hold out 100 of 100"),
+        (
+            *("wrn_16_2", "resnet8", "kd", ["recipe.batch_size=24", "recipe.replicas=6"]),
+            "the last batch of an epoch has 4 images for 6 replicas; set recipe.drop_last",
+        ),
+        (
+            *("wrn_16_2", "mobilenetv2", "kd", ["recipe.batch_size=24", "recipe.replicas=4"]),
+            "one of 4 replicas gets one image of a batch, and mobilenetv2 cannot be trained",
+        ),
     ],
 )
 def test_what_cannot_start_is_refused(
