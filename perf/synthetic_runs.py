@@ -52,12 +52,21 @@ def synthetic_runs(table: Table, count: int, seeds: int = SEEDS) -> Iterator[tup
                     return
 
 
-def write_runs(runs_dir: Path, table: Table, count: int, seeds: int = SEEDS) -> list[Run]:
-    """Write run directories and return their runs."""
+def write_runs(
+    runs_dir: Path, table: Table, count: int, seeds: int = SEEDS, *, curves: bool = False
+) -> list[Run]:
+    """Write run directories and return their runs; with ``curves`` all epochs are recorded."""
     runs_dir.mkdir(parents=True, exist_ok=True)
     written = []
     for number, (run, mean) in enumerate(synthetic_runs(table, count, seeds), 1):
-        write_run(runs_dir, run, mean, diverged=number % 200 == 0, finished=number % 100 != 50)
+        write_run(
+            runs_dir,
+            run,
+            mean,
+            diverged=number % 200 == 0,
+            finished=number % 100 != 50,
+            curve=curves,
+        )
         written.append(run)
     return written
 
@@ -70,6 +79,7 @@ def write_run(
     spread: float = SEED_STD,
     diverged: bool = False,
     finished: bool = True,
+    curve: bool = False,
 ) -> dict[str, Any]:
     """Write one run directory and return its result; the same run gets the same numbers."""
     rundir = RunDir(runs_dir, run.key)
@@ -79,6 +89,8 @@ def write_run(
     last = [round(min(max(draws.gauss(mean, spread), 1.0), 99.0), 2) for _ in range(5)]
     epochs = run.recipe.epochs
     lines = [_record(epochs - 4 + i, value) for i, value in enumerate(last)]
+    if curve:
+        lines = [_epoch(run, epoch, last, draws) for epoch in range(1, epochs + 1)]
     _write(rundir.records, "".join(json.dumps(line) + "\n" for line in lines))
     result = _result(run, last, diverged)
     if finished:
@@ -105,6 +117,33 @@ def _record(epoch: int, top1: float) -> dict[str, Any]:
         "train_top1": 88.1,
         "top1": top1,
         "top5": round(top1 + (100 - top1) * 0.7, 2),
+        "images_per_second": 5210.0,
+        "data_wait": 0.1,
+        "seconds": 9.6,
+        "packed": 12,
+    }
+
+
+def _epoch(run: Run, epoch: int, last: list[float], draws: random.Random) -> dict[str, Any]:
+    """Return a record as training writes them: a curve that ends in the run's accuracies."""
+    epochs = run.recipe.epochs
+    done = epoch / epochs
+    drops = sum(done > part for part in (0.62, 0.75, 0.87))
+    place = epoch - 1 - (epochs - len(last))
+    climb = min(1.0, 0.62 + 0.14 * (1 - 2.0 ** (-12 * done)) + 0.08 * drops)
+    top1 = last[place] if place >= 0 else max(1.0, last[0] * climb + draws.gauss(0, 0.6))
+    names = ["ce", *(method.name for method in run.methods)]
+    losses = {name: 3.0 / (n + 1) * 2.0 ** (-2 * done - drops) for n, name in enumerate(names)}
+    return {
+        "schema": 1,
+        "epoch": epoch,
+        "lr": 0.05 * 0.1**drops,
+        "losses": losses,
+        "train_top1": min(99.9, top1 + 8 * done),
+        "test_top1": top1,
+        "test_top5": round(top1 + (100 - top1) * 0.7, 2),
+        "test_loss": 1.2,
+        "val_top1": None,
         "images_per_second": 5210.0,
         "data_wait": 0.1,
         "seconds": 9.6,

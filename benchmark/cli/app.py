@@ -39,6 +39,7 @@ for _group in (
     "status",
     "jobs",
     "collect",
+    "figures",
     "compare",
     "methods",
     "data",

@@ -111,7 +111,7 @@ def make_report(
     chosen = chosen or Selection()
     table = load_table(name)
     collected = fill(table, runs_dir, chosen, protocol)
-    grid = replace(collected.grid, made_by=_made_by(name, chosen, protocol, also))
+    grid = replace(collected.grid, made_by=made_by("collect", name, chosen, protocol, also))
     statistics = dict.fromkeys(s for s in (grid.protocol, also) if s is not None)
     notes = tuple(_notes(collected, runs_dir, table.name))
     return Report(grid, collected, runs_dir, tuple(statistics), notes, siunitx)
@@ -186,12 +186,19 @@ def _check_protocol(name: str | None, option: str) -> None:
         raise unknown("protocol", name, get_args(Protocol), option)
 
 
-def _made_by(table: str, chosen: Selection, protocol: str | None, also: str | None) -> str:
+def made_by(
+    command: str,
+    table: str,
+    chosen: Selection,
+    protocol: str | None,
+    also: str | None = None,
+    extra: Sequence[str] = (),
+) -> str:
     """Return the command that decides what the table holds, and the version that ran it.
 
     Where runs lie and where files go is left out: the same runs give the same bytes anywhere.
     """
-    words = ["bench", "collect", "--table", Path(table).name if "/" in table else table]
+    words = ["bench", command, "--table", Path(table).name if "/" in table else table, *extra]
     words += ["--protocol", protocol] if protocol else []
     words += ["--also", also] if also else []
     for item in chosen.only:

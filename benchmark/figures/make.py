@@ -1,0 +1,75 @@
+"""From a table's name to files of figures: the door of this room."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmark.base.errors import UserError, unknown
+from benchmark.base.log import say
+from benchmark.figures import kinds
+from benchmark.figures.drawing import Drawing, FigureSource
+from benchmark.figures.save import Saved, save
+from benchmark.figures.style import house_style
+from benchmark.results.report import made_by, make_report
+from benchmark.table.selection import Selection
+
+
+def figure_kinds() -> dict[str, str]:
+    """Return the kinds by name, each with what it shows in a line; nothing is imported."""
+    found = {}
+    for folder in map(Path, kinds.__path__):
+        for module in pkgutil.iter_modules([str(folder)]):
+            text = (folder / f"{module.name}.py").read_text(encoding="utf-8")
+            said = ast.get_docstring(ast.parse(text)) or ""
+            found[module.name.replace("_", "-")] = said.partition("\n")[0].rstrip(".")
+    return dict(sorted(found.items()))
+
+
+def make_figures(
+    table: str,
+    names: Sequence[str],
+    chosen: Selection | None = None,
+    *,
+    runs_dir: Path,
+    data_dir: Path,
+    out: Path,
+    images: int = 1000,
+    protocol: str | None = None,
+) -> tuple[Saved, ...]:
+    """Draw some kinds of figures of a table and write them below ``out``.
+
+    Raises UserError for an unknown kind, and where no runs are there to draw any of them; a kind
+    of several that has nothing to draw yet is said and left out.
+    """
+    chosen = chosen or Selection()
+    wanted = list(dict.fromkeys(names))
+    known = figure_kinds()
+    for name in wanted:
+        if name not in known:
+            raise unknown("kind", name, known, "--kind")
+    report = make_report(table, chosen, runs_dir=runs_dir, protocol=protocol)
+    source = FigureSource(report, data_dir, images)
+    saved: list[Saved] = []
+    for name in wanted:
+        command = made_by("figures", table, chosen, protocol, extra=("--kind", name))
+        with house_style():
+            mine = [save(drawing, source, command, out) for drawing in drawings(name, source)]
+        if not mine:
+            say(f"{name}: nothing to draw yet of {source.grid.name} in {runs_dir}")
+        saved += mine
+    if not saved:
+        raise UserError(
+            f"no runs of {source.grid.name} in {runs_dir.resolve()} have anything to draw of"
+            f" {', '.join(wanted)}"
+        )
+    return tuple(saved)
+
+
+def drawings(name: str, source: FigureSource) -> Iterator[Drawing]:
+    """Yield the figures of one kind; call it within ``house_style``."""
+    module = importlib.import_module(f"{kinds.__name__}.{name.replace('-', '_')}")
+    yield from module.draw(source)
