@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ACROSS = 3
+# A letter's width, a line's height, and how far beside its point a name stands, parts of a panel.
+_LETTER, _TALL, _BESIDE = 0.026, 0.06, 0.03
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _LONGEST_HEADER = 10_000_000
 
@@ -187,24 +189,39 @@ def frontier(points: Sequence[CostPoint], accuracy: bool = True) -> list[CostPoi
 
 
 def _label(axes: Axes, points: Sequence[CostPoint]) -> None:
-    """Name each point beside it, moved up or down where names would overlap."""
-    taken: list[tuple[float, float, float]] = []
+    """Name each point beside it; names that would overlap move apart, on a thin line."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    tall = 0.062
-    for point in sorted(points, key=lambda p: -p.value):
-        name = row_label(point.row)
-        wide = 0.024 * len(name)
-        x = (point.seconds - left) / (right - left) + 0.02
-        if x + wide > 1.0:
-            x -= wide + 0.04
-        y = (point.value - low) / (high - low)
-        for shift in (0.0, -0.06, 0.06, -0.12, 0.12, -0.18, 0.18):
-            mine = (x, y + shift, x + wide)
-            if all(
-                abs(mine[1] - t[1]) >= tall or mine[0] >= t[2] or t[0] >= mine[2] for t in taken
-            ):
-                break
-        taken.append(mine)
+    names = [row_label(point.row) for point in points]
+    at = [((p.seconds - left) / (right - left), (p.value - low) / (high - low)) for p in points]
+    wide = [_LETTER * len(name) for name in names]
+    starts = [
+        x + _BESIDE if x + _BESIDE + w <= 1.0 else x - w - _BESIDE
+        for (x, _), w in zip(at, wide, strict=True)
+    ]
+    heights = _apart(starts, wide, [y for _, y in at])
+    for name, (x, y), start, w, height in zip(names, at, starts, wide, heights, strict=True):
+        if abs(height - y) > _TALL / 2:
+            end = start if start > x else start + w
+            axes.plot([x, end], [y, height], color=SOFT, linewidth=0.4, transform=axes.transAxes)
         axes.text(
-            mine[0], mine[1], name, transform=axes.transAxes, fontsize=6.5, va="center", color=INK
+            start, height, name, transform=axes.transAxes, fontsize=6.5, va="center", color=INK
         )
+
+
+def _apart(starts: Sequence[float], wide: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Return heights of names, moved until no two overlap (or as far as there is room)."""
+    found = list(heights)
+    order = sorted(range(len(found)), key=lambda n: (found[n], n))
+    for _ in range(60):
+        moved = False
+        for place, a in enumerate(order):
+            for b in order[place + 1 :]:
+                beside = starts[a] >= starts[b] + wide[b] or starts[b] >= starts[a] + wide[a]
+                gap = found[b] - found[a]
+                if not beside and gap < _TALL:
+                    push = (_TALL - gap) / 2
+                    found[a], found[b] = max(0.02, found[a] - push), min(0.98, found[b] + push)
+                    moved = True
+        if not moved:
+            break
+    return found

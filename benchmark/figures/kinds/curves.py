@@ -112,7 +112,6 @@ def _drawing(
     )
     title = title_of(grid, column_title(column), metric)
     figure.suptitle(title, x=0.01, ha="left")
-    figure.supxlabel("epoch", fontsize=8)
     _legend(figure, source, column, metric, panels)
     axes = figure.subplots(
         2 * down, across, squeeze=False, sharex=True, height_ratios=[3, 2] * down
@@ -129,6 +128,9 @@ def _drawing(
         panel = panels[place]
         _accuracy(above, source, column, metric, panels, panel, teacher, low)
         _losses(below, panel)
+        if place + across >= len(panels):
+            below.set_xlabel("epoch")
+            below.tick_params(labelbottom=True)
         if place % across == 0:
             above.set_ylabel(f"{metric_label(metric)} (%)")
             below.set_ylabel("loss")
@@ -217,10 +219,10 @@ def _accuracy(
     axes.set_ylim(low - 0.04 * (top - low), top + 0.08 * (top - low))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     mean = cell.mean if cell else None
-    said = "" if mean is None else fixed(mean, grid.decimals)
+    heading(axes, row_label(panel.row), "" if mean is None else fixed(mean, grid.decimals))
     if published is not None:
-        said = f"{said or '-'} (published {fixed(published, grid.decimals)})"
-    heading(axes, row_label(panel.row), said)
+        said = f"published {fixed(published, grid.decimals)}"
+        axes.text(0.98, 0.04, said, transform=axes.transAxes, ha="right", fontsize=6.5, color=SOFT)
 
 
 def _losses(axes: Axes, panel: Panel) -> None:

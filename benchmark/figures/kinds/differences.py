@@ -8,6 +8,7 @@ value yet, an empty one is not part of the table, a star marks runs with overrid
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -60,7 +61,7 @@ def _drawing(source: FigureSource, metric: str, found: dict[tuple[str, str], Com
                     axes.add_patch(box)
                 continue
             text = f"{fixed(one.delta, 2, sign=True)}{'*' if one.override else ''} {one.symbol}"
-            dark = abs(one.delta) > 0.72 * reach
+            dark = _luminance(image.to_rgba(np.array([one.delta]))[0]) < 0.4
             axes.text(
                 j,
                 i,
@@ -104,6 +105,12 @@ def _drawing(source: FigureSource, metric: str, found: dict[tuple[str, str], Com
         [as_row(key, metric, one) for key, one in found.items()],
         tuple(dict.fromkeys(k for key in found for k in grid.cells[(*key, metric)].runs)),
     )
+
+
+def _luminance(colour: Any) -> float:
+    """Return how bright a colour is to the eye, 0 to 1, roughly."""
+    red, green, blue = colour[:3]
+    return float(0.299 * red + 0.587 * green + 0.114 * blue)
 
 
 def as_row(key: tuple[str, str], metric: str, one: Compared) -> dict[str, object]:
