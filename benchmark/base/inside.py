@@ -79,7 +79,7 @@ def _opened_by_link(place: Path) -> int:
 
 def unlink(path: Path) -> None:
     """Remove a file, or a link itself, if it is there; see :func:`folder_of`."""
-    with folder_of(path) as (folder, name), contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), folder_of(path) as (folder, name):
         os.unlink(name, dir_fd=folder)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmark.base.errors import UserError
 from benchmark.base.log import reporting, say
 from benchmark.submission.folder import Folder
+from benchmark.submission.own_copy import leave_with_it
 
 
 def main(kind: str, folder: Path, number: int = 0, *more: str) -> int:
@@ -23,6 +24,7 @@ def main(kind: str, folder: Path, number: int = 0, *more: str) -> int:
         descriptor, gpus = more
         answer(int(descriptor), run_pack_in_job(folder, number, gpus.split(",") if gpus else ()))
         return 0
+    leave_with_it()
     with reporting():
         try:
             if kind == "queue":

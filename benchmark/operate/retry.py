@@ -28,6 +28,7 @@ from benchmark.submission.hand_over import Order, Ready, prepare
 from benchmark.submission.sent import Work, busy_keys, submitted_tables
 from benchmark.submission.slurm import executor_as_sent
 from benchmark.submission.submission import Executor
+from benchmark.submission.task import with_own_plugins
 
 DEFAULT_CAP = 3
 _WAITING = ("waiting", "requeued")
@@ -167,7 +168,7 @@ def choose(keys: Sequence[str], seen: Seen, cap: int) -> Chosen:
             worn_out.append(key)
         else:
             try:
-                pack = work.pack()
+                pack = with_own_plugins(work.pack(), work.folder)
                 origin = _origin(work, pack.data_dir, pack.reader, pack.plugins)
                 run = pack.runs[work.keys.index(key)]
             except UserError as error:

@@ -55,8 +55,8 @@ def script_text(
     """Return the sbatch script of one array.
 
     ``folder`` is the private submission folder: the tasks' working directory and where their
-    logs go. ``code``: the folder that stands first on PYTHONPATH. ``after``: the tasks
-    (``1234_5``) that must have ended first, however they ended.
+    logs go. ``command``: what Python is given. ``code``: the copy that it starts from. ``after``:
+    the tasks (``1234_5``) that must have ended first, however they ended.
     """
     executor = ArrayExecutor(folder)
     executor.update_parameters(
@@ -74,7 +74,7 @@ def script_text(
     )
     # A signal that comes before Python handles it would kill the task, and Slurm would take a
     # preempted job for a failed one. Ignored, it leaves the end to Slurm, which requeues.
-    start = ["sh", "-c", 'trap "" TERM USR2; exec "$@"', "sh", sys.executable, "-u", *command]
+    start = ["sh", "-c", 'trap "" TERM USR2; exec "$@"', "sh", sys.executable, *command]
     return executor.text(shlex.join(start), tasks)
 
 
@@ -105,9 +105,7 @@ def _setup(folder: Path, code: Path, profile: Profile, environment: Mapping[str,
         'for d in "$BENCH_SUBMISSION" "$BENCH_CODE"; do [ -O "$d" ] || { echo "$(hostname): $d is'
         ' not visible here, or not owned by $(id -un)" >&2; exit 1; }; done'
     )
-    # After the profile's lines, which may set PYTHONPATH themselves (module load does).
-    path = 'export PYTHONPATH="$BENCH_CODE${PYTHONPATH:+:$PYTHONPATH}"'
-    return [*exports, guard, *profile.setup, path]
+    return [*exports, guard, *profile.setup]
 
 
 def test_options(profile: Profile, resources: Resources) -> list[str]:

@@ -21,7 +21,9 @@ from benchmark.slurm.notation import Tag, word
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.slurm.script import script_text
 from benchmark.slurm.send import ArrayPlan, plan_arrays, send
+from benchmark.submission import own_copy
 from benchmark.submission.folder import SCHEMA, Folder
+from benchmark.submission.snapshot import CodeCopy
 
 TASK = ("-m", "benchmark.cli.job", "task")
 _Plan = ArrayPlan[PackFile]
@@ -32,8 +34,9 @@ class Arrays:
     """Packs as they go to Slurm.
 
     ``folder`` is made for them alone, with copies of the ``plugins``; ``code`` holds the package
-    that the tasks run. ``resources``: what a task asks for, by pack id. ``elsewhere``: the tasks
-    (``1234_5``) of teachers that were sent earlier, by pack id.
+    ``folder`` is made for them alone, with copies of the ``plugins``; ``code`` holds the package
+    that each task takes a copy of its own from. ``resources``: what a task asks for, by pack id.
+    ``elsewhere``: the tasks (``1234_5``) of teachers that were sent earlier, by pack id.
     """
 
     table: str
@@ -43,7 +46,7 @@ class Arrays:
     profile: Profile
     resources: Mapping[str, Resources]
     limits: ClusterLimits
-    code: Path = Path()
+    code: CodeCopy | None = None
     plugins: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -111,14 +114,16 @@ class Arrays:
 
     def _script(self, number: int, plan: _Plan, tasks: Mapping[str, str]) -> str:
         tag = self._tag(number, plan)
+        assert self.code is not None, "tasks run a copy of the code"
+        first = own_copy.words(self.code.path, self.code.digest)
         return script_text(
             folder=self.folder.path,
             tag=tag,
             tasks=len(plan.items),
-            command=[*self.command, str(self.folder.path), str(number)],
+            command=[*first, *self.command, str(self.folder.path), str(number)],
             profile=self.profile,
             resources=self.resources[plan.items[0].id],
-            code=self.code,
+            code=self.code.path,
             environment={"BENCH_NONCE": tag.nonce, **self.environment},
             after=tuple(tasks[name] for name in plan.after),
         )
@@ -133,7 +138,7 @@ class Arrays:
             "cluster": self.limits.cluster,
             "profile": self.profile.name,
             "options": self.profile.model_dump(mode="json", by_alias=True, exclude_none=True),
-            "code": str(self.code),
+            "code": str(self.code.path) if self.code else None,
             "environment": dict(self.environment),
             "arrays": [
                 {

@@ -120,7 +120,7 @@ class SlurmExecutor:
         return Prepared(
             tuple(self._told(submission, arrays, needs)),
             partial(self._send, submission, arrays, queue),
-            lambda: replace(arrays, code=_code(submission, write=False).path).scripts(),
+            lambda: replace(arrays, code=_code(submission, write=False)).scripts(),
         )
 
     def _told(
@@ -216,7 +216,7 @@ def _sent(submission: Submission, arrays: Arrays) -> str:
     shared_directory(code_store(submission.runs_dir).parent)
     code = _code(submission)
     environment = {**arrays.environment, **code.environment}
-    jobs = replace(arrays, code=code.path, environment=environment).send()
+    jobs = replace(arrays, code=code, environment=environment).send()
     named = ", ".join(map(str, jobs[:8])) + (", ..." if len(jobs) > 8 else "")
     return (
         f"sent {count(len(arrays.packs), 'task')} as job{'s' * (len(jobs) != 1)} {named}; logs:"

@@ -22,6 +22,7 @@ from benchmark.base.git import git
 from benchmark.base.inside import check_own
 from benchmark.base.shipped import code_root, is_installed
 from benchmark.base.trust import own_name
+from benchmark.submission.own_copy import digest_of, read_copy
 
 ROOT = code_root()
 # What a running job reads; everything else in the tree is left out. An installed package holds
@@ -36,9 +37,13 @@ _LARGEST_TREE = 20_000_000
 
 @dataclass(frozen=True)
 class CodeCopy:
-    """A copy of the code at ``path``; ``dirty`` is the digest of what differs from ``commit``."""
+    """A copy of the code at ``path``; ``dirty`` is the digest of what differs from ``commit``.
+
+    ``digest``: of its files, by which a task knows what it starts.
+    """
 
     path: Path
+    digest: str
     commit: str | None
     dirty: str | None
 
@@ -74,22 +79,22 @@ def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> CodeCop
     commit = git(root, "rev-parse", "HEAD")
     changes = _changes(root, contents) if commit else ""
     dirty = hashlib.sha256(changes.encode()).hexdigest()[:12] if changes else None
-    digest = hashlib.sha256()
-    for name, content in sorted(contents.items()):
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    digest = digest_of(contents)
     # The same files may belong to two commits; each result names its own.
-    digest.update(f"{commit} {dirty}".encode())
-    path = store / digest.hexdigest()[:16]
+    name = hashlib.sha256(f"{digest} {commit} {dirty}".encode()).hexdigest()[:16]
+    path = store / name
     if write and path.exists():
         check_own(store)
         check_own(path)
+        if digest_of(read_copy(str(path))) != digest:
+            raise UserError(f"{path} is not the code that it is named by: remove it")
         os.utime(path)  # so that nobody takes it for an old one before its next use is recorded
     elif write:
         store.mkdir(parents=True, exist_ok=True, mode=0o700)
         check_own(store)
         origin = {"commit": commit, "dirty": dirty, "installed": _installed()}
         _write_tree(path, contents, {"schema": 1, **origin}, changes)
-    return CodeCopy(path, commit, dirty)
+    return CodeCopy(path, digest, commit, dirty)
 
 
 def _read_tree(root: Path) -> dict[str, bytes]:

@@ -6,13 +6,17 @@ this machine's queue :func:`run_pack_in_job`. torch is imported only to train.
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
+import shutil
 import signal
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -127,6 +131,30 @@ class TaskReport(NamedTuple):
     unsaved: str = ""
 
 
+def with_own_plugins(pack: PackFile, folder: Folder) -> PackFile:
+    """Return a pack with copies, that nobody else can change, of the plug-ins in its folder.
+
+    Raises UserError if they cannot be read.
+    """
+    paths = [
+        _own_plugin(folder, path) if path.is_relative_to(folder.path) else path
+        for path in pack.plugins
+    ]
+    return pack.model_copy(update={"plugins": tuple(paths)})
+
+
+@cache
+def _own_plugin(folder: Folder, path: Path) -> Path:
+    place = Path(tempfile.mkdtemp(prefix="bench-plugins-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    try:
+        content = folder.read_plugin(path)
+    except OSError as error:
+        raise UserError(f"cannot read the plug-in {path}: {error.strerror}") from error
+    (place / path.name).write_bytes(content)
+    return place / path.name
+
+
 Train = Callable[[PackFile, Interruption], TaskReport]
 
 
@@ -143,7 +171,7 @@ def run_task(folder: Folder, array: int, train: Train) -> int:
         code = _hold_back(folder, task, interruption)
         if code is not None:
             return code
-        pack = folder.read(array, number)
+        pack = with_own_plugins(folder.read(array, number), folder)
         _show(pack)
         report = train(pack, interruption)
     except UserError as error:

@@ -28,6 +28,7 @@ from benchmark.slurm import commands
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.submission.arrays import Arrays
 from benchmark.submission.folder import Folder
+from benchmark.submission.snapshot import CodeCopy, take_snapshot
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEVCLUSTER = PROJECT / "slurm" / "devcluster"
@@ -200,8 +201,14 @@ def toy(
     return PackFile(id=name, table="toy", label=name, depends=tuple(depends), **empty, **where)
 
 
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> CodeCopy:
+    """The copy of the code that toy tasks run."""
+    return take_snapshot(tmp_path_factory.mktemp("code"))
+
+
 @pytest.fixture
-def request_for(cluster: Cluster, tmp_path: Path) -> Callable[..., Arrays]:
+def request_for(cluster: Cluster, tmp_path: Path, code: CodeCopy) -> Callable[..., Arrays]:
     """Return a function that makes a submission of toy packs."""
 
     def make(packs: list[PackFile], **options: Any) -> Arrays:
@@ -216,9 +223,9 @@ def request_for(cluster: Cluster, tmp_path: Path) -> Callable[..., Arrays]:
             profile=profile,
             resources={pack.id: Resources(1, "0", "100M") for pack in packs},
             limits=commands.read_limits(),
-            code=PROJECT,
+            code=code,
             elsewhere=elsewhere,
-            environment={"TOY": str(tmp_path)},
+            environment={"TOY": str(tmp_path), "PYTHONPATH": str(PROJECT)},
             command=("-m", "tests.devcluster.toy"),
         )
 
