@@ -49,15 +49,18 @@ def choose(
     only: Names = (),
     seeds: Iterable[int] | None = None,
     overrides: Mapping[str, object] | None = None,
+    teachers: Mapping[str, str | Path] | None = None,
 ) -> Selection:
-    """Return a selection as --only, --seeds and --set describe it.
+    """Return a selection as --only, --seeds, --set and --teacher describe it.
 
-    ``only``: "student=resnet8" and so on; ``overrides``: {"recipe.epochs": 2}.
+    ``only``: "student=resnet8" and so on; ``overrides``: {"recipe.epochs": 2}; ``teachers``: the
+    user's own files, by network.
     """
     words = (only,) if isinstance(only, str) else tuple(only)
     numbers = None if seeds is None else ",".join(map(str, seeds))
     sets = [f"{name}={value}" for name, value in (overrides or {}).items()]
-    return parse_selection(words, numbers, sets)
+    files = [f"{name}={path}" for name, path in (teachers or {}).items()]
+    return parse_selection(words, numbers, sets, files)
 
 
 def add_plugins(plugins: Iterable[str | Path]) -> list[Path]:
@@ -74,12 +77,13 @@ def plan(
     only: Names = (),
     seeds: Iterable[int] | None = None,
     overrides: Mapping[str, object] | None = None,
+    teachers: Mapping[str, str | Path] | None = None,
     data: str | Path | None = None,
     plugins: Iterable[str | Path] = (),
 ) -> Plan:
     """Expand a table, by name or path: its slots and every run they need, teachers first."""
     add_plugins(plugins)
-    chosen = choose(only, seeds, overrides)
+    chosen = choose(only, seeds, overrides, teachers)
     where = Path(data) if data is not None else directory.data_dir()
     return make_plan(load_table(str(table)), chosen, Context(where, default_device()))
 
@@ -92,6 +96,7 @@ def submit(
     only: Names = (),
     seeds: Iterable[int] | None = None,
     overrides: Mapping[str, object] | None = None,
+    teachers: Mapping[str, str | Path] | None = None,
     pack: int | str = "",
     runs: str | Path | None = None,
     data: str | Path | None = None,
@@ -106,7 +111,7 @@ def submit(
     paths = add_plugins(plugins)
     executor = executor_for(cluster, profile)
     where = directories(executor, _path(runs), _path(data))
-    chosen = choose(only, seeds, overrides)
+    chosen = choose(only, seeds, overrides, teachers)
     wanted = make_plan(load_table(str(table)), chosen, Context(where.data, executor.device))
     ready = prepare_plan(
         wanted,

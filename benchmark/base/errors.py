@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 200
+
 
 class UserError(ValueError):
     """What was asked cannot be done; the message says why and what to do instead."""
@@ -22,6 +24,10 @@ def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> User
     """
     names = sorted(valid)
     place = f" in {where}" if where else ""
+    if len(names) > _LISTED:  # a list of thousands says nothing
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
+        guess = f"; did you mean {' or '.join(repr(each) for each in near)}?" if near else ""
+        return UserError(f"unknown {kind} '{name}'{place}{guess} ({len(names):,} are known)")
     listed = ", ".join(names) if names else "none"
     return UserError(f"unknown {kind} '{name}'{place}{nearest(name, names)} (valid: {listed})")
 

@@ -61,15 +61,27 @@ Sets = Annotated[
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", help="A file that defines a method of your own.")
 ]
+OwnTeachers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        help="NETWORK=FILE: a teacher of your own, or a tag such as timm:resnet18.a1_in1k.",
+    ),
+]
 DEFAULT_RUNS = Path("checkpoints/runs")
 DEFAULT_DATA = Path("checkpoints/data")
 
 
-def selection(only: list[str] | None, seeds: str | None, sets: list[str] | None) -> Selection:
-    """Read --only, --seeds and --set."""
+def selection(
+    only: list[str] | None,
+    seeds: str | None,
+    sets: list[str] | None,
+    teachers: list[str] | None = None,
+) -> Selection:
+    """Read --only, --seeds, --set and --teacher."""
     from benchmark.table.selection import parse_selection
 
-    return parse_selection(only or (), seeds, sets or ())
+    return parse_selection(only or (), seeds, sets or (), teachers or ())
 
 
 def plan_for(

@@ -10,6 +10,7 @@ from benchmark.cli.app import app
 from benchmark.cli.options import (
     DataDirOrProfiles,
     Only,
+    OwnTeachers,
     PackSize,
     Plugins,
     RunsDirOrProfiles,
@@ -35,6 +36,7 @@ def submit(
     seeds: Seeds = None,
     pack: PackSize = "",
     sets: Sets = None,
+    teacher: OwnTeachers = None,
     plugin: Plugins = None,
     reader: Annotated[
         str | None, typer.Option("--reader", help="resident or ffcv; the pixels are the same.")
@@ -53,7 +55,7 @@ def submit(
     from benchmark.submission.executors import directories, executor_for
     from benchmark.submission.hand_over import prepare_plan
 
-    chosen = selection(only, seeds, sets)
+    chosen = selection(only, seeds, sets, teacher)
     executor = executor_for(cluster, profile)
     where = directories(executor, runs, data)
     found = prepare_plan(

@@ -14,6 +14,7 @@ from benchmark.cli.options import (
     DataDir,
     DataDirOrProfiles,
     Only,
+    OwnTeachers,
     PackSize,
     Plugins,
     RunsDirOrProfiles,
@@ -58,6 +59,7 @@ def plan(
     only: Only = None,
     seeds: Seeds = None,
     sets: Sets = None,
+    teacher: OwnTeachers = None,
     plugin: Plugins = None,
     pack: PackSize = "",
     simulate: Annotated[
@@ -97,7 +99,7 @@ def plan(
         executor = executor_for("slurm", simulate)
         where = directories(executor, runs, data)
         expanded = plan_for(
-            table, selection(only, seeds, sets), where.data, plugin, executor.device
+            table, selection(only, seeds, sets, teacher), where.data, plugin, executor.device
         )
         rates = (slots, preemptions, start_seconds)
         print(describe_simulation(expanded, where.runs, size, simulate, *rates))
@@ -109,7 +111,7 @@ def plan(
         add_plugins(plugin)
         print(describe_stale(table, runs, as_json))
         return
-    chosen = selection(only, seeds, sets)
+    chosen = selection(only, seeds, sets, teacher)
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)
     from benchmark.results.forecast import forecast, forecast_lines, forecast_to_json

@@ -94,17 +94,22 @@ def _timm_names() -> frozenset[str]:
 
 
 def model_info(name: str, where: str = "") -> ModelInfo:
-    """Return one network; ``timm:NAME`` is any network of timm. UserError where there is none."""
+    """Return one network; ``timm:NAME`` is any network of timm. UserError where there is none.
+
+    A tag of published weights (``timm:resnet18.a1_in1k``) may follow the name.
+    """
+    bare = name.partition(".")[0]
     if name.startswith("timm:"):
         if not _timm_names():
             raise UserError(f"model '{name}' needs timm, which is not installed")
-        if name.removeprefix("timm:") not in _timm_names():
-            raise unknown("timm model", name.removeprefix("timm:"), _timm_names(), where)
+        if bare.removeprefix("timm:") not in _timm_names():
+            raise unknown("timm model", bare.removeprefix("timm:"), _timm_names(), where)
         return ModelInfo(name, "imagenet", 1, frozenset({"drop_path", "image_size"}))
     infos = model_infos()
-    if name not in infos:
+    known = bare if bare.startswith("tv_") else name
+    if known not in infos:
         raise unknown("model", name, infos, where)
-    return infos[name]
+    return infos[known]
 
 
 def check_drop_path(name: str, drop_path: float, where: str = "") -> None:
@@ -129,7 +134,8 @@ def build_model(
     taken = {key: value for key, value in settings.items() if key in info.takes}
     module = importlib.import_module(f"{__name__}.{info.module}")
     if name.startswith("timm:"):
-        built: Model = module.timm_model(name.removeprefix("timm:"), num_classes, **taken)
+        bare = name.removeprefix("timm:").partition(".")[0]
+        built: Model = module.timm_model(bare, num_classes, **taken)
         return built
-    constructed: Model = getattr(module, name)(num_classes, **taken)
+    constructed: Model = getattr(module, info.name)(num_classes, **taken)
     return constructed

@@ -20,6 +20,7 @@ from benchmark.operate.stop import call_with_ids, task_lists
 from benchmark.planning.pack_size import parse_pack_size
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from benchmark.run.pack_file import PackFile
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
 from benchmark.submission import marks
@@ -29,6 +30,7 @@ from benchmark.submission.sent import Work, busy_keys, submitted_tables
 from benchmark.submission.slurm import executor_as_sent
 from benchmark.submission.submission import Executor
 from benchmark.submission.task import with_own_plugins
+from benchmark.table.own_teachers import FileOfTeacher
 
 DEFAULT_CAP = 3
 _WAITING = ("waiting", "requeued")
@@ -44,6 +46,7 @@ class Origin(NamedTuple):
     data_dir: Path
     reader: str | None
     plugins: tuple[Path, ...]
+    files: tuple[tuple[str, FileOfTeacher], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def choose(keys: Sequence[str], seen: Seen, cap: int) -> Chosen:
         else:
             try:
                 pack = with_own_plugins(work.pack(), work.folder)
-                origin = _origin(work, pack.data_dir, pack.reader, pack.plugins)
+                origin = _origin(work, pack)
                 run = pack.runs[work.keys.index(key)]
             except UserError as error:
                 refused[key] = str(error)
@@ -178,7 +181,7 @@ def choose(keys: Sequence[str], seen: Seen, cap: int) -> Chosen:
     return Chosen(found, tuple(worn_out), tuple(lost), refused)
 
 
-def _origin(work: Work, data_dir: Path, reader: str | None, plugins: tuple[Path, ...]) -> Origin:
+def _origin(work: Work, pack: PackFile) -> Origin:
     executor = work.array.executor
     # What was trained in a terminal goes to this machine's queue.
     cluster = "local" if executor == "inline" else executor
@@ -186,7 +189,9 @@ def _origin(work: Work, data_dir: Path, reader: str | None, plugins: tuple[Path,
     if work.in_slurm:
         sent = work.folder.read_record()
         profile, options = str(sent["profile"]), json.dumps(sent.get("options", {}), sort_keys=True)
-    return Origin(work.table, cluster, profile, options, data_dir, reader, plugins)
+    place = (work.table, cluster, profile, options)
+    files = tuple(sorted(pack.files.items()))
+    return Origin(*place, pack.data_dir, pack.reader, pack.plugins, files)
 
 
 def _prepare(
@@ -211,6 +216,7 @@ def _prepare(
         pack_size=parse_pack_size(""),
         plugins=origin.plugins,
         reader=origin.reader,
+        files=dict(origin.files),
         queued={key: queue.runs[key] for key in teachers - theirs if key in queue.runs},
     )
     return prepare(order, executor, queue), orphans
@@ -218,7 +224,7 @@ def _prepare(
 
 def _has_teacher(run: Run, runs_dir: Path, going: Collection[str], coming: Collection[str]) -> bool:
     """Tell whether a run's teacher is there, or somebody trains it."""
-    if run.teacher is None or run.teacher.source == "registry" or run.teacher.key in going:
+    if run.teacher is None or run.teacher.source != "train" or run.teacher.key in going:
         return True
     state = read(RunDir(runs_dir, run.teacher.key)).state
     if state in (RunState.DONE, RunState.RUNNING):

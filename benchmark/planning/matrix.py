@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import dataset_identity, dataset_info
 from benchmark.methods.catalog import method_info
 from benchmark.models import check_drop_path, model_info
+from benchmark.planning.own_files import FoundFile, check_given, find_file
 from benchmark.planning.suited import ask_methods, check_composition
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.table.own_teachers import FileOfTeacher, OwnTeacher, is_tag
 from benchmark.table.recipe import Recipe, named_recipe, override
 from benchmark.table.selection import Selection, accepts, nothing_matches, unknown_values
 from benchmark.table.spec import Column, DistilledTeacher, MethodUse, Row, Table
@@ -27,10 +29,14 @@ from benchmark.table.teachers import checkpoint_digest, registered
 
 @dataclass(frozen=True)
 class Context:
-    """Where data lies and on what kind of device the runs will be trained."""
+    """Where data lies and on what kind of device the runs will be trained.
+
+    ``files``: whether files of teachers are looked for; without, every teacher is trained.
+    """
 
     data_dir: Path
     device: str  # "cpu" or "cuda": what `device: auto` becomes
+    files: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,16 @@ class Slot:
 
 @dataclass(frozen=True)
 class Plan:
-    """A table expanded: its slots, and every run they need, teachers first."""
+    """A table expanded: its slots, and every run they need, teachers first.
+
+    ``files``: where the user's own teachers lie, by sha256.
+    """
 
     table: Table
     slots: tuple[Slot, ...]
     runs: tuple[Run, ...]
     teachers: tuple[Run, ...]
+    files: Mapping[str, FileOfTeacher] = field(default_factory=dict)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -88,7 +98,8 @@ def make_plan(table: Table, selection: Selection, context: Context) -> Plan:
     runs = {run.key: run for slot in slots for v in slot.variants for run in v.runs}
     teachers = {key: run for key, run in builder.teachers.items() if key in builder.needed}
     ordered = {**teachers, **runs}
-    return Plan(table, slots, tuple(ordered.values()), tuple(teachers.values()))
+    runs_, teachers_ = tuple(ordered.values()), tuple(teachers.values())
+    return Plan(table, slots, runs_, teachers_, builder.files)
 
 
 class _Builder:
@@ -105,6 +116,9 @@ class _Builder:
         base = named_recipe(chosen, "--set") if chosen else named_recipe(table.recipe, self.where)
         self.recipe = override(base, table.recipe_overrides, f"{self.where}, recipe_overrides")
         self._datasets: dict[str, DatasetRef] = {}
+        self.files: dict[str, FileOfTeacher] = {}
+        self._own: dict[str, FoundFile | None] = {}
+        check_given(table, selection)
 
     def slots(self) -> Iterator[Slot]:
         only = [item for item in self.selection.only if item.key != "seed"]
@@ -124,13 +138,16 @@ class _Builder:
         if row.reference or column.name in row.not_run:
             return
         for assignment in self._assignments(row):
-            runs = tuple(self._run(row, column, seed, assignment) for seed in self._seeds(row))
+            runs = tuple(
+                self._run(row, column, seed, assignment) for seed in self._seeds(row, column)
+            )
             if runs:
                 yield Variant(assignment, runs)
 
-    def _seeds(self, row: Row) -> tuple[int, ...]:
+    def _seeds(self, row: Row, column: Column) -> tuple[int, ...]:
         seeds = self.selection.seeds if self.selection.seeds is not None else self.table.seeds
-        if row.of == "teacher" and self.table.teacher.seed == "fixed":
+        own = self.context.files and self._given(row.teacher or column.teacher) is not None
+        if row.of == "teacher" and (own or self.table.teacher.seed == "fixed"):
             return (0,)
         only = [item for item in self.selection.only if item.key == "seed"]
         return tuple(seed for seed in seeds if accepts(only, {"seed": [str(seed)]}))
@@ -163,6 +180,11 @@ class _Builder:
             return self._teacher_run(dataset, row.teacher or column.teacher, seed, where)
         recipe = self._student_recipe(row, column, assignment, where)
         student = row.student or column.student
+        if is_tag(student):
+            raise UserError(
+                f"{where}: the student {student} names weights by a tag, and students start from"
+                f" their own initialisation; write {student.partition('.')[0]}"
+            )
         methods = tuple(self._method(use, row, column, assignment, where) for use in row.methods)
         check_composition(methods, recipe, where, row)
         networks = {name for m in methods for name in method_info(m.name).networks(m.options)}
@@ -241,9 +263,15 @@ class _Builder:
             chain = " -> ".join((*students[students.index(model) :], model))
             raise UserError(f"{where}: teachers teach each other in a cycle ({chain})")
         policy = self.table.teacher
-        seed = 0 if policy.seed == "fixed" else seed
+        own = self._own_file(model)
+        seed = 0 if policy.seed == "fixed" or own is not None else seed
         recipe = override(self.recipe, policy.recipe, f"{self.where}, teacher.recipe")
         recipe = override(recipe, self.selection.recipe, "--set")
+        if own is not None:
+            run = self._make(
+                dataset, model, recipe, seed, where, weights=own.sha256, reads=own.reads
+            )
+            return self.teachers.setdefault(run.key, run)
         distilled = policy.distilled.get(model)  # what a table spells out wins over any file
         public = policy.from_ == "registry" and distilled is None
         known = registered(dataset.name, model) if public else None
@@ -261,6 +289,23 @@ class _Builder:
             dataset, model, recipe, seed, where, weights=weights, teacher=teacher, methods=methods
         )
         return self.teachers.setdefault(run.key, run)
+
+    def _given(self, model: str) -> OwnTeacher | None:
+        return self.selection.teachers.get(model) or self.table.teacher.file_of(model)
+
+    def _own_file(self, model: str) -> FoundFile | None:
+        """Return the user's own file of a teacher, None where another kind of teacher is meant."""
+        if not self.context.files:
+            return None
+        if model not in self._own:
+            given = self._given(model)
+            chosen = model in self.selection.teachers
+            where = "--teacher" if chosen else f"{self.where}, teacher.files"
+            self._own[model] = None if given is None else find_file(model, given, where)
+        found = self._own[model]
+        if found is not None:
+            self.files[found.sha256] = found.file
+        return found
 
     def _make(
         self,
@@ -314,8 +359,9 @@ def _reference(teacher: Run, recipe: Recipe) -> TeacherRef:
     own = teacher.recipe.input_size
     return TeacherRef(
         model=teacher.model,
-        source="registry" if teacher.weights else "train",
+        source=("file" if teacher.reads else "registry") if teacher.weights else "train",
         key=teacher.weights or teacher.key,
+        reads=teacher.reads,
         input_size=None if own == recipe.input_size else own or "data",
     )
 

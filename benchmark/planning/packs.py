@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmark.run.identity import Run, digest
 from benchmark.run.pack_file import PackFile, Reader
+from benchmark.table.own_teachers import FileOfTeacher
 
 DEFAULT_PACK = 12
 Sizer = Callable[[Sequence[Run]], int]  # how many runs of a group share a process at most
@@ -72,8 +73,14 @@ class Pack:
         data_dir: Path,
         reader: Reader | None = None,
         plugins: Iterable[Path] = (),
+        files: Mapping[str, FileOfTeacher] | None = None,
     ) -> PackFile:
-        """Return all that a job needs to train this pack."""
+        """Return all that a job needs to train this pack.
+
+        ``files``: where the user's own teachers lie, by sha256, of which it gets those it reads.
+        """
+        needed = {run.weights for run in self.runs if run.reads}
+        needed |= {run.teacher.key for run in self.runs if run.teacher and run.teacher.reads}
         return PackFile(
             id=self.id,
             table=self.table,
@@ -86,6 +93,7 @@ class Pack:
             runs_dir=runs_dir.resolve(),
             data_dir=data_dir.resolve(),
             reader=reader,
+            files={sha256: file for sha256, file in (files or {}).items() if sha256 in needed},
         )
 
 
@@ -97,7 +105,7 @@ def group_key(run: Run, teachers: frozenset[str]) -> tuple[Any, ...]:
     recipe = run.recipe
     alone = run.key if run.key in teachers or run.weights else None
     ref = run.teacher
-    teacher = (ref.model, ref.key, ref.input_size) if ref else None
+    teacher = (ref.model, ref.key, ref.input_size, ref.reads) if ref else None
     settings = recipe.settings(run.teacher.model) if run.teacher else None
     stream = tuple(getattr(recipe, name) for name in (*_STREAM, *_PROCESS))
     return (run.dataset.name, run.dataset.digest, teacher, settings, run.seed, stream, alone)

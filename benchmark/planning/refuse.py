@@ -19,15 +19,21 @@ from benchmark.run.identity import Run
 from benchmark.run.lease import check_exclusive
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED, RunState
+from benchmark.table.own_teachers import FileOfTeacher
 
 
 def check_before_queue(
-    runs: Collection[Run], data_dir: Path, runs_dir: Path, reader: str | None = None
+    runs: Collection[Run],
+    data_dir: Path,
+    runs_dir: Path,
+    reader: str | None = None,
+    files: Mapping[str, FileOfTeacher] | None = None,
 ) -> None:
     """Refuse what none of the runs could be trained from.
 
-    That is a reader that does not fit, data that are missing or damaged, public teachers that do
-    not load, and a runs directory that cannot be written. Raises UserError.
+    That is a reader that does not fit, data that are missing or damaged, public teachers and
+    ``files`` of the user's own that do not load, and a runs directory that cannot be written.
+    Raises UserError.
     """
     from benchmark.data.verify import check_content
 
@@ -36,6 +42,7 @@ def check_before_queue(
     for name in sorted({run.dataset.name for run in runs}):
         check_content(name, data_dir)
     _check_public_teachers(runs, data_dir)
+    _check_own_teachers(runs, data_dir, files or {})
     check_exclusive(_check_writable(runs_dir))
 
 
@@ -110,7 +117,7 @@ def _check_run_directory(rundir: RunDir, run: Run) -> None:
 
 def _check_public_teachers(runs: Collection[Run], data_dir: Path) -> None:
     """Refuse public checkpoints that cannot be loaded into the network that they are for."""
-    used = {(run.dataset.name, run.model) for run in runs if run.weights}
+    used = {(run.dataset.name, run.model) for run in runs if run.weights and not run.reads}
     used |= {
         (run.dataset.name, run.teacher.model)
         for run in runs
@@ -121,6 +128,25 @@ def _check_public_teachers(runs: Collection[Run], data_dir: Path) -> None:
 
         for dataset, model in sorted(used):
             check_checkpoint(dataset, model, data_dir)
+
+
+def _check_own_teachers(
+    runs: Collection[Run], data_dir: Path, files: Mapping[str, FileOfTeacher]
+) -> None:
+    """Refuse files of the user's own that do not fit their network, or do not know the classes."""
+    used = {
+        (run.dataset.name, run.teacher.model, run.teacher.key)
+        for run in runs
+        if run.teacher and run.teacher.reads
+    }
+    used |= {
+        (run.dataset.name, run.model, run.weights) for run in runs if run.weights and run.reads
+    }
+    if used:
+        from benchmark.train.own_teacher import check_file
+
+        for dataset, model, sha256 in sorted(used):  # of a file each
+            check_file(dataset, model, sha256, files, data_dir)
 
 
 def _check_writable(path: Path) -> Path:

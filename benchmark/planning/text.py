@@ -34,6 +34,8 @@ def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
         + ", ".join(f"{number} {state}" for state, number in sorted(states.items())),
         f"  to train: {count(len(left.runs), 'run')} in {count(len(packs), 'pack')} of {pack_size}",
     ]
+    for sha256, file in plan.files.items():
+        lines.append(f"  your own teacher: {file.path} (sha256 {sha256[:12]})")
     for run in left.damaged[:20]:
         lines.append(f"  damaged: {left.readings[run.key].reason}")
     for pack in packs[:20]:

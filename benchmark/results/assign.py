@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmark.planning.matrix import Context, Plan, Slot, make_plan
+from benchmark.results.whose import TeacherFile, file_of
 from benchmark.run.identity import Run, differences, digest
 from benchmark.run.index import FoundTeacher
 from benchmark.run.reading import Reading, signature
@@ -43,7 +44,8 @@ class Group:
     kind: str
     differences: Mapping[str, tuple[Any, Any]]
     runs: tuple[Reading, ...]
-    evaluated: bool = False  # a public checkpoint: nothing was trained
+    evaluated: bool = False  # a checkpoint: nothing was trained
+    file: TeacherFile | None = None  # what taught, or was measured, if it is a file
 
     @property
     def ended(self) -> int:
@@ -97,6 +99,7 @@ class _Template:
             found["teacher"] = {"model": found["teacher"]["model"]}
         if self.any_teacher and self.is_teacher:
             found["weights"] = None
+            found.pop("reads", None)
         return found
 
 
@@ -118,7 +121,9 @@ class Expected:
         return 1 if self._one_teacher(slot) else len(self.seeds)
 
     def _one_teacher(self, slot: Slot) -> bool:
-        return slot.row.of == "teacher" and self.table.teacher.seed == "fixed"
+        policy = self.table.teacher
+        one = policy.seed == "fixed" or policy.file_of(slot.teacher) is not None
+        return slot.row.of == "teacher" and one
 
     def counts(self, slot: Slot, seed: int) -> bool:
         """Tell whether a run of that seed may stand in a slot."""
@@ -131,7 +136,7 @@ def selected(table: Table, chosen: Selection) -> frozenset[Place]:
     if not only:
         return frozenset((row.name, column.name) for row in table.rows for column in table.columns)
     one = Selection(only=only, seeds=table.seeds[:1])
-    slots = make_plan(_trained(table), one, Context(_NO_DATA, DEVICES[0])).slots
+    slots = make_plan(_trained(table), one, Context(_NO_DATA, DEVICES[0], files=False)).slots
     return frozenset((slot.row.name, slot.column.name) for slot in slots)
 
 
@@ -148,7 +153,8 @@ def expect(table: Table, chosen: Selection) -> Expected:
         raise nothing_matches(only, {"seed": [str(seed) for seed in possible]})
     # One seed is enough to know a cell; the teacher of another seed is worked out from it.
     first = Selection(seeds=seeds[:1])
-    plans = [make_plan(_trained(table), first, Context(_NO_DATA, device)) for device in DEVICES]
+    contexts = [Context(_NO_DATA, device, files=False) for device in DEVICES]
+    plans = [make_plan(_trained(table), first, context) for context in contexts]
     expected = Expected(
         table,
         plans[0].slots,
@@ -228,7 +234,8 @@ def _split(
         parts[part][1].append(run)
     for (kind, _), (found, members) in parts.items():
         evaluated = identity["weights"] is not None
-        yield Group(template.variant, cell, kind, found, tuple(members), evaluated)
+        file = file_of(identity)
+        yield Group(template.variant, cell, kind, found, tuple(members), evaluated, file)
 
 
 def _matching(
@@ -237,6 +244,10 @@ def _matching(
     """Return the templates whose own a cell is; else the closest, one a slot, and differences."""
     # A public checkpoint that was only evaluated never stands for a network that is trained.
     possible = [t for t in candidates if t.is_teacher or identity["weights"] is None]
+    if (
+        file := file_of(identity)
+    ) is not None and file.own:  # told apart by its file, not field by field
+        possible = [replace(t, any_teacher=True) for t in possible]
     stripped = {t.leaves_open: t.stripped(identity) for t in possible}
     digests = {opens: digest(data) for opens, data in stripped.items()}
     exact: list[tuple[_Template, Pairs]] = [
@@ -286,6 +297,12 @@ class _Teachers:
         ``key`` names the run's teacher; ``seed`` is the one that the table's teacher has.
         """
         device = str(identity["recipe"].get("device"))
+        file = file_of(identity)
+        if file is not None and file.own:
+            on = [f"on {device}"] if template.any_device else []
+            declared = self._expected.table.teacher.file_of(file.model) is not None
+            pairs: Pairs = {} if declared else {"teacher.file": (file.sha256, None)}
+            return ", ".join([*on, *([file.words] if declared else [])]), pairs
         teacher, pairs = self._teacher(template, identity, key or "", seed, device)
         parts = [f"on {device}"] if template.any_device else []
         return ", ".join([*parts, *([teacher] if teacher else [])]), pairs
@@ -354,33 +371,3 @@ def _public(dataset: str, model: str, key: str) -> tuple[str, Pairs]:
     expected = known.sha256 if known is not None else None
     pairs: Pairs = {} if expected in (None, key) else {"teacher.key": (key, expected)}
     return f"public checkpoint {key[:8]}", pairs
-
-
-def describe(group: Group) -> tuple[str, ...]:
-    """Return what sets a group apart from the table's own runs, in words."""
-    own = {n: v for n, (v, _) in group.differences.items() if not n.startswith("teacher.")}
-    teachers = {
-        n.removeprefix("teacher."): v
-        for n, (v, _) in group.differences.items()
-        if n.startswith("teacher.")
-    }
-    words = [_words(name, value) for name, value in own.items()]
-    if teachers and all(name in own and own[name] == v for name, v in teachers.items()):
-        words.append("its teacher likewise")
-    else:
-        words += [f"its teacher: {_words(name, value)}" for name, value in teachers.items()]
-    return tuple(dict.fromkeys(words))
-
-
-def _words(name: str, value: Any) -> str:
-    if name.startswith("dataset"):
-        return "data: not the official set"
-    if name.startswith("versions."):
-        return f"version {value} of {name.removeprefix('versions.')}"
-    if name.endswith(".version") and ".options." not in name:
-        return f"version {value} of {name.removesuffix('.version')}"
-    if name == "teacher":
-        return "another teacher, whose run is not here"
-    if name in ("key", "weights") and value is not None:
-        return f"public checkpoint {str(value)[:8]}"
-    return f"{name.replace('.options.', '.')} = {'unset' if value is None else value}"

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from benchmark.data.datasets import dataset_infos
 from benchmark.planning.matrix import Slot
-from benchmark.results.assign import Expected, Group, Place, assign, describe, expect, selected
+from benchmark.results.assign import Expected, Group, Place, assign, expect, selected
 from benchmark.results.choose import Choice, choose, progress
+from benchmark.results.described import describe
 from benchmark.results.grid import (
     CellKey,
     Grid,
@@ -27,6 +28,7 @@ from benchmark.results.grid import (
     State,
     as_shown,
 )
+from benchmark.results.whose import file_marks
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import STATISTICS, Reading, signature
 from benchmark.run.state import RunState
@@ -134,7 +136,8 @@ def _cell(
     planned = expected.planned(slot)
     state, failed = progress(choice, planned * len(slot.variants))
     shown = choice.shown
-    marks = (*_assumed_marks(row, column), *choice.marks, *_teacher_marks(shown))
+    file = file_marks(shown.file, shown.finished, row.of == "teacher") if shown else []
+    marks = (*_assumed_marks(row, column), *choice.marks, *file, *_teacher_marks(shown))
     if shown is None:
         return replace(empty, state=state, planned=planned, marks=marks)
     samples = tuple(

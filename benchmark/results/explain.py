@@ -12,8 +12,9 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.words import count
-from benchmark.results.assign import Group, describe
+from benchmark.results.assign import Group
 from benchmark.results.collect import Collected
+from benchmark.results.described import describe
 from benchmark.results.grid import Grid, GridCell, MarkKind
 from benchmark.results.origins import Origins
 from benchmark.results.render import layout

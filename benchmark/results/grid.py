@@ -44,6 +44,7 @@ class MarkKind(StrEnum):
 
     OVERRIDE = "override"  # the recipe or an option was overridden
     ASSUMED = "assumed"  # an option that no source states
+    OWN = "own"  # a teacher's file of the user's own
     TEACHER = "teacher"  # its teacher misses its own published value
     DIVERGED = "diverged"  # some seeds diverged
     SELECTED = "selected"  # the best of a grid

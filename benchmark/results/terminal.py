@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.results.grid import Grid, GridCell, State, Verdict
+from benchmark.results.grid import Grid, GridCell, MarkKind, State, Verdict
 from benchmark.results.render import layout
 from benchmark.results.render.layout import Leaf, fixed
 from benchmark.results.render.markdown import SYMBOLS
@@ -109,8 +109,13 @@ def _ours(grid: Grid, cell: GridCell, leaf: Leaf, best: bool) -> Text:
     count = f"{cell.n}/{cell.planned}" if cell.n < cell.planned else str(cell.n)
     text.append(f" ({count})", style="not bold dim")
     text.append(" *" if cell.overrides else "", style="yellow")
+    text.append(" \N{DAGGER}" if _is_own(cell) else "", style="yellow")
     text.append(" !" if cell.diverged_seeds else "", style="red")
     return text
+
+
+def _is_own(cell: GridCell) -> bool:
+    return bool(cell.values) and any(mark.kind is MarkKind.OWN for mark in cell.marks)
 
 
 def _published(grid: Grid, cell: GridCell, leaf: Leaf) -> Text:
@@ -140,6 +145,8 @@ def _notes(grid: Grid) -> list[str]:
         notes.append("  ".join(verdicts))
     if any(cell.overrides for cell in cells):
         notes.append("* with overrides: not the table's own runs, see --explain")
+    if any(_is_own(cell) for cell in cells):
+        notes.append("\N{DAGGER} from a teacher's file of your own")
     if any(cell.diverged_seeds and cell.values for cell in cells):
         notes.append("! seeds diverged")
     filling = Counter(cell.state for cell in cells if cell.values and cell.state in _BESIDE)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from benchmark.table.own_teachers import Reads
 from benchmark.table.recipe import Count, Grown, Number, Positive, Recipe, Strict
 
 SCHEMA = 1
@@ -38,28 +39,31 @@ class MethodRef(Strict):
 
 
 class TeacherRef(Grown):
-    """A teacher: a public checkpoint (``key`` is its sha256) or a run of ours (its key).
+    """A teacher: a checkpoint (``key`` is its sha256), public or the user's own, or a run of ours.
+
+    ``reads`` is there for a file of the user's own (``source: file``).
 
     ``input_size`` is there if it reads images of another size than its students: the side, or
     ``data`` for images as the data set has them.
     """
 
     model: str
-    source: Literal["registry", "train"]
+    source: Literal["registry", "train", "file"]
     key: str
     input_size: Positive | Literal["data"] | None = None
-    later: ClassVar[frozenset[str]] = frozenset({"input_size"})
+    reads: Reads | None = None
+    later: ClassVar[frozenset[str]] = frozenset({"input_size", "reads"})
 
 
 class Run(Grown):
     """A cell with a seed.
 
     ``model`` is the network that is trained; with ``weights`` (the sha256 of a public
-    checkpoint) it is only evaluated. ``predict`` names the method whose prediction is used
-    where several bring one, ``reported`` the output that the table prints where it is not the
-    methods' own choice; ``pair`` is the architecture of the column's teacher, where a method
-    builds one of its kind. ``versions`` holds the engine's, the augmentation's and the
-    networks' own.
+    checkpoint, or with ``reads`` of the user's own) it is only evaluated. ``predict`` names the
+    method whose prediction is used where several bring one, ``reported`` the output that the
+    table prints where it is not the methods' own choice; ``pair`` is the architecture of the
+    column's teacher, where a method builds one of its kind. ``versions`` holds the engine's, the
+    augmentation's and the networks' own.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -75,7 +79,8 @@ class Run(Grown):
     recipe: Recipe
     seed: Count
     versions: dict[str, int]
-    later: ClassVar[frozenset[str]] = frozenset({"reported", "pair"})
+    reads: Reads | None = None
+    later: ClassVar[frozenset[str]] = frozenset({"reported", "pair", "reads"})
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from benchmark.base.errors import UserError
 from benchmark.base.yamlfile import validate
 from benchmark.run.identity import SCHEMA, Run
-from benchmark.table.recipe import Strict
+from benchmark.table.own_teachers import FileOfTeacher
+from benchmark.table.recipe import Grown
 
 Reader = Literal["resident", "ffcv"]
 
 
-class PackFile(Strict):
-    """A pack as a job reads it. ``keys``, ``cells``: of its runs, in their order."""
+class PackFile(Grown):
+    """A pack as a job reads it. ``keys``, ``cells``: of its runs, in their order.
+
+    ``files``: where the user's own teachers lie, by sha256.
+    """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     id: str
@@ -34,6 +38,8 @@ class PackFile(Strict):
     runs_dir: Path
     data_dir: Path
     reader: Reader | None = None
+    files: dict[str, FileOfTeacher] = {}
+    later: ClassVar[frozenset[str]] = frozenset({"files"})
 
     def text(self) -> str:
         """Return the file's text: JSON in one line."""

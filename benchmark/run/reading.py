@@ -77,7 +77,8 @@ class Reading(NamedTuple):
     failed alike, ``failed``: when the last one did. ``silence``: seconds since the heartbeat of a
     holder that is not known to be dead. ``own_seconds``: what its epochs cost, shared with the
     runs it is packed with; of an unfinished run that is estimated from its newest epoch.
-    ``numbers``: percent, see :meth:`value`. Moments are seconds since 1970.
+    ``numbers``: percent, see :meth:`value`. ``teacher_top1``: what a teacher of the user's own was
+    measured at before it taught. Moments are seconds since 1970.
     """
 
     key: str
@@ -100,6 +101,7 @@ class Reading(NamedTuple):
     val_top1: float | None = None
     numbers: tuple[float, ...] = ()
     measured: Measured | None = None
+    teacher_top1: float | None = None
 
     def value(self, metric: str, statistic: str) -> float:
         """Return an accuracy in percent; only a run that is done has them."""
@@ -221,6 +223,7 @@ def _finished(known: Reading, key: str, path: Path) -> Reading:
         commit=printable(commit) if isinstance(commit, str) else None,
         teacher_file=file.removeprefix("sha256:")[:12] if isinstance(file, str) else None,
         measured=_measured(result),
+        teacher_top1=_real(top1) if (top1 := result.get("teacher_top1")) is not None else None,
     )
     if result.get("diverged") is True:
         return found

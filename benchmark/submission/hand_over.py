@@ -28,6 +28,7 @@ from benchmark.submission.submission import (
     new_submission,
 )
 from benchmark.submission.task import checkpoint_seconds
+from benchmark.table.own_teachers import FileOfTeacher
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Order:
     """Runs to hand over, teachers first, and how. ``teachers``: keys of runs that others wait for.
 
     ``queued``: runs that an earlier submission has, by key, whose students are among these.
-    ``refused``: why others were refused already.
+    ``refused``: why others were refused already. ``files``: the user's own teachers, by sha256.
     """
 
     table: str
@@ -48,6 +49,7 @@ class Order:
     reader: str | None = None
     queued: Mapping[str, Queued] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, FileOfTeacher] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def prepare(order: Order, executor: Executor, queue: Queue, checked: bool = Fals
     checkpoint_seconds()  # which tasks would refuse
     refused = order.refused
     if order.runs and not checked:
-        check_before_queue(order.runs, order.data_dir, order.runs_dir, order.reader)
+        check_before_queue(order.runs, order.data_dir, order.runs_dir, order.reader, order.files)
     refused = refusals(order.runs, order.runs_dir, refused)
     runs = [run for run in order.runs if run.key not in refused]
     if refused and not runs:
@@ -106,7 +108,9 @@ def prepare(order: Order, executor: Executor, queue: Queue, checked: bool = Fals
     plugins = [path.resolve() for path in order.plugins]
     where = (order.runs_dir, order.data_dir)
     reader = cast(Reader | None, order.reader)  # one of them, since it was checked
-    submission = new_submission(order.table, packs, *where, plugins, reader, order.queued)
+    submission = new_submission(
+        order.table, packs, *where, plugins, reader, order.queued, order.files
+    )
     return Ready(submission, executor.prepare(submission, queue), refused)
 
 
@@ -131,7 +135,7 @@ def prepare_plan(
         )
     # The queue before the files: a run that ends in between is seen at least once.
     queue = executor.queue(runs_dir)
-    check_before_queue(plan.runs, data_dir, runs_dir, reader)
+    check_before_queue(plan.runs, data_dir, runs_dir, reader, plan.files)
     left = remaining(plan, runs_dir, queued=queue.runs, busy=busy_keys(runs_dir))
     order = Order(
         table=plan.table.name,
@@ -144,6 +148,7 @@ def prepare_plan(
         reader=reader,
         queued={run.key: queue.runs[run.key] for run in left.queued},
         refused=_left_out(left, runs_dir),
+        files=plan.files,
     )
     return ReadyPlan(plan, left, prepare(order, executor, queue, checked=True))
 

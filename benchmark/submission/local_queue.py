@@ -210,4 +210,5 @@ def read_submission(folder: Folder) -> Submission:
         packs=tuple(Pack.of(file) for file in files),
         plugins=first.plugins,
         reader=first.reader,
+        teachers={sha256: path for file in files for sha256, path in file.files.items()},
     )

@@ -245,12 +245,14 @@ def _killed(runs_dir: Path, queued: Collection[str]) -> dict[str, int]:
 
 
 def _reads(submission: Submission) -> list[Path]:
-    """Return what tasks read beside the runs: datasets, and public teachers if there are any."""
+    """Return what tasks read beside the runs: datasets, and teachers that are files."""
     names = sorted({run.dataset.name for run in submission.runs})
     found = [sidecar_path(name, submission.data_dir) for name in names]
     public = any(
-        run.weights or (run.teacher and run.teacher.source == "registry") for run in submission.runs
+        (run.weights and not run.reads) or (run.teacher and run.teacher.source == "registry")
+        for run in submission.runs
     )
+    found += [file.path for file in submission.teachers.values()]
     return [*found, teachers_dir()] if public else found
 
 

@@ -21,6 +21,7 @@ from benchmark.planning.remaining import Queued
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile, Reader
 from benchmark.submission.folder import Folder, submissions_dir
+from benchmark.table.own_teachers import FileOfTeacher
 
 _LONGEST = 100  # characters of a table's name in the name of a folder; disks take 255 in all
 
@@ -30,6 +31,7 @@ class Submission:
     """Packs on their way to an executor, in a private folder of their own.
 
     ``queued``: the runs of the same plan, by key, that wait or run in an earlier submission.
+    ``teachers``: where the user's own teachers lie, by sha256.
     """
 
     table: str
@@ -41,6 +43,7 @@ class Submission:
     plugins: tuple[Path, ...] = ()
     reader: Reader | None = None
     queued: Mapping[str, Queued] = field(default_factory=dict)
+    teachers: Mapping[str, FileOfTeacher] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[Run]:
@@ -50,7 +53,8 @@ class Submission:
     def files(self, plugins: Iterable[Path] | None = None) -> list[PackFile]:
         """Return what jobs read, a file a pack; with other ``plugins`` if those are copied."""
         chosen = self.plugins if plugins is None else tuple(plugins)
-        return [p.file(self.runs_dir, self.data_dir, self.reader, chosen) for p in self.packs]
+        where = (self.runs_dir, self.data_dir, self.reader, chosen, self.teachers)
+        return [pack.file(*where) for pack in self.packs]
 
     def write(self, executor: str) -> None:
         """Create the folder with all packs as one array, for a queue of this machine."""
@@ -68,6 +72,7 @@ def new_submission(
     plugins: Iterable[Path] = (),
     reader: Reader | None = None,
     queued: Mapping[str, Queued] | None = None,
+    teachers: Mapping[str, FileOfTeacher] | None = None,
 ) -> Submission:
     """Return a submission with a folder name of its own; nothing is written yet."""
     nonce = secrets.token_hex(6)
@@ -82,6 +87,7 @@ def new_submission(
         plugins=tuple(plugins),
         reader=reader,
         queued=queued or {},
+        teachers=teachers or {},
     )
 
 

@@ -12,6 +12,7 @@ from benchmark.base.log import logger, say
 from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.trust import changed_by_others
 from benchmark.base.yamlfile import load_yaml, validate
+from benchmark.table.own_teachers import beside
 from benchmark.table.spec import Table
 
 PartT = TypeVar("PartT", list[Any], dict[Any, Any])
@@ -110,15 +111,30 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     logger.debug("table file %s", path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping, got {type(data).__name__}")
+    _place(data, path)
     if data.get("base") is None:
         return data
     base = _merged(find_table(str(data["base"]), path.parent), (*seen, resolved))
     return _extend(base, data, path)
 
 
+def _place(data: dict[str, Any], path: Path) -> None:
+    """Make the paths that a table names start from the table's own folder."""
+    policy = data.get("teacher")
+    if isinstance(policy, dict) and isinstance(policy.get("files"), dict):
+        data["teacher"] = {**policy, "files": beside(policy["files"], path.parent.absolute())}
+
+
 def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Add rows, columns and values that the base marks unknown; nothing else may change."""
+    """Add rows, columns, values that the base marks unknown and files of teachers.
+
+    Nothing else may change.
+    """
     allowed = {"schema", "name", "base", "rows", "columns", "published", "title", "note", "names"}
+    allowed.add("teacher.files")
+    policy = _part(data, "teacher", dict, path)
+    data = {key: value for key, value in data.items() if key != "teacher"}
+    data |= {f"teacher.{key}": value for key, value in policy.items()}
     for key in data:
         if key not in allowed:
             raise UserError(
@@ -142,7 +158,16 @@ def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str,
         "columns": [*_part(base, "columns", list, path), *_part(data, "columns", list, path)],
         "names": {**_part(base, "names", dict, path), **_part(data, "names", dict, path)},
         "published": published,
+        **_with_files(base, _part(data, "teacher.files", dict, path), path),
     }
+
+
+def _with_files(base: dict[str, Any], files: dict[Any, Any], path: Path) -> dict[str, Any]:
+    """Return the base's policy with further files of teachers, empty where there are none."""
+    if not files:
+        return {}
+    policy = _part(base, "teacher", dict, path)
+    return {"teacher": {**policy, "files": {**(policy.get("files") or {}), **files}}}
 
 
 def _part(data: dict[str, Any], key: str, kind: type[PartT], path: Path) -> PartT:

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.base.errors import UserError, nearest, unknown
 from benchmark.base.yamlfile import parse_yaml
+from benchmark.table.own_teachers import OwnTeacher, parse_teachers
 
 ONLY_KEYS = ("row", "column", "teacher", "student", "method", "uses", "seed")
 
@@ -27,7 +28,7 @@ class Selection:
     """Which slots and seeds are meant, and what is changed in them.
 
     ``named_recipe`` replaces the table's; ``recipe``: fields to override; ``options``: by
-    (method, option) the values to sweep.
+    (method, option) the values to sweep. ``teachers``: the user's own files, by network.
     """
 
     only: tuple[Only, ...] = ()
@@ -35,10 +36,14 @@ class Selection:
     named_recipe: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
+    teachers: Mapping[str, OwnTeacher] = field(default_factory=dict)
 
 
 def parse_selection(
-    only: Iterable[str] = (), seeds: str | None = None, sets: Iterable[str] = ()
+    only: Iterable[str] = (),
+    seeds: str | None = None,
+    sets: Iterable[str] = (),
+    teachers: Iterable[str] = (),
 ) -> Selection:
     """Read the command line's strings; UserError for a malformed one."""
     named: str | None = None
@@ -65,6 +70,7 @@ def parse_selection(
         named_recipe=named,
         recipe=recipe,
         options=options,
+        teachers=parse_teachers(teachers),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.base.errors import unknown
+from benchmark.table.own_teachers import OwnTeacher, is_tag
 from benchmark.table.published import (
     Claim,
     ExpectedMiss,
@@ -75,13 +76,20 @@ class TeacherPolicy(Strict):
     ``registry``: the public checkpoint where its file is there, else trained with seed 0;
     ``train``: always trained. ``fixed``: one teacher for all student seeds; ``same``: each
     student seed has a teacher of its own seed. ``recipe`` overrides fields for its training;
-    ``distilled`` names teachers that are trained by another teacher.
+    ``distilled`` names teachers that are trained by another teacher; ``files`` names files of the
+    user's own by network, which come before all of that.
     """
 
     from_: Literal["registry", "train"] = Field("registry", alias="from")
     seed: Literal["fixed", "same"] = "fixed"
     recipe: dict[str, Any] = {}
     distilled: dict[str, DistilledTeacher] = {}
+    files: dict[str, OwnTeacher] = {}
+
+    def file_of(self, model: str) -> OwnTeacher | None:
+        """Return the user's own file of a teacher; a name with a tag is one itself."""
+        own = self.files.get(model)
+        return OwnTeacher(path=model) if own is None and is_tag(model) else own
 
 
 class Column(Strict):
@@ -280,6 +288,8 @@ class Table(Strict):
             _known("metric", expectation.metric, self.metrics, "claims")
         taught = self.teacher.distilled
         teaching = {c.teacher for c in self.columns} | {r.teacher for r in self.rows if r.teacher}
+        for name in self.teacher.files:
+            _known("teacher", name, teaching, "teacher.files")
         for name in taught:
             _known("teacher", name, teaching | {t.teacher for t in taught.values()}, "distilled")
         self._rows_name_what_exists(columns)

@@ -119,6 +119,21 @@ def registered(dataset: str, model: str) -> RegisteredTeacher | None:
     return None
 
 
+def publicity(dataset: str, model: str, digest: str) -> Literal["public", "own", "unverified"]:
+    """Say what a teacher's file is, by its sha256, whatever the place it lies in.
+
+    ``public``: the shipped registry holds its digest. ``own``: the user's own registry names the
+    network's file, or the shipped one holds another digest. ``unverified``: nobody knows.
+    """
+    shipped_ones = [t for t in _merged((REGISTRY,)).teachers if t.model == model]
+    shipped_ones = [t for t in shipped_ones if t.dataset == dataset or t.classes == "imagenet"]
+    if any(t.sha256 is not None and digest.startswith(t.sha256) for t in shipped_ones):
+        return "public"
+    known = registered(dataset, model)
+    replaced = known is not None and known not in _merged((REGISTRY,)).teachers
+    return "own" if replaced or any(t.sha256 for t in shipped_ones) else "unverified"
+
+
 def checkpoint_file(teacher: RegisteredTeacher) -> Path | None:
     """Return the checkpoint's path where the file lies on this machine."""
     path = teachers_dir() / teacher.file
@@ -133,7 +148,7 @@ def checkpoint_digest(teacher: RegisteredTeacher) -> str | None:
     path = checkpoint_file(teacher)
     if path is None:
         return None
-    found = _sha256(path)
+    found = path_digest(path)
     if teacher.sha256 is not None and not found.startswith(teacher.sha256):
         raise UserError(
             f"{path} is not the registered {teacher.model}: its sha256 is {found[:12]}...,"
@@ -156,10 +171,11 @@ def content_digest(file: IO[bytes]) -> str:
     return found.hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    """Hash a file once: the digest is kept among the user's own caches, where nobody else writes.
+def path_digest(path: Path) -> str:
+    """Return a file's sha256, hashed once and kept among the user's own caches.
 
-    It holds for the file's size, number and change time, which cannot be set back.
+    Nobody else writes there. It holds for the file's size, number and change time, which cannot
+    be set back.
     """
     stat = path.stat()
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]

@@ -194,7 +194,7 @@ def open_answers(
         "channels_last": channels_last,
         "folded": network.folded,
         "machine": machine(),
-    }
+    } | ({"reading": teacher.reading} if teacher.reading else {})
     try:
         store = AnswerStore(answers_root(runs_dir), about, size)
     except (UserError, OSError) as error:

@@ -28,6 +28,7 @@ from benchmark.train.evaluate import evaluate
 from benchmark.train.history import Evaluation
 from benchmark.train.memory import keep_freed_memory
 from benchmark.train.network import Network
+from benchmark.train.own_teacher import check_above_guessing
 from benchmark.train.report import PackReporter
 from benchmark.train.session import Session
 from benchmark.train.teacher import LoadedTeacher, load_public, load_teacher
@@ -143,6 +144,8 @@ def _train(
         network = teacher.network if teacher else None
         if teacher is not None:
             extra["teacher_digest"] = teacher.digest
+            if first.teacher is not None and first.teacher.reads is not None:
+                extra |= _measure_own(first, teacher, batches, watcher, reporter)
         trainees = _trainees(runs, batches, network, sessions, watcher)
         if network is not None and any(trainee.needs_teacher for trainee in trainees):
             network.fold(batches.image_shape)
@@ -168,7 +171,23 @@ def _teacher(
     if fresh and run.teacher.source == "registry":
         check_teacher(run, pack.data_dir, watcher.look_for_stop)
     classes = require_dataset(run.dataset.name, pack.data_dir).classes
-    return load_teacher(run, batches.num_classes, pack.runs_dir, classes)
+    return load_teacher(run, batches.num_classes, pack.runs_dir, classes, pack.files)
+
+
+def _measure_own(
+    run: Run, teacher: LoadedTeacher, batches: Batches, watcher: Watcher, reporter: PackReporter
+) -> dict[str, Any]:
+    """Measure a teacher of the user's own before it teaches, on the images that students see."""
+    assert run.teacher is not None
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        return teacher.network.features(images).logits
+
+    tests = batches.test(run.recipe.eval_batch)
+    (found,) = evaluate([predict], tests, watcher.look_for_stop)
+    reporter.say(f"your own teacher {run.teacher.model} has {found.top1:.2f} % on the test images")
+    check_above_guessing(run.teacher.model, found.top1, batches.num_classes)
+    return {"teacher_top1": found.top1}
 
 
 def _trainees(
@@ -256,7 +275,7 @@ def _open_data(run: Run, pack: PackFile) -> Batches:
 def _evaluate_public(run: Run, batches: Batches, pack: PackFile, watcher: Watcher) -> None:
     """Measure a public checkpoint: a result without training."""
     classes = require_dataset(run.dataset.name, pack.data_dir).classes
-    network = load_public(run, batches.num_classes, classes)
+    network = load_public(run, batches.num_classes, classes, pack.files)
 
     def predict(images: torch.Tensor) -> torch.Tensor:
         return network.network.features(images).logits
@@ -268,4 +287,8 @@ def _evaluate_public(run: Run, batches: Batches, pack: PackFile, watcher: Watche
 
     (accuracy,) = evaluate([predict], batches.test(run.recipe.eval_batch), tick)
     history = [Evaluation(0, accuracy.top1, accuracy.top5, accuracy.loss, float("nan"))]
-    watcher.measured(run, history, {"teacher_digest": network.digest})
+    extra: dict[str, Any] = {"teacher_digest": network.digest}
+    if run.reads is not None:  # where to find it again, and what it was asked for
+        extra["weights_file"] = pack.files[network.digest].model_dump_json()
+        extra["classes"] = classes
+    watcher.measured(run, history, extra)

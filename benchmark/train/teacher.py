@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from safetensors.torch import load as load_safetensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import open_regular
@@ -24,6 +23,7 @@ from benchmark.run.identity import Run, TeacherRef
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
 from benchmark.table.imagenet_classes import imagenet_classes, positions
+from benchmark.table.own_teachers import FileOfTeacher, Reads
 from benchmark.table.teachers import (
     Preprocessing,
     checkpoint_file,
@@ -31,6 +31,7 @@ from benchmark.table.teachers import (
     registered,
 )
 from benchmark.train.network import Affine, Network
+from benchmark.train.own_teacher import pick_classes, read_own
 from benchmark.train.rng import seeded
 from benchmark.train.session import AVERAGE_PREFIX, METHOD_PREFIX
 
@@ -40,22 +41,33 @@ class TeacherMissingError(UserError):
 
 
 class LoadedTeacher(NamedTuple):
-    """A teacher ready to teach, and the sha256 of the file that it came from."""
+    """A teacher ready to teach, and the sha256 of the file that it came from.
+
+    ``reading``: what else decides its answers, where it is the user's own.
+    """
 
     network: Network
     digest: str
+    reading: str = ""
 
 
 def load_teacher(
-    run: Run, num_classes: int, root: Path, classes: Sequence[str] = ()
+    run: Run,
+    num_classes: int,
+    root: Path,
+    classes: Sequence[str] = (),
+    files: Mapping[str, FileOfTeacher] | None = None,
 ) -> LoadedTeacher:
     """Load the teacher that ``run`` declares.
 
-    ``classes`` are the data's, by name, for public teachers that know more of them. Raises
-    TeacherMissingError or UserError.
+    ``classes`` are the data's, by name, for teachers that know more of them; ``files``: where
+    the user's own lie, by sha256. Raises TeacherMissingError or UserError.
     """
     assert run.teacher is not None
     name, size = run.teacher.model, run.teacher_input_size
+    if run.teacher.reads is not None:
+        key, reads = run.teacher.key, run.teacher.reads
+        return _own(run, name, key, reads, size, num_classes, classes, files or {})
     if run.teacher.source == "registry":
         return _public(run, name, run.teacher.key, size, num_classes, classes)
     state, digest, source = _trained(run.teacher, root)
@@ -63,10 +75,18 @@ def load_teacher(
     return LoadedTeacher(Network(name, model, run.recipe, size), digest)
 
 
-def load_public(run: Run, num_classes: int, classes: Sequence[str] = ()) -> LoadedTeacher:
-    """Load the public checkpoint that an evaluation run is about."""
+def load_public(
+    run: Run,
+    num_classes: int,
+    classes: Sequence[str] = (),
+    files: Mapping[str, FileOfTeacher] | None = None,
+) -> LoadedTeacher:
+    """Load the checkpoint that an evaluation run is about, public or the user's own."""
     assert run.weights is not None
     size = run.recipe.input_size
+    if run.reads is not None:
+        own = (run.weights, run.reads, size, num_classes, classes)
+        return _own(run, run.model, *own, files or {})
     return _public(run, run.model, run.weights, size, num_classes, classes)
 
 
@@ -76,18 +96,6 @@ def _model(name: str, num_classes: int, state: dict[str, Tensor], source: str) -
     load_into(model, state, source)
     model.requires_grad_(False)
     return model.eval()
-
-
-def _only(model: Model, kept: list[int], whose: str) -> Model:
-    """Return the network with the logits of some of its classes alone."""
-    head = model.head
-    if head is not next((m for m in model.modules() if m is head), None):
-        raise UserError(f"{whose} has several heads: its classes cannot be picked")
-    chosen = torch.tensor(kept)
-    head.weight = nn.Parameter(head.weight[chosen], requires_grad=False)
-    head.bias = nn.Parameter(head.bias[chosen], requires_grad=False)
-    head.out_features = len(kept)
-    return model
 
 
 def renormalisation(run: Run, own: Preprocessing | None) -> Affine | None:
@@ -104,6 +112,24 @@ def renormalisation(run: Run, own: Preprocessing | None) -> Affine | None:
     factors = tuple(std / own_std for _, std, _, own_std in channels)
     summands = tuple((mean - own_mean) / own_std for mean, _, own_mean, own_std in channels)
     return factors, summands
+
+
+def _own(
+    run: Run,
+    model: str,
+    sha256: str,
+    reads: Reads,
+    size: int | None,
+    num_classes: int,
+    classes: Sequence[str],
+    files: Mapping[str, FileOfTeacher],
+) -> LoadedTeacher:
+    loaded, kept = read_own(model, sha256, files, num_classes, classes)
+    own = None
+    if reads.mean is not None and reads.std is not None:
+        own = Preprocessing(mean=reads.mean, std=reads.std)
+    network = Network(model, loaded, run.recipe, size, renormalisation(run, own))
+    return LoadedTeacher(network, sha256, f"{reads.model_dump_json()} {kept}")
 
 
 def _public(
@@ -130,7 +156,7 @@ def _public(
         loaded = _model(model, num_classes, load_state(path), str(path))
     else:
         loaded = _model(model, len(imagenet_classes()), load_state(path), str(path))
-        loaded = _only(loaded, positions(classes, model), model)
+        loaded = pick_classes(loaded, positions(classes, model), model)
     renormalise = renormalisation(run, teacher.preprocessing)
     return LoadedTeacher(Network(model, loaded, run.recipe, size, renormalise), digest)
 

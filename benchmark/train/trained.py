@@ -32,6 +32,7 @@ from benchmark.run.directory import RunDir
 from benchmark.run.identity import MethodRef, Run
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
+from benchmark.table.own_teachers import FileOfTeacher
 from benchmark.train.losses import AnyMethod
 from benchmark.train.network import Network
 from benchmark.train.pack import check_versions
@@ -121,7 +122,7 @@ def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
     size = run.recipe.crop_size or augmentation.crop_size
     transform = Transform(normalised_by(info, augmentation), size)
     if run.weights is not None:
-        public = load_public(run, info.num_classes)
+        public = load_public(run, info.num_classes, *_file_of(rundir))
         return TrainedStudent(run, public.network, None, transform)
     tensors = _read(rundir.weights)
     own = {k: v for k, v in tensors.items() if not k.startswith((METHOD_PREFIX, AVERAGE_PREFIX))}
@@ -131,6 +132,15 @@ def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
     network.model.eval()
     predictor = _predictor(run, network, transform.size, classes, tensors)
     return TrainedStudent(run, network, predictor, transform)
+
+
+def _file_of(rundir: RunDir) -> tuple[tuple[str, ...], dict[str, FileOfTeacher]]:
+    """Return the data's classes and the file that an evaluation measured, where it says."""
+    told = rundir.read_result()
+    if "weights_file" not in told:
+        return (), {}
+    file = FileOfTeacher.model_validate_json(told["weights_file"])
+    return tuple(told.get("classes", ())), {str(told["teacher_digest"]): file}
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,65 @@
+"""The pages that each do one task: their commands and examples run in order, in one folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import bench
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+BLOCKS = re.compile(r"```(sh|python|yaml)\n(.*?)```", re.DOTALL)
+# The first line of a block that is the content of a file.
+NAMED = re.compile(r"# ([\w./-]+\.(?:py|yaml|txt))\n")
+
+
+def run_page(name: str, folder: Path) -> list[str]:
+    """Run a page's blocks in order; return what its commands printed.
+
+    ``sh``: commands of bench, a line each, which end well unless a comment says otherwise;
+    ``yaml`` and ``python`` that begin with a file's name are written there, other ``python`` runs.
+    """
+    text = (DOCS / name).read_text(encoding="utf-8")
+    known: dict[str, Any] = {"folder": folder}
+    printed = []
+    for block in BLOCKS.finditer(text):
+        kind, content = block[1], block[2]
+        named = NAMED.match(content)
+        if kind == "sh":
+            for line in filter(None, content.splitlines()):
+                words = shlex.split(line, comments=True)
+                assert words[0] == "bench", line
+                ended = bench(*words[1:])
+                wanted = 2 if "# refused" in line else 0
+                assert ended.code == wanted, (line, ended)
+                printed.append(ended.out + ended.err)
+        elif named is not None:
+            (folder / named[1]).write_text(content)
+        elif kind == "python":
+            at = "\n" * text[: block.start()].count("\n") + "\n"
+            exec(compile(at + content, str(DOCS / name), "exec"), known)
+    return printed
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("BENCH_RUNS", "BENCH_DATA", "BENCH_TEACHERS", "BENCH_TABLES", "BENCH_PLUGINS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_own_teacher(folder: Path) -> None:
+    printed = run_page("own-teacher.md", folder)
+    assert "your own teacher wrn_16_2 has" in "".join(printed)
+    assert "* with overrides" in printed[3]
+    assert "from a teacher's file of your own" in printed[5]
+    notes = (folder / "results/mine.md").read_text()
+    assert "taught by the user's own wrn_16_2 (file" in notes
