@@ -90,6 +90,8 @@ def mapped(features: Features, change: Callable[[Tensor], Tensor]) -> Features:
         tuple(change(map_) for map_ in features.stages),
         tuple(change(map_) for map_ in features.preacts),
         None if features.last_map is None else change(features.last_map),
+        tuple(change(logits) for logits in features.heads),
+        None if features.patches is None else change(features.patches),
     )
 
 
@@ -98,7 +100,11 @@ def named(features: Features) -> dict[str, Tensor]:
     found = {"logits": features.logits, "pooled": features.pooled}
     found |= {f"stages.{i}": map_ for i, map_ in enumerate(features.stages)}
     found |= {f"preacts.{i}": map_ for i, map_ in enumerate(features.preacts)}
-    return found if features.last_map is None else found | {"last_map": features.last_map}
+    found |= {f"heads.{i}": logits for i, logits in enumerate(features.heads)}
+    for name in ("last_map", "patches"):
+        map_ = getattr(features, name)
+        found |= {} if map_ is None else {name: map_}
+    return found
 
 
 def make_step(lab: Lab, trainee: Trainee, seen: Observed) -> Step:

@@ -8,6 +8,9 @@ the stage before the last, which helps to rank. As in yzd-v/cls_KD@1e5d48f the r
 head's PROBABILITIES to the final head's LOG-probabilities (the code overwrites the variable), each
 divided by 1 minus the label's. The defaults are those for ImageNet; the code's CIFAR-100 ones are
 alpha, beta and mu all 0.1.
+
+Where images are mixed both classes are labels, with their shares for values; the code's labels
+are not smoothed, though those of the cross-entropy are.
 """
 
 from __future__ import annotations
@@ -17,42 +20,54 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.methods._logits import label_mask
-from benchmark.methods._maps import need_maps
 from benchmark.methods._precision import full_precision
-from benchmark.methods._thesis import label_values
 from benchmark.methods.base import Method, Setup, Step
 from benchmark.methods.options import MethodOptions
+from benchmark.models.features import Features
 from benchmark.models.layers import global_average
 
 SMOOTHING = 0.1  # of the weak head's labels
 SMALL = 1e-6
 
 
+def labels_of(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the labels and their values [B, 1]; the two largest [B, 2] of soft labels [B, K]."""
+    if labels.dim() == 1:
+        return labels.unsqueeze(1), torch.ones_like(labels).unsqueeze(1)
+    values, classes = labels.sort(dim=1, descending=True)
+    return classes[:, :2], values[:, :2]
+
+
 @full_precision
 def target_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy weighted by s^2 + 1 - mean(s^2), s the label's probability."""
-    squared = label_values(F.softmax(logits, 1), labels).square()
-    weight = (squared + 1 - squared.mean()).detach()
-    return -(weight * label_values(F.log_softmax(logits, 1), labels)).mean()
+    """Return the cross-entropy of each label, weighted by s^2 + its value - mean(s^2).
+
+    s is the label's probability, its mean over the batch; a label of value 0 has no weight.
+    """
+    classes, values = labels_of(labels)
+    squared = F.softmax(logits, 1).gather(1, classes).square()
+    weight = (squared + values - squared.mean(0, keepdim=True)).masked_fill(values == 0, 0.0)
+    return -(weight.detach() * F.log_softmax(logits, 1).gather(1, classes)).sum(1).mean()
 
 
 def ranks(logits: Tensor, weak: Tensor, labels: Tensor) -> Tensor:
     """Return the classes [B, K] from the likeliest to the least likely."""
+    classes, _ = labels_of(labels)
     own, helped = F.log_softmax(logits, 1), F.softmax(weak, 1)
-    scores = helped / (1 - label_values(helped, labels) + SMALL)
-    scores = scores + own / (1 - label_values(own, labels) + SMALL)
+    scores = helped / (1 - helped.gather(1, classes).sum(1, keepdim=True) + SMALL)
+    scores = scores + own / (1 - own.gather(1, classes).sum(1, keepdim=True) + SMALL)
     return scores.argsort(1, descending=True)
 
 
 @full_precision
 def non_target_loss(logits: Tensor, weak: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of the other classes to Zipf's law by rank."""
-    batch, classes = logits.shape
+    batch, number = logits.shape
+    classes, _ = labels_of(labels)
     order = ranks(logits, weak, labels).detach()
-    law = 1.0 / torch.arange(1, classes + 1, dtype=logits.dtype, device=logits.device)
+    law = 1.0 / torch.arange(1, number + 1, dtype=logits.dtype, device=logits.device)
     probs = torch.empty_like(logits).scatter(1, order, law.expand(batch, -1))
-    label = label_mask(logits, labels)
+    label = torch.zeros_like(logits, dtype=torch.bool).scatter(1, classes, True)
     probs = probs.masked_fill(label, 0.0)
     probs = probs / probs.sum(1, keepdim=True)
     log_probs = F.log_softmax(logits.masked_fill(label, -torch.inf), 1)
@@ -63,6 +78,29 @@ def non_target_loss(logits: Tensor, weak: Tensor, labels: Tensor) -> Tensor:
 def weak_loss(weak: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of the weak head to smoothed labels."""
     return F.cross_entropy(weak, labels, label_smoothing=SMOOTHING)
+
+
+def unsmoothed(targets: Tensor) -> Tensor:
+    """Return mixed labels [B, K] without their smoothing, which is the value of all others.
+
+    At most two classes of an image are mixed, so with three classes or more the least value of
+    a row is what smoothing gives to each; with two there is nothing to tell it by.
+    """
+    least = targets.amin(1, keepdim=True)
+    if targets.shape[1] < 3:
+        return targets
+    return (targets - least) / (1 - least * targets.shape[1])
+
+
+def middle_feature(features: Features) -> Tensor:
+    """Return what the weak classifier reads [B, D].
+
+    The mean of the stage before the last; of a transformer the class token after half of the
+    blocks, before any norm.
+    """
+    if features.stages[-1].dim() == 3:
+        return features.stages[len(features.stages) // 2][:, 0]
+    return global_average(features.stages[-2])
 
 
 class Options(MethodOptions):
@@ -81,14 +119,14 @@ class USKD(Method[Options]):
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
-        need_maps("uskd", setup.student)
-        channels = setup.student.features.stages[-2].shape[1]
-        self.weak = nn.Linear(channels, setup.num_classes)
+        width = middle_feature(setup.student.features).shape[1]
+        self.weak = nn.Linear(width, setup.num_classes)
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return the weighted terms."""
-        options, logits, labels = self.options, step.student.logits, step.labels
-        weak = self.weak(global_average(step.student.stages[-2]))
+        options, logits = self.options, step.student.logits
+        labels = step.labels if step.targets is None else unsmoothed(step.targets)
+        weak = self.weak(middle_feature(step.student))
         return {
             "target": options.alpha * target_loss(logits, labels),
             "non_target": options.beta * non_target_loss(logits, weak, labels),

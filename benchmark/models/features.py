@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from benchmark.base.errors import UserError
 
 # All but the logits, which every pack keeps. The pooled vector is a map of one pixel.
-MapName = Literal["pooled", "stages", "preacts", "last_map"]
-MAPS: tuple[MapName, ...] = ("pooled", "stages", "preacts", "last_map")
+MapName = Literal["pooled", "stages", "preacts", "last_map", "heads", "patches"]
+MAPS: tuple[MapName, ...] = ("pooled", "stages", "preacts", "last_map", "heads", "patches")
 
 
 class Features(NamedTuple):
@@ -25,6 +25,11 @@ class Features(NamedTuple):
     most networks, what follows its last batch norm in wide ResNets, and comes after a further
     convolution in MobileNetV2 and ShuffleNetV2; None where the classifier's input is no such
     mean (transformers). CAT-KD and SimKD read it.
+
+    heads: the logits [B, K] of each head where a network has several (a distilled DeiT: class,
+    distillation), ``logits`` being their mean; empty elsewhere. patches [B, N, D]: the patch
+    tokens behind the last norm of a transformer, without class and distillation tokens; None
+    elsewhere.
     """
 
     logits: Tensor
@@ -32,6 +37,8 @@ class Features(NamedTuple):
     stages: tuple[Tensor, ...]
     preacts: tuple[Tensor, ...]
     last_map: Tensor | None = None
+    heads: tuple[Tensor, ...] = ()
+    patches: Tensor | None = None
 
     def only(self, maps: Container[str]) -> Features:
         """Return these features with all maps but ``maps`` dropped: nothing holds them any more."""

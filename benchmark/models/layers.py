@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -56,3 +58,25 @@ def batch_norms(*modules: object) -> tuple[nn.BatchNorm2d, ...]:
     found = tuple(module for module in modules if isinstance(module, nn.BatchNorm2d))
     assert len(found) == len(modules), "every module must be a batch norm"
     return found
+
+
+def sum_of(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the sum of tensors of one shape, of which there is at least one."""
+    total, *others = tensors
+    for other in others:
+        total = total + other
+    return total
+
+
+def mean_head(heads: Sequence[nn.Linear]) -> nn.Linear:
+    """Return one layer on the heads' inputs side by side that gives the mean of their logits.
+
+    A detached copy: the heads themselves are trained through their own logits.
+    """
+    weight = torch.cat([head.weight.detach() for head in heads], dim=1) / len(heads)
+    bias = sum_of([head.bias.detach() for head in heads]) / len(heads)
+    # Born on the meta device: its own initialisation would draw from the global RNG.
+    joined = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    joined.weight = nn.Parameter(weight, requires_grad=False)
+    joined.bias = nn.Parameter(bias, requires_grad=False)
+    return joined

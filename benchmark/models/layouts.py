@@ -1,13 +1,14 @@
 """Checkpoints of other projects: the same networks under other names.
 
-Names alone change here. A layout is recognised by its keys; what no rule knows is left as it is,
-and loading it says which keys do not fit.
+Names alone change here, and the shape of a classifier that is a convolution. A layout is
+recognised by its keys; what no rule knows is left as it is, and loading it says which keys do not
+fit.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -16,14 +17,21 @@ State = Mapping[str, Tensor]
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
 
 
-def converted(state: State, expected: Iterable[str]) -> dict[str, Tensor]:
+def converted(state: State, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state under the names ``expected`` by the network, where a rule knows them."""
     wanted = list(expected)
     for rule in (_unwrapped, _mmpretrain, _efficientnet_lite):
         if set(state) <= set(wanted):
             break
         state = rule(state, wanted)
-    return dict(state)
+    return {key: _as_matrix(value, expected.get(key)) for key, value in state.items()}
+
+
+def _as_matrix(value: Tensor, expected: Tensor | None) -> Tensor:
+    """Return a 1x1 convolution's weights as a linear layer's, where one is wanted (BiT's head)."""
+    if expected is None or expected.dim() != 2 or value.dim() != 4 or value.shape[2:] != (1, 1):
+        return value
+    return value.flatten(1)
 
 
 def _unwrapped(state: State, wanted: list[str]) -> State:

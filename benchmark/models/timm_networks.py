@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from benchmark.base.errors import UserError
 from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.models.features import Features, Model
-from benchmark.models.layers import batch_norms
+from benchmark.models.layers import batch_norms, mean_head, sum_of
 from benchmark.models.timm_check import check_logits
 
 # Families whose head is the mean over the last map and a linear layer, nothing between.
-_MEAN_HEADS = ("RegNet", "EfficientNet")
+_MEAN_HEADS = ("RegNet", "EfficientNet", "ResNetV2")
 # Whose logits were found to be timm's in this process.
 _checked: set[str] = set()
 
@@ -87,7 +87,11 @@ def _wrapped(name: str, network: nn.Module) -> Model:
 
 
 class TimmModel(Model):
-    """Any network of timm; state_dict keys are those of the network itself."""
+    """Any network of timm; state_dict keys are those of the network itself.
+
+    A head that is a 1x1 convolution on the pooled map (BiT's) becomes the linear layer that it
+    is; its weights keep their name, and timm's own files load.
+    """
 
     def __init__(self, name: str, network: nn.Module) -> None:
         super().__init__()
@@ -101,6 +105,8 @@ class TimmModel(Model):
         self._check_head()
 
     def _check_head(self) -> None:
+        if isinstance(self.network.get_classifier(), nn.Conv2d):
+            _make_linear(self.network)
         if not isinstance(self.network.get_classifier(), nn.Linear):
             raise UserError(f"model 'timm:{self.name}' does not end in one linear layer")
 
@@ -183,23 +189,32 @@ class TimmTransformer(TimmModel):
     """timm's plain vision transformers, with DeiT's distilled form.
 
     The distilled form has two heads, one a token, and its logits are their mean in train and in
-    eval mode. ``pooled`` is then [class token, distillation token] and ``head`` a detached copy
-    of the two heads as one layer, equal in value; the heads themselves get their gradients
-    through the logits.
+    eval mode, as timm's are until its ``set_distilled_training``; each head's own are
+    ``Features.heads``. ``pooled`` is then [class token, distillation token] and ``head`` a
+    detached copy of the two heads as one layer, equal in value; the heads themselves get their
+    gradients through the logits.
     """
 
     def _check_head(self) -> None:
-        if not self._distilled:
+        if len(self.heads) == 1:
             super()._check_head()
 
     @property
-    def _distilled(self) -> bool:
-        return hasattr(self.network, "head_dist")
+    def heads(self) -> tuple[nn.Linear, ...]:
+        """The classifiers, each of which reads one token: the first, the second, ..."""
+        own = (getattr(self.network, name, None) for name in ("head", "head_dist"))
+        return tuple(head for head in own if head is not None)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return what the blocks are given [B, N, C]: all tokens with their positions."""
+        net = self.network
+        found: Tensor = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
+        return found
 
     def features(self, images: Tensor) -> Features:
         """Run the network on [B, 3, H, W]; five stages of tokens [B, N, C]."""
         net = self.network
-        x = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
+        x = self.tokens(images)
         stages = [x]
         depth = len(net.blocks)
         ends = {(quarter * depth + 3) // 4 for quarter in range(1, 5)}
@@ -207,29 +222,41 @@ class TimmTransformer(TimmModel):
             x = block(x)
             if done in ends:
                 stages.append(x)
-        tokens = net.norm(x)
-        if self._distilled:
-            class_token, distillation_token = net.head_drop(tokens[:, :2]).unbind(1)
-            logits = (net.head(class_token) + net.head_dist(distillation_token)) / 2
-            pooled = torch.cat([class_token, distillation_token], dim=1)
-        else:
+        tokens, count = net.norm(x), len(self.heads)
+        maps = tuple(stages), tuple(stages), None
+        if count == 1:
             pooled = net.forward_head(tokens, pre_logits=True)
-            logits = net.head(pooled)
-        return Features(logits, pooled, tuple(stages), tuple(stages))
+            return Features(net.head(pooled), pooled, *maps, patches=self._patches(tokens))
+        read = net.head_drop(tokens[:, :count]).unbind(1)
+        each = tuple(head(token) for head, token in zip(self.heads, read, strict=True))
+        pooled = torch.cat(read, dim=1)
+        return Features(sum_of(each) / count, pooled, *maps, each, self._patches(tokens))
+
+    def _patches(self, tokens: Tensor) -> Tensor:
+        return tokens[:, self.network.num_prefix_tokens :]
 
     @property
     def head(self) -> nn.Linear:
         """The classifier; a detached copy where it stands for two heads."""
-        if not self._distilled:
-            return super().head
-        heads = (self.network.head, self.network.head_dist)
-        weight = torch.cat([head.weight.detach() for head in heads], dim=1) / 2
-        bias = (heads[0].bias.detach() + heads[1].bias.detach()) / 2
-        # Born on the meta device: its own initialisation would draw from the global RNG.
-        joined = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-        joined.weight = nn.Parameter(weight, requires_grad=False)
-        joined.bias = nn.Parameter(bias, requires_grad=False)
-        return joined
+        return super().head if len(self.heads) == 1 else mean_head(self.heads)
+
+
+def _make_linear(network: Any) -> None:
+    """Put a linear layer of the same weights in the place of a classifier that is a convolution.
+
+    Nothing is changed where it is more than a product with the pooled vector.
+    """
+    conv: nn.Conv2d = network.get_classifier()
+    if conv.kernel_size != (1, 1) or conv.groups != 1 or conv.bias is None:
+        return
+    # Born on the meta device: its own initialisation would draw from the global RNG.
+    linear = nn.Linear(conv.in_channels, conv.out_channels, device="meta")
+    linear.weight = nn.Parameter(conv.weight.detach().flatten(1))
+    linear.bias = nn.Parameter(conv.bias.detach())
+    for parent in network.modules():
+        for name, child in parent.named_children():
+            if child is conv:
+                setattr(parent, name, linear)
 
 
 _PREFIX = "network."

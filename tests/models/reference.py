@@ -18,7 +18,7 @@ from tests.conftest import GOLDEN
 from tests.fill import fill_state
 
 ARRAYS = np.load(GOLDEN / "golden_models.npz")
-IMAGENET_FILES = ("imagenet", "mobilenetv1")
+IMAGENET_FILES = ("imagenet", "mobilenetv1", "advised_deit", "advisors", "bit", "rednet")
 # Networks without a reference of their own: test_peer_networks.py has what is known of them.
 UNREFERENCED = ("resnet_peers", "densenet")
 CIFAR = [
