@@ -1,6 +1,6 @@
 """How long the commands that people type all day take to start.
 
-    python perf/cli_startup.py [--n 15]
+    python -m perf.cli_startup [--n 15]
 
 Each command and an empty typer program are started in turn, n times; medians of wall-clock
 seconds, and of the processor's, are printed. Bounds: ``bench --help`` within twice the empty

@@ -1,6 +1,6 @@
 """Seconds and memory of `bench collect` over many run directories.
 
-    python perf/collect_scale.py --runs 1000 100000
+    python -m perf.collect_scale --runs 1000 100000
 
 Made-up runs (synthetic_runs.py) are written to a temporary directory and deleted afterwards.
 Every measurement is a whole command in a process of its own, imports included: first without
@@ -21,9 +21,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from synthetic_runs import write_runs
-
 from benchmark.table.load import load_table
+from perf.synthetic_runs import write_runs
 
 BENCH = [sys.executable, "-c", "from benchmark.cli import main; main()"]
 

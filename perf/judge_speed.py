@@ -1,6 +1,6 @@
 """Seconds that verdicts take, beside the rest of `bench collect`: 143 cells with ten seeds each.
 
-python perf/judge_speed.py --rounds 5
+python -m perf.judge_speed --rounds 5
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from synthetic_runs import write_runs
-
 from benchmark.results.collect import collect
 from benchmark.results.judge import judge
 from benchmark.run.index import RunIndex
 from benchmark.table.load import load_table
+from perf.synthetic_runs import write_runs
 
 
 def main() -> None:

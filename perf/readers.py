@@ -1,7 +1,7 @@
 """Images per second of the readers, beside an ordinary PIL Dataset and DataLoader.
 
-    python perf/readers.py --data checkpoints/data --dataset cifar100 --threads 2
-    python perf/readers.py --photographs FOLDER --threads 2
+    python -m perf.readers --data checkpoints/data --dataset cifar100 --threads 2
+    python -m perf.readers --photographs FOLDER --threads 2
 
 The first form reads small images with random crops, flips and normalisation; the second one
 decodes the JPEG files below FOLDER (any layout) with random resized crops to 224, flips and

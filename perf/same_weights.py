@@ -1,6 +1,6 @@
 """Do two states of the code train the same weights? Short runs of both, compared bit for bit.
 
-    python perf/same_weights.py FOLDER ONE OTHER
+    python -m perf.same_weights FOLDER ONE OTHER
 
 FOLDER holds CIFAR-100's official pickles (or a subset of them). ONE and OTHER are checkouts
 (`git worktree add`), or files that ``--write`` left of a checkout. Each trains, by the command

@@ -1,6 +1,6 @@
 """What the tool costs a job: a task of ours against plain sbatch of the same empty command.
 
-    eval "$(slurm/devcluster/up.sh)" && python perf/slurm_overhead.py [TASKS]
+    eval "$(slurm/devcluster/up.sh)" && python -m perf.slurm_overhead [TASKS]
 
 Measures the batch script from its first line to its last, in TASKS (default 20) tasks of each
 kind that run one at a time, in turns. "srun" is what any job pays that starts its program as

@@ -1,6 +1,6 @@
 """Run directories as training leaves them, made up: for measuring collection, never results.
 
-    python perf/synthetic_runs.py DIRECTORY --runs 1000
+    python -m perf.synthetic_runs DIRECTORY --runs 1000
 
 The runs fill the cells of a table over its seeds first, then the same cells with more seeds,
 then cells beyond it (other rates and options), as a lab's directory does after a year. Keys

@@ -1,6 +1,6 @@
 """The picture of docs/verdicts.md: a simulated table as a forest plot and as a QQ plot.
 
-    python perf/verdict_picture.py docs/verdicts.png
+    python -m perf.verdict_picture docs/verdicts.png
 
 The layout is the CIFAR-100 table's, five seeds, exactly right but for one row (CRD, 0.5 points low)
 and a source that prints the best epoch without saying so, read as last.
@@ -18,10 +18,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from scipy import special
-from verdict_worlds import GAIN, Layout, World, layout, simulate, to_cells
 
 from benchmark.results.evidence import weigh
 from benchmark.table.load import load_table
+from perf.verdict_worlds import GAIN, Layout, World, layout, simulate, to_cells
 
 WORDS = {"reproduced": "tab:green", "below": "tab:red", "conditional": "tab:purple", "open": "0.5"}
 LOW, BEST = "CRD", "ReviewKD"

@@ -60,7 +60,7 @@ def two_way(
     """
     if len(row) < 3:
         return None
-    design, told, rows, columns = _design(row, column)
+    design, told, rows, columns = parts_of(row, column)
     weight = 1 / np.broadcast_to(variance, delta.shape)
     covariance = np.linalg.inv((design.T * weight[..., None, :]) @ design)
     beta = (covariance @ ((weight * delta) @ design)[..., None])[..., 0]
@@ -80,7 +80,7 @@ def two_way(
     return Parts(rows, columns, shift, shift - half, shift + half, p)
 
 
-def _design(row: NDArray[np.int_], column: NDArray[np.int_]) -> tuple[Floats, Floats, Any, Any]:
+def parts_of(row: NDArray[np.int_], column: NDArray[np.int_]) -> tuple[Floats, Floats, Any, Any]:
     """Return the design [K, P], its parts by parameters [1 + R + C, P], rows and columns."""
     rows, at_row = np.unique(row, return_inverse=True)
     columns, at_column = np.unique(column, return_inverse=True)
