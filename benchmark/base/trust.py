@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -29,8 +30,10 @@ def user_name(uid: int) -> str:
         return f"user {uid}"
 
 
-def changed_by_others(path: Path) -> str | None:
+def changed_by_others(path: Path, trusting: Collection[int] = ()) -> str | None:
     """Return how another user could have changed ``path``, or None if nobody but root could.
+
+    ``trusting``: users that count as this one does.
 
     The file counts, and every folder on the way to it, links followed or not: whoever may write
     a folder may put another file in its place, unless the folder has the sticky bit.
@@ -38,18 +41,18 @@ def changed_by_others(path: Path) -> str | None:
     spelt = Path(os.path.abspath(path))
     real = Path(os.path.realpath(path))
     for place in dict.fromkeys((real, *real.parents, spelt, *spelt.parents)):
-        why = _open_to_others(place)
+        why = _open_to_others(place, {0, os.geteuid(), *trusting})
         if why is not None:
             return why
     return None
 
 
-def _open_to_others(place: Path) -> str | None:
+def _open_to_others(place: Path, trusted: Collection[int]) -> str | None:
     try:
         found = os.lstat(place)
     except OSError as error:
         return f"{place} cannot be looked at: {error.strerror}"
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in trusted:
         return f"{place} belongs to {user_name(found.st_uid)}"
     if stat.S_ISLNK(found.st_mode):
         return None  # who may replace it is a question of its folder
@@ -58,7 +61,7 @@ def _open_to_others(place: Path) -> str | None:
     if found.st_mode & stat.S_IWOTH:
         return f"everybody may write {place}"
     if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
-        return f"the group {_group_name(found.st_gid)} may write {place}"
+        return f"the group {group_name(found.st_gid)} may write {place}"
     return None
 
 
@@ -72,7 +75,8 @@ def _is_own_group(gid: int) -> bool:
     return False
 
 
-def _group_name(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """Return a group's name, or its number if the system has no entry for it."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -25,6 +25,7 @@ from benchmark.data.sidecar import read_sidecar
 from benchmark.run.answers import answers_root, limit, used
 from benchmark.run.lease import check_exclusive
 from benchmark.slurm import commands
+from benchmark.submission.shared import distrust
 from benchmark.table.teachers import checkpoint_file, registry, teachers_dir
 
 _TRUST = "git config --global --add safe.directory"
@@ -64,6 +65,7 @@ def examine(runs_dir: Path, data_dir: Path) -> list[Diagnosis]:
         *_datasets(data_dir),
         _teachers(),
         _directory("runs", runs_dir),
+        *_sharing(runs_dir),
         *_links(runs_dir),
         _answers(runs_dir),
     ]
@@ -215,6 +217,15 @@ def _answers(runs_dir: Path) -> Diagnosis:
     now = used(answers_root(runs_dir)) / 2**30
     text = f"of teachers take {now:.1f} of at most {most / 2**30:.1f} GiB in {runs_dir}"
     return Diagnosis("answers", f"{text}; bench clean --answers removes them")
+
+
+def _sharing(runs_dir: Path) -> Iterator[Diagnosis]:
+    """Say if other users could replace what is submitted."""
+    with contextlib.suppress(OSError):
+        why = distrust(runs_dir)
+        if why is not None:
+            text = f"others could replace what you submit in {runs_dir} ({why}): bench init runs"
+            yield Diagnosis("runs", text, "note")
 
 
 def _links(runs_dir: Path) -> Iterator[Diagnosis]:

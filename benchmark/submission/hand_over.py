@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from benchmark.base.errors import UserError
+from benchmark.base.log import say
 from benchmark.planning.matrix import Plan
 from benchmark.planning.pack_size import PackSize
 from benchmark.planning.packs import make_packs
@@ -20,6 +21,7 @@ from benchmark.planning.trial import check_trials
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import Reader
 from benchmark.submission.sent import busy_keys
+from benchmark.submission.shared import distrust
 from benchmark.submission.submission import (
     Executor,
     Prepared,
@@ -94,6 +96,12 @@ def prepare(order: Order, executor: Executor, queue: Queue, checked: bool = Fals
     Raises UserError if nothing of it can be trained, or its executor would refuse it.
     """
     checkpoint_seconds()  # which tasks would refuse
+    why = distrust(order.runs_dir)
+    if why is not None:
+        say(
+            f"others could replace what you submit in {order.runs_dir} ({why}); `bench init runs`,"
+            " by its owner, sets it up for a group"
+        )
     refused = order.refused
     if order.runs and not checked:
         check_before_queue(order.runs, order.data_dir, order.runs_dir, order.reader, order.files)

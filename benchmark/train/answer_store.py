@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import write_json
+from benchmark.base.files import shared_directory, write_json
 from benchmark.run.answers import used
 from benchmark.run.identity import digest
 from benchmark.train.answer_file import AnswerFile, Content, Rows
@@ -61,7 +61,7 @@ class AnswerStore:
         self._parts: dict[str, Part] = {}
         self._writes = 0
         self.full = False
-        own_folder(root.parent, 0o777)
+        shared_directory(root.parent)
         own_folder(root)
         own_folder(self.folder)
         note = self.folder / "about.json"
@@ -100,18 +100,17 @@ def as_bytes(values: Tensor) -> Content:
     return found
 
 
-def own_folder(path: Path, mode: int = 0o700) -> None:
-    """Make a folder, or check that it is a real one (of this user's own, where it is private).
+def own_folder(path: Path) -> None:
+    """Make a private folder, or check that it is a real one of this user's own.
 
     Raises UserError otherwise, and where it cannot be made.
     """
     try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
         about = path.lstat()
     except OSError as error:
         raise UserError(f"cannot make {path}: {error.strerror}") from error
-    private = mode == 0o700
-    if not stat.S_ISDIR(about.st_mode) or (private and about.st_uid != os.geteuid()):
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
         raise UserError(f"{path} is not a folder of your own")
 
 
