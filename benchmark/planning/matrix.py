@@ -193,6 +193,11 @@ class _Builder:
         if any(method_info(m.name).needs_teacher for m in methods):
             model = row.teacher or column.teacher
             teacher = self._teacher(dataset, model, seed, where, recipe)
+        elif row.teacher and pair is None:
+            raise UserError(
+                f"{where}: it names the teacher {row.teacher}, and"
+                f" {' + '.join(m.name for m in methods) or 'a row without methods'} takes none"
+            )
         return self._make(
             dataset,
             student,

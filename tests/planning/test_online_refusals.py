@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.planning.matrix import Context, make_plan
+from benchmark.planning.matrix import Context, Plan, make_plan
 from benchmark.table.load import load_table
 from benchmark.table.selection import Selection
+from benchmark.train.trial import problems
 
 TABLE = """
 schema: 1
@@ -42,10 +43,10 @@ CASES = {
 
 def plan(
     tmp_path: Path, methods: str, more: str = "", student: str = "resnet8", overrides: str = ""
-) -> None:
+) -> Plan:
     path = tmp_path / "mine.yaml"
     path.write_text(TABLE.format(methods=methods, more=more, student=student, overrides=overrides))
-    make_plan(load_table(str(path)), Selection(), Context(tmp_path, "cpu"))
+    return make_plan(load_table(str(path)), Selection(), Context(tmp_path, "cpu"))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -67,6 +68,28 @@ def test_images_that_no_generator_makes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="multiple of 4"):
         plan(tmp_path, "[zskt]", overrides="input_size: 10")
     plan(tmp_path, "[zskt]")
+
+
+def test_a_teacher_that_nobody_asks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"names the teacher resnet14, and dml takes none"):
+        plan(tmp_path, "[dml]", ", teacher: resnet14")
+    plan(tmp_path, "[{dml: {peer: pair}}]", ", teacher: resnet14")
+    plan(tmp_path, "[kd]", ", teacher: resnet14")
+
+
+def test_a_method_without_the_teacher_that_it_needs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    text = TABLE.format(methods="[kd]", more="", student="resnet8", overrides="")
+    path.write_text(text.replace("teacher: wrn_16_2, ", ""))
+    with pytest.raises(UserError, match=r"columns\.0\.teacher: Field required"):
+        load_table(str(path))
+
+
+def test_a_network_whose_size_is_not_known(tmp_path: Path) -> None:
+    planned = plan(tmp_path, "[zskt]", student="timm:vit_tiny_patch16_224")
+    (run,) = (run for run in planned.runs if run.methods)
+    (why,) = problems([run], {"digits": 100}).values()
+    assert "set recipe.input_size" in why
 
 
 def test_fitting_options_are_planned(tmp_path: Path) -> None:
