@@ -91,13 +91,15 @@ def read_bytes(path: Path, most: int = LONGEST) -> bytes:
     return content
 
 
-def read_json(path: Path, schema: int) -> dict[str, Any]:
+def read_json(path: Path, schema: int, most: int = LONGEST) -> dict[str, Any]:
     """Return a JSON object written with ``"schema": N``; N and N-1 are read.
+
+    ``most``: bytes that such a file has at most.
 
     Raises UserError that names the file if it is missing, broken, newer, or no file at all.
     """
     try:
-        content = read_bytes(path)
+        content = read_bytes(path, most)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except OSError as error:

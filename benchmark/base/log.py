@@ -11,6 +11,8 @@ import logging
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from benchmark.base.words import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -39,6 +41,10 @@ class Reporter(logging.StreamHandler[TextIO]):
             super().emit(record)
         else:
             self._console.print(self.format(record), highlight=False, markup=False)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record's text, in which others' names may stand, as text and nothing else."""
+        return plain(super().format(record))
 
     @contextmanager
     def above(self, console: Console) -> Iterator[None]:

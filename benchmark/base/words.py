@@ -1,4 +1,4 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and text of others as text."""
 
 from __future__ import annotations
 
@@ -15,4 +15,21 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def plain(text: str) -> str:
+    """Return lines of text that a terminal shows and does not obey; line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    kept = text.replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in kept)
+
+
+def short(text: str, most: int = 200) -> str:
+    """Return text of others as a line of at most ``most`` characters, visibly cut."""
+    return printable(text if len(text) <= most else text[: most - 1] + "…")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode()

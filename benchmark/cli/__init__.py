@@ -63,4 +63,6 @@ def _say_usage(error: Any) -> None:
 
 
 def _say_error(text: str) -> None:
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    from benchmark.base.words import printable
+
+    print(f"error: {printable(' '.join(text.split()))}", file=sys.stderr)

@@ -18,6 +18,7 @@ from benchmark.cli.options import (
     add_plugins,
     selection,
 )
+from benchmark.cli.printing import show
 
 
 @app.command()
@@ -68,7 +69,7 @@ def collect(
         given = [name for name, value in options.items() if value]
         if given:
             raise UserError(f"--explain prints text and does not go with {', '.join(given)}")
-        print(explain_cell(table, *explain, chosen, runs_dir=runs, protocol=protocol))
+        show(explain_cell(table, *explain, chosen, runs_dir=runs, protocol=protocol))
         return
     wanted = parse_formats(formats)
     if runs_rows and "csv" not in wanted:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.app import app
+from benchmark.cli.printing import show
 
 CANNOT_TELL = 3
 
@@ -37,5 +38,5 @@ def compare(
     if as_json:
         print(json.dumps(comparison_to_json(found), indent=1, allow_nan=False))
     else:
-        print(describe_comparison(found))
+        show(describe_comparison(found))
     raise typer.Exit(1 if found.changed else CANNOT_TELL if found.unclear else 0)

@@ -6,6 +6,7 @@ import typer
 
 from benchmark.cli.app import app
 from benchmark.cli.options import DEFAULT_DATA, DEFAULT_RUNS, DataDir, RunsDir
+from benchmark.cli.printing import show
 
 
 @app.command()
@@ -15,5 +16,5 @@ def doctor(runs: RunsDir = DEFAULT_RUNS, data: DataDir = DEFAULT_DATA) -> None:
 
     findings = examine(runs, data)
     for finding in findings:
-        print(finding.line())
+        show(finding.line())
     raise typer.Exit(1 if any(finding.broken for finding in findings) else 0)

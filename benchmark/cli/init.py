@@ -9,6 +9,7 @@ import typer
 
 from benchmark.cli.app import app
 from benchmark.cli.options import DEFAULT_RUNS, RunsDir
+from benchmark.cli.printing import show
 
 init = typer.Typer(help="Write first versions of files that fit this place.", no_args_is_help=True)
 app.add_typer(init, name="init")
@@ -44,4 +45,4 @@ def runs(
     from benchmark.submission.shared import set_up
 
     for line in set_up(runs, group):
-        print(line)
+        show(line)

@@ -9,6 +9,7 @@ import typer
 
 from benchmark.cli.app import app
 from benchmark.cli.options import DEFAULT_RUNS, RunsDir
+from benchmark.cli.printing import show, show_parts
 
 OneTable = Annotated[
     str | None, typer.Option("--table", "-t", help="A table that was submitted; all by default.")
@@ -27,8 +28,7 @@ def logs(
 
     log = read_log(runs, run, follow)
     print(f"==> {log.path}", file=sys.stderr)
-    for part in log.parts:
-        print(part, end="", flush=True)
+    show_parts(log.parts)
 
 
 @app.command()
@@ -42,7 +42,7 @@ def cancel(
     from benchmark.cli.words.operate import cancelled
     from benchmark.operate.stop import cancel as cancel_runs
 
-    print(*cancelled(cancel_runs(runs, table, run, everything)), sep="\n")
+    show(*cancelled(cancel_runs(runs, table, run, everything)))
 
 
 @app.command()
@@ -72,7 +72,7 @@ def retry(
         profile=profile,
         dry_run=dry_run,
     )
-    print(*lines(found), sep="\n")
+    show(*lines(found))
     raise typer.Exit(found.code)
 
 
@@ -82,7 +82,7 @@ def pause(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
     from benchmark.cli.words.operate import paused
     from benchmark.operate.stop import pause as pause_runs
 
-    print(*paused(pause_runs(runs, table)), sep="\n")
+    show(*paused(pause_runs(runs, table)))
 
 
 @app.command()
@@ -91,7 +91,7 @@ def resume(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
     from benchmark.cli.words.operate import resumed
     from benchmark.operate.stop import resume as resume_runs
 
-    print(*resumed(resume_runs(runs, table)), sep="\n")
+    show(*resumed(resume_runs(runs, table)))
 
 
 @app.command()
@@ -117,4 +117,4 @@ def clean(
     done = clean_runs(
         runs, table, drops=drops, answers=answers, older_than=older_than, dry_run=dry_run
     )
-    print(*cleaned(done), sep="\n")
+    show(*cleaned(done))

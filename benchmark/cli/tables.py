@@ -26,6 +26,7 @@ from benchmark.cli.options import (
     plan_for,
     selection,
 )
+from benchmark.cli.printing import show
 from benchmark.planning.simulate import START_SECONDS
 
 
@@ -34,7 +35,7 @@ def tables() -> None:
     """List the tables."""
     from benchmark.planning.text import tables_overview
 
-    print(tables_overview())
+    show(tables_overview())
 
 
 @app.command()
@@ -50,7 +51,7 @@ def check(
 
     add_plugins(plugin)
     for line in check_tables(table, context(data)):
-        print(line)
+        show(line)
 
 
 @app.command()
@@ -102,14 +103,14 @@ def plan(
             table, selection(only, seeds, sets, teacher), where.data, plugin, executor.device
         )
         rates = (slots, preemptions, start_seconds)
-        print(describe_simulation(expanded, where.runs, size, simulate, *rates))
+        show(describe_simulation(expanded, where.runs, size, simulate, *rates))
         return
     runs, data = runs or DEFAULT_RUNS, data or DEFAULT_DATA
     if stale:
         from benchmark.results.stale import describe_stale
 
         add_plugins(plugin)
-        print(describe_stale(table, runs, as_json))
+        show(describe_stale(table, runs, as_json))
         return
     chosen = selection(only, seeds, sets, teacher)
     expanded = plan_for(table, chosen, data, plugin)
@@ -124,4 +125,4 @@ def plan(
         }
         print(json.dumps(told, indent=1, allow_nan=False))
     else:
-        print("\n".join([describe_plan(expanded, runs, size), *forecast_lines(foreseen)]))
+        show("\n".join([describe_plan(expanded, runs, size), *forecast_lines(foreseen)]))

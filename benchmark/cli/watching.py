@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from benchmark.base.errors import UserError
+from benchmark.base.words import plain
 from benchmark.cli.words.status import WIDTH, shorten
 from benchmark.slurm import queue_cache
 
@@ -44,17 +45,21 @@ def repeat(
         print(json.dumps(values(), indent=1, allow_nan=False))
         return
     console = Console(highlight=False)
+
+    def shown(max_age: float) -> list[str]:
+        return [plain(line) for line in lines(max_age)]
+
     if not watch:
-        _print(console, lines(0.0))
+        _print(console, shown(0.0))
         return
     if not console.is_terminal:
         while True:
-            print(time.strftime("-- %Y-%m-%d %H:%M:%S"), *lines(every), "", sep="\n", flush=True)
+            print(time.strftime("-- %Y-%m-%d %H:%M:%S"), *shown(every), "", sep="\n", flush=True)
             time.sleep(queue_cache.pause(every))
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             wait = queue_cache.pause(every)
-            found = lines(every)
+            found = shown(every)
             foot = f"{time.strftime('%H:%M:%S')}, again in {wait:.0f} s; Ctrl-C leaves"
             live.update(coloured([*found, "", foot], width()), refresh=True)
             time.sleep(wait)

@@ -19,6 +19,7 @@ from benchmark.slurm import queue_cache
 from benchmark.submission.sent import Work
 
 _POLL_SECONDS = 0.5
+_PART = 1_000_000  # characters
 _LEFT_A_WORD = (RunState.FAILED, RunState.CANCELLED, RunState.DAMAGED)
 _GOES_ON = LIVING | {RunState.UNKNOWN}
 
@@ -48,7 +49,8 @@ def _parts(path: Path, following: _Following | None) -> Iterator[str]:
         while True:
             # Looked at first, so that what it wrote last is still read.
             ended = following is None or following.ended()
-            yield file.read()
+            while part := file.read(_PART):
+                yield part
             if ended:
                 return
             time.sleep(_POLL_SECONDS)

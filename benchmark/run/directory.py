@@ -125,12 +125,21 @@ class RunDir:
         return read_json(self.result, SCHEMA)
 
     def read_records(self) -> list[dict[str, Any]]:
-        """Return the epochs recorded so far; a half-written last line is left out."""
+        """Return the epochs recorded so far; a half-written last line is left out.
+
+        Raises UserError if they cannot be read.
+        """
         try:
             lines = read_bytes(self.records, _LONGEST_RECORDS).decode().split("\n")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines[:-1] if line]
+        try:
+            records = [json.loads(line) for line in lines[:-1] if line]
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.records} cannot be read: {error}") from error
+        if not all(isinstance(record, dict) for record in records):
+            raise UserError(f"{self.records} holds other things than records of epochs")
+        return records
 
     def create(self, run: Run) -> None:
         """Make the directory for ``run``, or check that it is that run's.

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import open_regular, read_json
-from benchmark.base.words import printable
+from benchmark.base.words import printable, short
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import SCHEMA, Run, cell_identity_of, digest, identity_of, slug_of
 from benchmark.run.lease import sign_of_life
@@ -33,6 +33,8 @@ METRICS = ("top1", "top5")
 _PLACES = {name: n for n, name in enumerate((m, s) for m in METRICS for s in STATISTICS)}
 # The last lines of the records: enough for the newest epoch whatever it holds.
 _TAIL_BYTES = 8192
+_LONGEST_REASON = 2000  # characters
+_LONGEST_CELL = 1_000_000  # bytes; a run with many options has a hundredth of it
 _KEY = re.compile(r"-s\d+-[0-9a-f]{12}")
 _OTHER_FORM = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError)
 
@@ -120,7 +122,7 @@ def read(rundir: RunDir, learn: Learn | None = None) -> Reading:
             return known._replace(state=_without_cell(rundir))
         if not has_cell:
             raise UserError(f"{rundir.path} has a result and no cell.json")
-        cell = read_json(cell_file, SCHEMA)
+        cell = read_json(cell_file, SCHEMA, _LONGEST_CELL)
         known = _identified(known, cell, rundir, learn)
         if has_result:
             return _finished(known, rundir.key, result_file)
@@ -134,7 +136,7 @@ def read(rundir: RunDir, learn: Learn | None = None) -> Reading:
         reason = f"{error.filename or rundir.path} cannot be read: {error.strerror}"
     if not is_run or not os.path.lexists(rundir.path):
         return known._replace(state=RunState.MISSING)
-    return known._replace(state=RunState.DAMAGED, reason=printable(reason))
+    return known._replace(state=RunState.DAMAGED, reason=short(reason, _LONGEST_REASON))
 
 
 def signature(run: Run) -> str:
@@ -187,6 +189,7 @@ def _identified(
         cell = f"{slug}-{digest(cell_identity)}"
         teacher = (data["teacher"] or {}).get("key")
         signature_of(identity)
+        _refuse_control(identity)
     except KeyError as error:
         reason = f"it has no '{error.args[0]}'"
         raise UserError(f"{rundir.cell} does not describe a run: {reason}") from error
@@ -202,6 +205,19 @@ def _identified(
     if learn is not None:
         learn(cell, cell_identity)
     return known._replace(cell=cell, seed=seed, teacher=teacher)
+
+
+def _refuse_control(value: Any) -> None:
+    """Refuse text that a terminal would obey: names and options are shown. Raises ValueError."""
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"it holds control characters, {value[:40]!r}")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_control(name)
+            _refuse_control(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_control(inner)
 
 
 # -- a run with a result --------------------------------------------------------------------
@@ -220,7 +236,7 @@ def _finished(known: Reading, key: str, path: Path) -> Reading:
         restarts=int(_real(result.get("restarts"))),
         own_seconds=_real(result.get("own_seconds")),
         gpu=bool(origin.get("gpu")),
-        commit=printable(commit) if isinstance(commit, str) else None,
+        commit=short(commit) if isinstance(commit, str) else None,
         teacher_file=file.removeprefix("sha256:")[:12] if isinstance(file, str) else None,
         measured=_measured(result),
         teacher_top1=_real(top1) if (top1 := result.get("teacher_top1")) is not None else None,
@@ -289,7 +305,7 @@ def _unfinished(known: Reading, cell: dict[str, Any], rundir: RunDir) -> Reading
     found = known._replace(
         state=RunState.STOPPED,
         silence=sign.silence if sign else None,
-        holder=printable(sign.holder) if sign else "",
+        holder=short(sign.holder) if sign else "",
         progress=progress,
         restarts=restarts,
         gpu=gpu,
@@ -332,7 +348,7 @@ def _failure(found: Reading, rundir: RunDir) -> Reading:
             raise
         reason = str(error)
     return found._replace(
-        state=RunState.FAILED, reason=printable(reason), attempts=attempts, failed=when
+        state=RunState.FAILED, reason=short(reason, _LONGEST_REASON), attempts=attempts, failed=when
     )
 
 

@@ -8,18 +8,19 @@ unknown, never gone. Imports no torch.
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError
+from benchmark.base.words import short
 from benchmark.slurm import commands
 from benchmark.slurm.notation import IndexSet, Tag, parse_tag
 
-# A field that is followed by its own separator is printed at full length.
-_SEPARATOR = "\x1f"
 _SQUEUE = (
     "ArrayJobID",
     "ArrayTaskID",
@@ -51,6 +52,7 @@ _SACCT = (
 )
 # Slurm stamps a job before the submission that sent it has noted its id.
 EARLIER_SECONDS = 3600.0
+_LONGEST = 100_000  # characters of a field; a list of array tasks may be long
 _NO_ACCOUNTING = "accounting storage is disabled"
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"})
 # What sacct shows for a job that has not ended, or that it does not know to have ended.
@@ -165,13 +167,14 @@ class RawQueue(NamedTuple):
     """The texts of squeue and sacct, as a cache keeps them.
 
     ``sacct``: None where it was not asked, or gave no answer; ``disabled``: since this cluster
-    has no accounting.
+    has no accounting. ``separator`` stands after every field, and between sacct's.
     """
 
     squeue: str
     sacct: str | None
     taken: float
     disabled: bool = False
+    separator: str = "\x1f"
 
 
 def read_raw(
@@ -187,22 +190,36 @@ def read_raw(
     sacct is asked for, all where empty. Raises SlurmError; a slurmdbd that does not answer
     only leaves sacct's part out.
     """
-    fields = ",".join(name + ":" + _SEPARATOR for name in _SQUEUE)
+    separator = new_separator()
     whose = "--all" if all_users else "--me"
-    waiting = commands.ask(["squeue", "--noheader", whose, f"--Format={fields}"], timeout)
+    waiting = commands.ask(["squeue", "--noheader", whose, _format(_SQUEUE, separator)], timeout)
     past, disabled = None, False
     if accounting:
-        past, disabled = _ask_sacct(since, names, all_users, timeout)
-    return RawQueue(waiting, past, time.time(), disabled)
+        past, disabled = _ask_sacct(since, names, all_users, separator, timeout)
+    return RawQueue(waiting, past, time.time(), disabled, separator)
+
+
+def new_separator() -> str:
+    """Return what separates fields in one answer, which no name or comment can hold by then.
+
+    Names and comments are other users' text: with a separator that they know, a line of a comment
+    could pass for a job of anybody's.
+    """
+    return f"\x1f{secrets.token_hex(6)}\x1f"
+
+
+def _format(names: Iterable[str], separator: str) -> str:
+    # A field that is followed by its own separator is printed at full length.
+    return "--Format=" + ",".join(f"{name}:{separator}" for name in names)
 
 
 def _ask_sacct(
-    since: float, names: Iterable[str], all_users: bool, timeout: float
+    since: float, names: Iterable[str], all_users: bool, separator: str, timeout: float
 ) -> tuple[str | None, bool]:
     """Return sacct's answer, None where it gave none, and whether accounting is disabled."""
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates"]
-    command += [f"--delimiter={_SEPARATOR}", f"--starttime={start}", f"--format={','.join(_SACCT)}"]
+    command += [f"--delimiter={separator}", f"--starttime={start}", f"--format={','.join(_SACCT)}"]
     if all_users:
         command.append("--allusers")
     if names:
@@ -222,8 +239,8 @@ def _ask_sacct(
 def parse(raw: RawQueue) -> QueueSnapshot:
     """Read both texts; jobs that are not ours are passed over."""
     return QueueSnapshot(
-        queued=tuple(_parse_squeue(raw.squeue)),
-        ended=_parse_sacct(raw.sacct or ""),
+        queued=tuple(_parse_squeue(raw.squeue, raw.separator)),
+        ended=_parse_sacct(raw.sacct or "", raw.separator),
         taken=raw.taken,
         accounting=raw.sacct is not None,
         disabled=raw.disabled,
@@ -235,41 +252,51 @@ def read(since: float, names: Iterable[str] = (), *, accounting: bool = True) ->
     return parse(read_raw(since, names, accounting=accounting))
 
 
-def _parse_squeue(text: str) -> Iterator[QueueRecord]:
-    for line in text.splitlines():
-        values = line.split(_SEPARATOR)
-        # Another program's comment may hold a line break or our separator.
-        if len(values) != len(_SQUEUE) + 1:
-            continue
-        row = dict(zip(_SQUEUE, values, strict=False))
-        tag = parse_tag(row["Name"], row["Comment"])
-        if tag is None:
-            continue
-        tasks = row["ArrayTaskID"]
-        yield QueueRecord(
-            job=int(row["ArrayJobID"] if tasks != "N/A" else row["JobID"]),
-            tasks=IndexSet.parse(tasks) if tasks != "N/A" else IndexSet.of([0]),
-            state=row["State"],
-            reason=row["Reason"],
-            restarts=int(row["RestartCnt"] or 0),
-            # squeue guesses when a waiting job will start.
-            start=None if row["State"] in _WAITING else _seconds(row["StartTime"]),
-            submitted=_seconds(row["SubmitTime"]) or 0.0,
-            gpus=_gpus(row["tres-alloc"]),
-            partition=row["Partition"],
-            nodes=row["NodeList"],
-            user=row["UserName"],
-            tag=tag,
-        )
+def _parse_squeue(text: str, separator: str) -> Iterator[QueueRecord]:
+    for row in _rows(text, separator, _SQUEUE, ended=True):
+        # What is odd about a job costs its own row.
+        with contextlib.suppress(ValueError):
+            record = _record(row)
+            if record is not None:
+                yield record
 
 
-def _parse_sacct(text: str) -> dict[tuple[int, int], Ended]:
+def _rows(
+    text: str, separator: str, names: Sequence[str], ended: bool = False
+) -> Iterator[dict[str, str]]:
+    """Yield the fields of each line that has them all; ``ended``: the last one is, too."""
+    for line in text.split("\n"):  # not splitlines: comments may hold other line ends
+        values = line.split(separator)
+        # Another program's comment may hold a line end, too.
+        if len(values) == len(names) + ended:
+            yield {n: short(value, _LONGEST) for n, value in zip(names, values, strict=False)}
+
+
+def _record(row: dict[str, str]) -> QueueRecord | None:
+    tag = parse_tag(row["Name"], row["Comment"])
+    if tag is None:
+        return None
+    tasks = row["ArrayTaskID"]
+    return QueueRecord(
+        job=int(row["ArrayJobID"] if tasks != "N/A" else row["JobID"]),
+        tasks=IndexSet.parse(tasks) if tasks != "N/A" else IndexSet.of([0]),
+        state=row["State"],
+        reason=row["Reason"],
+        restarts=int(row["RestartCnt"] or 0),
+        # squeue guesses when a waiting job will start.
+        start=None if row["State"] in _WAITING else _seconds(row["StartTime"]),
+        submitted=_seconds(row["SubmitTime"]) or 0.0,
+        gpus=_gpus(row["tres-alloc"]),
+        partition=row["Partition"],
+        nodes=row["NodeList"],
+        user=row["UserName"],
+        tag=tag,
+    )
+
+
+def _parse_sacct(text: str, separator: str) -> dict[tuple[int, int], Ended]:
     found: dict[tuple[int, int], Ended] = {}
-    for line in text.splitlines():
-        values = line.split(_SEPARATOR)
-        if len(values) != len(_SACCT):
-            continue
-        row = dict(zip(_SACCT, values, strict=True))
+    for row in _rows(text, separator, _SACCT):
         tag = parse_tag(row["JobName"], row["Comment"])
         job, _, task = row["JobID"].partition("_")
         # A row such as 12_[3-9] stands for tasks that have not started: squeue has them.
@@ -278,7 +305,7 @@ def _parse_sacct(text: str) -> dict[tuple[int, int], Ended]:
         key = (int(job), int(task or 0))
         state = row["State"].partition(" ")[0]  # "CANCELLED by 1000"
         # What runs now is counted from squeue.
-        elapsed = 0.0 if state == "RUNNING" else float(row["ElapsedRaw"] or 0)
+        elapsed = 0.0 if state == "RUNNING" else _seconds(row["ElapsedRaw"]) or 0.0
         gpu_seconds = elapsed * _gpus(row["AllocTRES"])
         earlier = found.get(key)
         if earlier is not None:
@@ -321,12 +348,11 @@ def find_array(tag: Tag, accounting: bool = True) -> int | None:
     Asks squeue, then sacct, where a nonce is found in the comment or, since sacct has that only
     after the job, in the command line that submitted it. Raises SlurmError.
     """
-    fields = ",".join(name + ":" + _SEPARATOR for name in ("ArrayJobID", "JobID", "Comment"))
-    listed = commands.ask(["squeue", "--noheader", "--me", "--states=all", f"--Format={fields}"])
-    for line in listed.splitlines():
-        array, job, comment, *_ = line.split(_SEPARATOR) + [""] * 3
-        if f"nonce={tag.nonce}" in comment.split():
-            return int(array if array.isdigit() else job)
+    names, separator = ("ArrayJobID", "JobID", "Comment"), new_separator()
+    question = ["squeue", "--noheader", "--me", "--states=all", _format(names, separator)]
+    for row in _rows(commands.ask(question), separator, names, ended=True):
+        if f"nonce={tag.nonce}" in row["Comment"].split():
+            return int(row["ArrayJobID"] if row["ArrayJobID"].isdigit() else row["JobID"])
     if not accounting:
         return None
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--name={tag.job_name}"]
@@ -340,10 +366,11 @@ def find_array(tag: Tag, accounting: bool = True) -> int | None:
 
 def tasks_of_everybody() -> int:
     """Return how many tasks slurmctld holds now, as far as this user may see them."""
-    listed = commands.ask(["squeue", "--noheader", "--all", f"--Format=ArrayTaskID:{_SEPARATOR}"])
+    separator = new_separator()
+    listed = commands.ask(["squeue", "--noheader", "--all", _format(["ArrayTaskID"], separator)])
     total = 0
     for line in listed.splitlines():
-        text = line.strip().strip(_SEPARATOR)
+        text = line.strip().removesuffix(separator)
         try:
             total += 1 if text == "N/A" else len(IndexSet.parse(text))
         except UserError:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.base.words import printable
+from benchmark.base.words import plain, printable, short
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,13 @@ from benchmark.base.words import printable
 def test_texts_of_others_can_only_be_read(text: str, expected: str) -> None:
     assert printable(text) == expected
     printable(text).encode()
+
+
+def test_lines_stay_lines() -> None:
+    assert plain("one\n\ttwo\r\nthree\rfour\x1b[A") == "one\n\ttwo\nthree\\rfour\\x1b[A"
+    assert plain("as it is") == "as it is"
+
+
+def test_what_is_long_is_cut_visibly() -> None:
+    assert short("a" * 200) == "a" * 200
+    assert short("a\n" + "b" * 300) == "a\\n" + "b" * 197 + "…"

@@ -11,6 +11,7 @@ from benchmark.monitor.find import match
 from benchmark.operate.logs import read_log
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from tests.cli.command import bench
 from tests.submitted import started
 
 pytestmark = pytest.mark.usefixtures("called")
@@ -22,6 +23,15 @@ def test_logs_are_found_by_a_part_of_the_runs_name(runs_dir: Path, students: lis
     assert "".join(read_log(runs_dir, students[3].key[:-4]).parts) == "epoch 1\n"
     with pytest.raises(UserError, match="task 96_2 has not started"):
         read_log(runs_dir, students[2].key)
+
+
+def test_logs_are_shown_and_not_obeyed(runs_dir: Path, students: list[Run]) -> None:
+    (folder,) = (runs_dir / ".submissions").iterdir()
+    (folder / "96_3_0_log.out").write_bytes(b"epoch 1\r\n\x1b[2Jtwo\n" + b"x" * 2_500_000)
+    ended = bench("logs", students[3].key, "--runs", runs_dir)
+    assert ended.out == "epoch 1\n\\x1b[2Jtwo\n" + "x" * 2_500_000
+    parts = read_log(runs_dir, students[3].key).parts
+    assert max(map(len, parts)) <= 1_000_000
 
 
 def test_a_followed_log_ends_with_its_run(

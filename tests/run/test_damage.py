@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 
 from benchmark.run.directory import RunDir
-from benchmark.run.identity import Run
+from benchmark.run.identity import Run, digest, identity_of, slug_of
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
 from tests import submitted
@@ -227,6 +227,52 @@ def test_each_damage_has_its_word(
     assert found.state is word, found
     assert bool(found.reason) == (word in (RunState.DAMAGED, RunState.FAILED))
     assert read(RunDir(world.runs_dir, "lost+found")).state is RunState.MISSING
+
+
+def rewritten(world: World, path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_names_that_a_terminal_would_obey_are_no_runs(world: World) -> None:
+    rundir = world.victim
+    data = json.loads(rundir.cell.read_text())
+    data["dataset"]["name"] = "digits\x1b[2J"
+    identity = identity_of(data)
+    forged = RunDir(world.runs_dir, f"{slug_of(identity)}-s0-{digest(identity)}")
+    rundir.path.rename(forged.path)
+    forged.cell.write_text(json.dumps(data))
+    found = read(forged)
+    assert found.state is RunState.DAMAGED
+    assert "it holds control characters, 'digits\\x1b[2J'" in found.reason
+
+
+def test_reasons_are_bounded_lines(world: World) -> None:
+    rundir = world.victim
+    rundir.result.unlink()
+    rundir.failure.write_text(json.dumps({"schema": 1, "reason": "a\n\x1b[2J" + "x" * 99_999}))
+    found = read(rundir)
+    assert found.state is RunState.FAILED
+    assert found.reason.startswith("a\\n\\x1b[2Jxxx")
+    assert len(found.reason) < 2100
+
+
+def test_a_cell_of_any_length_is_not_read(world: World) -> None:
+    rewritten(world, world.victim.cell, more="x" * 1_000_001)
+    found = read(world.victim)
+    assert found.state is RunState.DAMAGED
+    assert "it is not a file of this project" in found.reason
+
+
+@pytest.mark.parametrize("line", ["[]", "[" * 100_000, "{", "1"])
+def test_records_that_are_none_are_left_out_of_what_is_exported(world: World, line: str) -> None:
+    with world.victim.records.open("a") as file:
+        file.write(line + "\n")
+    ended = bench(
+        *("collect", "-t", world.table, "--runs", world.runs_dir, "--format", "csv"),
+        *("--runs-rows", "--out", world.runs_dir.parent / "out"),
+    )
+    assert ended.code == 0, ended.err
+    assert f"{world.victim.records}" in ended.err
 
 
 # -- what commands say ----------------------------------------------------------------------

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark.cli.words.status import everybody
+from benchmark.monitor.everybody import shares
+from benchmark.slurm import commands, queue
 from benchmark.slurm.notation import Tag, parse_tag, word
-from benchmark.slurm.queue import QueueSnapshot, RawQueue, TaskState, parse
+from benchmark.slurm.queue import QueueSnapshot, RawQueue, TaskState, parse, read_raw
 from tests.submitted import RECORDED
 
 DIGITS, CIFAR, STUDENTS = 96, 95, 97
@@ -89,3 +92,63 @@ def test_names_and_comments_can_be_read_back() -> None:
     assert parse_tag("other", tag.comment) is None
     odd = Tag("my table", "a|b c", "0a1b-0")
     assert parse_tag(odd.job_name, odd.comment) == Tag(word(odd.table), word(odd.pack), "0a1b-0")
+
+
+# -- names and comments are other people's text ----------------------------------------------------
+
+ROW = "{job}|N/A|{job}|RUNNING|None|{restarts}|9|9|gres/gpu=1|main|n1|{user}|{name}|{comment}|"
+COMMENT = "bench table=digits pack=a nonce=b-0"
+
+
+def listed(*rows: dict[str, object]) -> QueueSnapshot:
+    usual = {"job": 1, "restarts": 0, "user": "alice", "name": "bench-digits", "comment": COMMENT}
+    lines = [ROW.format(**{**usual, **row}) for row in rows]
+    return parse(RawQueue("\n".join(lines) + "\n", None, 10.0, separator="|"))
+
+
+def test_the_separator_of_an_answer_is_known_to_nobody_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def ask(command: list[str], timeout: float) -> str:
+        asked.append(command[-1])
+        return ""
+
+    monkeypatch.setattr(commands, "ask", ask)
+    separators = {read_raw(0.0, accounting=False).separator for _ in range(2)}
+    assert len(separators) == 2
+    assert all(
+        f"Comment:{separator}" in text
+        for separator, text in zip(
+            [text.rpartition("Comment:")[2] for text in asked], asked, strict=True
+        )
+    )
+    forged = ROW.format(job=7, restarts=0, user="bob", name="bench-digits", comment=COMMENT)
+    forged = forged.replace("|", "\x1f")  # what an earlier version would have read as a job
+    text = ROW.format(job=1, restarts=0, user="eve", name="bench-digits", comment=f"x\n{forged}")
+    separator = queue.new_separator()
+    head, tail = text.split("\n")
+    answer = f"{head.replace('|', separator)}\n{tail}\n"
+    assert parse(RawQueue(answer, None, 10.0, separator=separator)).queued == ()
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_other_line_ends_forge_no_rows(end: str) -> None:
+    forged = ROW.format(job=7, restarts=0, user="bob", name="bench-digits", comment="")
+    found = listed({"name": "bench-digits", "comment": f"x{end}{forged[:-1]}"}, {"job": 2})
+    assert [record.user for record in found.queued] == ["alice"]
+
+
+def test_an_odd_job_costs_its_own_row() -> None:
+    odd = [{"job": "x"}, {"restarts": "many"}, {"restarts": -(10**400)}, {"comment": "|"}]
+    assert [record.job for record in listed(*odd, {"job": 5}).queued if record.job > 1] == [5]
+
+
+def test_names_are_shown_and_not_obeyed() -> None:
+    found = listed({"user": "e\x1b[2Jve", "name": "bench-" + "x\x07" * 500, "comment": ""})
+    (share,) = shares(found)
+    lines = everybody([share])
+    assert all(line.isprintable() for line in lines)
+    assert max(map(len, lines)) < 220
+    assert "e\\x1b[2Jve" in lines[1]

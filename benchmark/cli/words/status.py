@@ -6,6 +6,7 @@ import re
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from benchmark.base.words import count
 from benchmark.monitor.everybody import COLUMNS, Share
@@ -23,6 +24,7 @@ _ALWAYS = (
 )
 _LABEL = 10
 _LABELS = ("failed", "damaged", "stopped", "held", "stuck", "slow", "note")
+_WIDEST = 60  # characters of a name that somebody else chose
 _MOST = 5  # groups, or runs, that are listed
 
 
@@ -39,7 +41,10 @@ def status(found: Status, width: int = WIDTH) -> list[str]:
 def everybody(found: Iterable[Share], warnings: Iterable[str] = ()) -> list[str]:
     """Return a line a user and table."""
     lines = [f"warning: {text}" for text in warnings]
-    items = list(found)
+    items = [
+        replace(item, user=shorten(item.user, _WIDEST), table=shorten(item.table, _WIDEST))
+        for item in found
+    ]
     if not items:
         return [*lines, "nobody has tasks of this project in the queue, or had in the last day"]
     users = max(4, *(len(item.user) for item in items))
