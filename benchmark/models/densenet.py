@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models import model
-from benchmark.models.features import Features, Model
-from benchmark.models.layers import conv1x1, conv3x3, global_average
+from benchmark.models.averaged import AveragedModel
+from benchmark.models.layers import conv1x1, conv3x3
 
 GROWTH = 12
 BOTTLENECK = 4  # a layer's inner width, in growths
@@ -38,7 +38,7 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.conv2(F.relu(self.norm2(hidden)))], 1)
 
 
-class DenseNet(Model):
+class DenseNet(AveragedModel):
     """Stem of 24 channels and three dense blocks with halving transitions between them."""
 
     def __init__(self, num_layers: int, num_classes: int) -> None:
@@ -80,16 +80,6 @@ class DenseNet(Model):
             x = F.avg_pool2d(self.narrowing[number - 2](x), 2)
         before = self.norms[number - 1](self.blocks[number - 1](x))
         return F.relu(before), before
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
-
-    @property
-    def head(self) -> nn.Linear:
-        """The classifier."""
-        return self.fc
 
     def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
         """Return the batch norm that follows each block."""

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.models import model
-from benchmark.models.features import Features, Model
-from benchmark.models.layers import batch_norms, global_average
+from benchmark.models.averaged import AveragedModel
+from benchmark.models.features import Model
+from benchmark.models.layers import batch_norms
 
 
-class TorchvisionResNet(Model):
+class TorchvisionResNet(AveragedModel):
     """A torchvision ResNet: its parts, keys and initialisation, with features.
 
     The blocks' own forward ends in a ReLU in place, which leaves no map from before it; blocks
@@ -56,16 +57,6 @@ class TorchvisionResNet(Model):
             before = _before_last_relu(block, x)
             x = F.relu(before)
         return x, before
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
-
-    @property
-    def head(self) -> nn.Linear:
-        """The classifier."""
-        return self.fc
 
     def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
         """Return the last batch norm of stages 2 to 4: the published ones name no first."""

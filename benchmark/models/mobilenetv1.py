@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models import model
-from benchmark.models.features import Features, Model
-from benchmark.models.layers import batch_norms, conv1x1, conv3x3, global_average
+from benchmark.models.averaged import AveragedModel
+from benchmark.models.layers import batch_norms, conv1x1, conv3x3
 
 # Output channels and stride of the thirteen blocks.
 BLOCKS = (
@@ -26,7 +26,7 @@ BLOCKS = (
 STAGE_ENDS = (3, 5, 11, 13)
 
 
-class MobileNetV1(Model):
+class MobileNetV1(AveragedModel):
     """A strided convolution, thirteen depthwise-separable blocks, one linear layer."""
 
     def __init__(self, num_classes: int) -> None:
@@ -57,16 +57,6 @@ class MobileNetV1(Model):
                 x = layer(x)
             before, x = x, F.relu(x)
         return x, before if number else x
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average [B, 1024] and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
-
-    @property
-    def head(self) -> nn.Linear:
-        """The classifier."""
-        return self.fc
 
     def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
         """Return the last batch norm of the four stages after the stem."""

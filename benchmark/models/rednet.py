@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models import model
-from benchmark.models.features import Features, Model
-from benchmark.models.layers import batch_norms, conv1x1, global_average, projection
+from benchmark.models.averaged import AveragedModel
+from benchmark.models.layers import batch_norms, conv1x1, projection
 
 _GROUP, _REDUCTION = 16, 4
 _BLOCKS = {26: (1, 2, 4, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -89,7 +89,7 @@ class _Involved(nn.Module):
         return found
 
 
-class RedNet(Model):
+class RedNet(AveragedModel):
     """A RedNet of a depth; initialised as its code: He normal by fan-out, the last scales 0."""
 
     def __init__(self, depth: int, num_classes: int) -> None:
@@ -128,16 +128,6 @@ class RedNet(Model):
             before = block(x)
             x = F.relu(before)
         return x, before
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
-
-    @property
-    def head(self) -> nn.Linear:
-        """The classifier."""
-        return self.fc
 
     def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
         """Return the last batch norm of every stage."""

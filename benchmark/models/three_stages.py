@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.models.features import Features, Model
-from benchmark.models.layers import batch_norms, global_average, run_stage
+from benchmark.models.averaged import AveragedModel
+from benchmark.models.layers import batch_norms, run_stage
 
 
-class ThreeStages(Model):
+class ThreeStages(AveragedModel):
     """A network of these parts, under the names of the public checkpoints.
 
     Its blocks return their output before the last ReLU and end with the batch norm ``last_norm``.
@@ -34,16 +34,6 @@ class ThreeStages(Model):
             stem = F.relu(self.bn1(self.conv1(x)))
             return stem, stem
         return run_stage((self.layer1, self.layer2, self.layer3)[number - 1], x)
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.head(pooled), pooled, stages, preacts, last_map=stages[-1])
-
-    @property
-    def head(self) -> nn.Linear:
-        """The classifier."""
-        return self.fc
 
     def batch_norms_before_relu(self) -> tuple[nn.BatchNorm2d, ...]:
         """Return the last batch norm of each stage; the shortcut is added to its output."""
