@@ -13,6 +13,7 @@ from typing import Literal
 
 from benchmark.base.errors import UserError, unknown
 from benchmark.data.sidecar import Sidecar, SplitName, read_sidecar, sidecar_path, split_path
+from benchmark.table.recipe import Recipe
 
 OfficialFile = tuple[str, SplitName, str]  # name, split, md5
 
@@ -140,6 +141,11 @@ DATASETS: dict[str, DatasetInfo] = {
         ),
     )
 }
+
+
+def image_side(info: DatasetInfo, recipe: Recipe) -> int:
+    """Return the side of the images that a run's student reads."""
+    return recipe.input_size or recipe.crop_size or info.image_size
 
 
 def dataset_infos() -> dict[str, DatasetInfo]:

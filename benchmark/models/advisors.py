@@ -37,9 +37,14 @@ class Advisors(Model):
         )
 
     @property
+    def heads(self) -> tuple[nn.Linear, ...]:
+        """The classifiers of both."""
+        return self.conv.head, self.inv.head
+
+    @property
     def head(self) -> nn.Linear:
         """A detached copy of both classifiers as one, equal in value."""
-        return mean_head((self.conv.head, self.inv.head))
+        return mean_head(self.heads)
 
 
 @model(stages=0)

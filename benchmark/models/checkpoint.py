@@ -141,8 +141,8 @@ def _refuse_other_layouts(content: Mapping[Any, Any], path: Path) -> None:
 def _check(key: str, tensor: Tensor, expected: Tensor, model: nn.Module, source: str) -> None:
     if tensor.shape != expected.shape:
         given, wanted = list(tensor.shape), list(expected.shape)
-        head = getattr(model, "head", None)
-        is_head = head is not None and any(expected is p for p in head.parameters())
+        heads: tuple[nn.Module, ...] = getattr(model, "heads", ())
+        is_head = any(expected is p for head in heads for p in head.parameters())
         if is_head and given and given[1:] == wanted[1:]:
             raise UserError(
                 f"checkpoint {source} is for {given[0]} classes, the model for {wanted[0]}"

@@ -150,6 +150,11 @@ class Model(nn.Module):
         """The classifier: ``logits = head(pooled)``."""
         raise NotImplementedError
 
+    @property
+    def heads(self) -> tuple[nn.Linear, ...]:
+        """The classifiers whose mean the logits are: of most networks the one that there is."""
+        return (self.head,)
+
     def no_weight_decay(self) -> frozenset[str]:
         """Return names (or patterns) of parameters that recipes may spare of weight decay."""
         return frozenset()

@@ -202,8 +202,8 @@ class TimmTransformer(TimmModel):
     @property
     def heads(self) -> tuple[nn.Linear, ...]:
         """The classifiers, each of which reads one token: the first, the second, ..."""
-        own = (getattr(self.network, name, None) for name in ("head", "head_dist"))
-        return tuple(head for head in own if head is not None)
+        second = getattr(self.network, "head_dist", None)
+        return (super().head,) if second is None else (super().head, second)
 
     def tokens(self, images: Tensor) -> Tensor:
         """Return what the blocks are given [B, N, C]: all tokens with their positions."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.data.datasets import DATASETS
+from benchmark.data.datasets import DATASETS, image_side
 from benchmark.run.identity import Run
 from benchmark.run.index import RunIndex
 
@@ -162,4 +162,4 @@ def _seconds(run: Run) -> float:
 
 
 def _side(run: Run) -> int:
-    return run.recipe.input_size or DATASETS[run.dataset.name].image_size
+    return image_side(DATASETS[run.dataset.name], run.recipe)

@@ -216,13 +216,20 @@ class _Builder:
     def _student_recipe(
         self, row: Row, column: Column, assignment: Mapping[str, Any], where: str
     ) -> Recipe:
-        recipe = override(self.recipe, column.recipe, f"{where}, column recipe")
-        recipe = override(recipe, row.recipe, f"{where}, row recipe")
-        recipe = override(recipe, row.recipe_per_column.get(column.name, {}), where)
+        recipe = override(self.recipe, self._changes(column.recipe), f"{where}, column recipe")
+        recipe = override(recipe, self._changes(row.recipe), f"{where}, row recipe")
+        own = self._changes(row.recipe_per_column.get(column.name, {}))
+        recipe = override(recipe, own, where)
         prefix = "recipe."
         swept = {k[len(prefix) :]: v for k, v in assignment.items() if k.startswith(prefix)}
         recipe = override(recipe, swept, where)
         return override(recipe, self.selection.recipe, "--set")
+
+    def _changes(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a part's changes of the recipe: one that is named with --set replaces theirs."""
+        if self.selection.named_recipe is None:
+            return fields
+        return {name: value for name, value in fields.items() if name != "from"}
 
     def _method(
         self,
@@ -270,7 +277,9 @@ class _Builder:
         policy = self.table.teacher
         own = self._own_file(model)
         seed = 0 if policy.seed == "fixed" or own is not None else seed
-        recipe = override(self.recipe, policy.recipe, f"{self.where}, teacher.recipe")
+        recipe = override(
+            self.recipe, self._changes(policy.recipe), f"{self.where}, teacher.recipe"
+        )
         recipe = override(recipe, self.selection.recipe, "--set")
         if own is not None:
             run = self._make(

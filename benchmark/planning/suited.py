@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
-from benchmark.data.datasets import dataset_info
+from benchmark.data.datasets import dataset_info, image_side
 from benchmark.methods.catalog import method_info
 from benchmark.methods.composition import RowPart, compose
 from benchmark.methods.options import Planned
@@ -51,7 +51,7 @@ def ask_methods(run: Run, where: str) -> None:
         epochs=run.recipe.epochs,
         batch_size=run.recipe.batch_size,
         holdout=run.recipe.holdout,
-        image_size=run.recipe.input_size or data.image_size,
+        image_size=image_side(data, run.recipe),
         num_classes=data.num_classes,
         teacher=run.teacher is not None,
     )

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from benchmark.base.errors import unknown
 from benchmark.base.yamlfile import validate
+from benchmark.table.imagenet_recipes import IMAGENET_RECIPES
 from benchmark.table.schedule import (
     Cosine,
     Count,
@@ -251,16 +252,6 @@ RECIPES: dict[str, Recipe] = {
         schedule=Milestones(milestones=(30, 60, 90)),
         channels_last=True,
     ),
-    # DeiT's protocol as the projector paper runs it; training it is not supported yet.
-    "deit_300": _imagenet(
-        epochs=300,
-        lr=2.5e-4,
-        optimizer="adamw",
-        weight_decay=0.05,
-        schedule=Cosine(kind="cosine", warmup_epochs=20, warmup_lr=2.5e-7, min_lr=2.5e-6),
-        drop_last=True,
-        clip_norm=15.0,
-    ),
     # The protocol of the online tables (ONE, OKDDip, PCL and those after them).
     "online_300": _cifar(
         epochs=300,
@@ -333,12 +324,16 @@ def named_recipe(name: str, where: str = "") -> Recipe:
 def override(recipe: Recipe, fields: Mapping[str, Any], where: str = "") -> Recipe:
     """Return the recipe with some fields replaced; nested fields as mappings or dotted names.
 
-    Raises UserError for an unknown field or a wrong value.
+    ``from`` among them is a named recipe that takes the place of ``recipe``. Raises UserError for
+    an unknown field or name, or a wrong value.
     """
-    if not fields:
+    if "from" in fields:
+        recipe = named_recipe(str(fields["from"]), where)
+    changes = {name: value for name, value in fields.items() if name != "from"}
+    if not changes:
         return recipe
     data = recipe.model_dump()
-    for name, value in fields.items():
+    for name, value in changes.items():
         _replace(data, name.split("."), value, where)
     return validate(Recipe, data, where or "recipe")
 
@@ -361,3 +356,7 @@ def _replace(data: dict[str, Any], path: list[str], value: Any, where: str) -> N
         data[head] = {**data[head], **value}
     else:
         data[head] = value  # an unknown name is refused by validation, with the nearest guess
+
+
+for _name, _changes in IMAGENET_RECIPES.items():
+    RECIPES[_name] = override(RECIPES["imagenet_100"], _changes, f"recipe {_name}")

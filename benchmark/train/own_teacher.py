@@ -73,27 +73,25 @@ def read_own(
     load_into(network, state, str(file.path))
     kept = _places(file, known, num_classes, classes, model)
     if kept:
-        pick_classes(network, kept, str(file.path))
+        pick_classes(network, kept)
     return OwnNetwork(network.requires_grad_(False).eval(), tuple(kept))
 
 
-def pick_classes(model: Model, kept: Sequence[int], whose: str) -> Model:
+def pick_classes(model: Model, kept: Sequence[int]) -> Model:
     """Give a network the logits of some of its classes alone, in the order of ``kept``."""
-    head = model.head
-    if head is not next((m for m in model.modules() if m is head), None):
-        raise UserError(f"{whose} has several heads: its classes cannot be picked")
     chosen = torch.tensor(kept)
-    head.weight = nn.Parameter(head.weight[chosen], requires_grad=False)
-    if head.bias is not None:
-        head.bias = nn.Parameter(head.bias[chosen], requires_grad=False)
-    head.out_features = len(kept)
+    for head in model.heads:
+        head.weight = nn.Parameter(head.weight[chosen], requires_grad=False)
+        if head.bias is not None:
+            head.bias = nn.Parameter(head.bias[chosen], requires_grad=False)
+        head.out_features = len(kept)
     return model
 
 
 def _num_classes(network: Model, state: Mapping[str, Tensor], usual: int) -> int:
     """Return how many classes a file's head has."""
     expected: dict[str, Tensor] = network.state_dict(keep_vars=True)
-    key = next((k for k, value in expected.items() if value is network.head.weight), None)
+    key = next((k for k, value in expected.items() if value is network.heads[0].weight), None)
     head = converted(state, expected).get(key) if key is not None else None
     return int(head.shape[0]) if head is not None and head.dim() else usual
 

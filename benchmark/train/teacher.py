@@ -11,7 +11,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import open_regular
+from benchmark.base.files import open_regular, read_json
 from benchmark.data.augment import normalised_by
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import dataset_info
@@ -19,7 +19,7 @@ from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from benchmark.models.features import Model
 from benchmark.run.directory import RunDir
-from benchmark.run.identity import Run, TeacherRef
+from benchmark.run.identity import SCHEMA, Run, TeacherRef
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
 from benchmark.table.imagenet_classes import imagenet_classes, positions
@@ -71,8 +71,10 @@ def load_teacher(
     if run.teacher.source == "registry":
         return _public(run, name, run.teacher.key, size, num_classes, classes)
     state, digest, source = _trained(run.teacher, root)
-    model = _model(name, num_classes, state, source)
-    return LoadedTeacher(Network(name, model, run.recipe, size), digest)
+    side = size or run.recipe.crop_size or dataset_info(run.dataset.name).image_size
+    model = _model(name, num_classes, state, source, side)
+    renormalise = renormalisation(run, _trained_with(RunDir(root, run.teacher.key)))
+    return LoadedTeacher(Network(name, model, run.recipe, size, renormalise), digest)
 
 
 def load_public(
@@ -90,9 +92,11 @@ def load_public(
     return _public(run, run.model, run.weights, size, num_classes, classes)
 
 
-def _model(name: str, num_classes: int, state: dict[str, Tensor], source: str) -> Model:
+def _model(
+    name: str, num_classes: int, state: dict[str, Tensor], source: str, side: int | None = None
+) -> Model:
     with seeded(0, "teacher"):  # its initial weights are overwritten
-        model = build_model(name, num_classes)
+        model = build_model(name, num_classes, image_size=side)
     load_into(model, state, source)
     model.requires_grad_(False)
     return model.eval()
@@ -156,9 +160,17 @@ def _public(
         loaded = _model(model, num_classes, load_state(path), str(path))
     else:
         loaded = _model(model, len(imagenet_classes()), load_state(path), str(path))
-        loaded = pick_classes(loaded, positions(classes, model), model)
+        loaded = pick_classes(loaded, positions(classes, model))
     renormalise = renormalisation(run, teacher.preprocessing)
     return LoadedTeacher(Network(model, loaded, run.recipe, size, renormalise), digest)
+
+
+def _trained_with(rundir: RunDir) -> Preprocessing:
+    """Return the normalisation that a teacher of ours was trained with."""
+    cell = read_json(rundir.cell, SCHEMA)
+    augmentation = augmentation_info(cell["recipe"]["augmentation"])
+    info = normalised_by(dataset_info(cell["dataset"]["name"]), augmentation)
+    return Preprocessing(mean=info.mean, std=info.std)
 
 
 _STANDS = {RunState.STOPPED: "was started and has not finished"}

@@ -158,7 +158,7 @@ def _model(run: Run, info: DatasetInfo, size: int, tensors: dict[str, Tensor]) -
         return build_model(run.model, num_classes, image_size=run.recipe.input_size or size)
 
     model = build(info.num_classes)
-    head = next((k for k, p in model.named_parameters() if p is model.head.weight), None)
+    head = next((k for k, p in model.named_parameters() if p is model.heads[0].weight), None)
     found = tensors[head].shape[0] if head in tensors else info.num_classes
     return (model, found) if found == info.num_classes else (build(found), found)
 

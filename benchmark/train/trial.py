@@ -16,7 +16,7 @@ import torch
 
 from benchmark.base.errors import UserError
 from benchmark.base.share import Share
-from benchmark.data.datasets import dataset_info
+from benchmark.data.datasets import dataset_info, image_side
 from benchmark.data.order import BatchPlan
 from benchmark.methods import build_method
 from benchmark.methods.base import Probe, Setup
@@ -59,8 +59,8 @@ class _Trial:
             )
         except UserError as error:
             return str(error)
-        side = recipe.input_size or info.image_size
-        taught = run.teacher_input_size or info.image_size
+        side = image_side(info, recipe)
+        taught = run.teacher_input_size or recipe.crop_size or info.image_size
         names = [(run.model, side)] + ([(run.teacher.model, taught)] if run.teacher else [])
         for name, size in names:
             problem = self._unreadable(name, size, info.num_classes)
@@ -102,7 +102,7 @@ class _Trial:
         key = (name, side, num_classes, device)
         if key not in self._probes:
             with torch.device(device), torch.no_grad():
-                model = build_model(name, num_classes).eval()
+                model = build_model(name, num_classes, image_size=side).eval()
                 features = model.features(torch.zeros(2, 3, side, side))
             self._probes[key] = Probe(name, model, features)
         return self._probes[key]
@@ -113,7 +113,7 @@ class _Trial:
         if key not in self._alone:
             self._alone[key] = None
             with torch.no_grad():
-                model = build_model(name, num_classes).train()
+                model = build_model(name, num_classes, image_size=side).train()
                 try:
                     model.features(torch.zeros(1, 3, side, side))
                 except ValueError as error:  # torch: more than one value per channel

@@ -96,10 +96,10 @@ def test_a_rows_own_student_is_shown_and_judged_as_such(tmp_path: Path) -> None:
     ]
     deit = judged_grid("deit", tmp_path / "runs")
     (small,) = (row for row in deit.rows if row.name == "Our Method (small)")
-    assert dict(small.info)["student"] == "DeiT-S"
+    assert dict(small.info)["student"] == "DeiT-S with a convolutional stem"
     assert "DeiT-S" in markdown.render(deit).split("Our Method (small)")[1].split("\n")[0]
     for text in (latex.render(deit, ("side_by_side",)), show(deit, width=100)):
-        assert "Our Method (small) (student DeiT-S)" in text
+        assert "Our Method (small) (student DeiT-S with a convolutional stem)" in text
 
 
 @pytest.mark.parametrize(("table", "honest"), [("cifar100", False), ("imagenet", True)])

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base.errors import UserError
 from benchmark.methods.catalog import method_info
 from benchmark.planning.matrix import Context, make_plan
 from benchmark.table.published import Expectation
-from benchmark.table.recipe import Recipe
+from benchmark.table.recipe import Recipe, named_recipe
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Table
 from tests.tables import papers
@@ -27,7 +28,7 @@ def golden(fixtures: Path) -> Path:
 
 def expected_names() -> set[str]:
     named = {"cifar100", "cifar100-projector", "cifar100-crd", "cifar100-mdistiller", "imagenet"}
-    named |= {"imagenet-projector", "deit", "dhkd-incompatibility", "digits"}
+    named |= {"imagenet-projector", "imagenet-scripts", "deit", "dhkd-incompatibility", "digits"}
     named |= {"cifar100-online", "cifar100-self", "digits-online"}
     return named | {f"thesis-{number}" for number in range(2, 9)}
 
@@ -166,5 +167,38 @@ def test_thesis_cells_are_the_best_of_a_grid_chosen_on_test() -> None:
         assert set(sizes.values()) == {9}
 
 
-def test_only_the_transformer_table_is_not_trainable() -> None:
-    assert [name for name in sorted(expected_names()) if not packaged(name).trainable] == ["deit"]
+def test_every_table_is_trained_and_not_only_printed() -> None:
+    assert [name for name in ALL_TABLES if not packaged(name).trainable] == []
+    rows = {row.name for row in packaged("deit").rows if row.reference}
+    assert rows == {"DearKD (tiny)", "DearKD (small)"}
+
+
+def test_the_transformers_have_the_recipes_of_their_codes(tmp_path: Path) -> None:
+    plan = make_plan(packaged("deit"), Selection(), Context(tmp_path, "cuda"))
+    runs = {slot.row.name: slot.variants[0].runs[0] for slot in plan.slots if slot.variants}
+    deit, civt, ours = (runs[n].recipe for n in ("DeiT-Ti", "CivT-Ti", "Our Method (tiny)"))
+    assert (
+        deit
+        == runs["DeiT-S distilled"].recipe
+        == named_recipe("deit_300").model_copy(update={"device": "cuda"})
+    )
+    assert (deit.repeats, deit.drop_path, civt.repeats, civt.drop_path) == (3, 0.1, 1, 0.0)
+    assert (civt.batch_size, ours.batch_size, civt.lr, ours.lr) == (1024, 256, 1e-3, 2.5e-4)
+    assert (civt.test_interpolation, ours.test_interpolation) == (None, "bilinear")
+    assert runs["ResNet-50"].recipe.optimizer == "sgd"
+    assert runs["FunMatch"].recipe.holdout == round(1_281_167 * 0.02)
+    assert runs["USKD (tiny)"].teacher is None
+    assert runs["CivT-S"].teacher is not None
+    # Teachers that have no file here are trained as torchvision's networks are.
+    assert {run.recipe.optimizer for run in plan.teachers} == {"sgd"}
+
+
+def test_a_recipe_named_at_the_command_line_replaces_those_of_the_rows(tmp_path: Path) -> None:
+    selection = Selection(named_recipe="imagenet_100", seeds=(0,))
+    plan = make_plan(packaged("deit"), selection, Context(tmp_path, "cuda"))
+    assert {run.recipe.optimizer for run in plan.runs} == {"sgd"}
+    table = packaged("deit")
+    row = table.row("ResNet-50").model_copy(update={"recipe": {"from": "imagenet_10"}})
+    table = table.model_copy(update={"rows": (row,)})
+    with pytest.raises(UserError, match=r"unknown recipe 'imagenet_10'.*'imagenet_100'"):
+        make_plan(table, Selection(), Context(tmp_path, "cuda"))
