@@ -102,3 +102,8 @@ def joined(parts: Sequence[Batch]) -> Batch:
     columns = zip(*(part[:5] for part in parts), strict=True)
     fields = (None if v[0] is None else torch.cat(v) for v in columns)
     return Batch(*fields)  # type: ignore[arg-type]
+
+
+def size_of(batch: Batch) -> int:
+    """Return how many images a step's batch has in all replicas."""
+    return len(batch.labels) if batch.whole is None else batch.whole

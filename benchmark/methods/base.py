@@ -64,6 +64,10 @@ class Method(nn.Module, Generic[OptionsT]):
     - ``evaluates``: the names of what :meth:`outputs` returns.
     - ``averaged``: those outputs ("student" among them) whose mean accuracy is noted.
     - ``reported``: which output the table prints; "student" or one of ``evaluates``.
+    - ``keeps_memory``: True where its loss writes buffers of its own (not batch statistics), so
+      that replicas, of which each sees a part of a batch, cannot share its steps.
+    - ``relational``: True where its loss compares the images of a batch with each other, and so
+      sees a replica's part of it; a published run on several GPUs saw a GPU's part.
     - ``wants_held_out``: True where :meth:`end_epoch` looks at the held-out images.
     """
 
@@ -71,6 +75,8 @@ class Method(nn.Module, Generic[OptionsT]):
     needs_teacher: ClassVar[bool] = True
     teacher_maps: ClassVar[tuple[MapName, ...]] = MAPS
     prepare_student: ClassVar[bool] = True
+    keeps_memory: ClassVar[bool] = False
+    relational: ClassVar[bool] = False
     private_teacher: Literal["train"] | None = None
     companions: tuple[tuple[Kind, int], ...] = ()
     uses_images: bool = True

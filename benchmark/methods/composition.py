@@ -138,3 +138,14 @@ def _outputs(parts: Sequence[RowPart], given: str | None) -> tuple[tuple[str, ..
     if chosen not in (STUDENT, *outputs):
         raise unknown("output", chosen, [STUDENT, *outputs])
     return tuple(outputs), chosen
+
+
+def undivided(keeps_memory: bool, turns: bool, uses_images: bool) -> str | None:
+    """Return why replicas cannot share the steps of such a method, if they cannot."""
+    if not uses_images:
+        return "trains without images, which replicas would share"
+    if keeps_memory:
+        return "keeps a memory of images that replicas would each fill with a part of them"
+    if turns:
+        return "takes several updates a step, which replicas do not take together yet"
+    return None

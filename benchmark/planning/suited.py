@@ -5,11 +5,14 @@ Imports no torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import dataset_info, image_side
-from benchmark.methods.catalog import method_info
-from benchmark.methods.composition import RowPart, compose
+from benchmark.methods.catalog import MethodInfo, method_info
+from benchmark.methods.composition import RowPart, compose, undivided
 from benchmark.methods.options import Planned
 from benchmark.models import model_info
 from benchmark.run.identity import MethodRef, Run
@@ -49,7 +52,7 @@ def ask_methods(run: Run, where: str) -> None:
         num_stages=model_info(run.model).stages,
         pair=run.pair or "",
         epochs=run.recipe.epochs,
-        batch_size=run.recipe.batch_size,
+        batch_size=run.recipe.batch_size // run.recipe.replicas,
         holdout=run.recipe.holdout,
         image_size=image_side(data, run.recipe),
         num_classes=data.num_classes,
@@ -63,6 +66,8 @@ def ask_methods(run: Run, where: str) -> None:
             if info.companions(method.options):
                 _check_companions(method.name, run.recipe)
             info.refuse(method.options, planned)
+            if run.recipe.replicas > 1:
+                _check_divided(info, method.options)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
 
@@ -79,6 +84,17 @@ def _check_companions(name: str, recipe: Recipe) -> None:
             f"{name} sees further images of each step, which are neither mixed nor repeated; set"
             " recipe.mix to null and recipe.repeats to 1"
         )
+
+
+def _check_divided(info: MethodInfo, options: Mapping[str, Any]) -> None:
+    """Refuse a row whose steps cannot be divided between replicas."""
+    reason = undivided(
+        keeps_memory=bool(info.fact("keeps_memory", options)),
+        turns=info.takes_turns,
+        uses_images=bool(info.fact("uses_images", options)),
+    )
+    if reason is not None:
+        raise UserError(f"{info.name} {reason}; set recipe.replicas to 1")
 
 
 def _part(method: MethodRef) -> RowPart:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from benchmark.base.errors import UserError
 from benchmark.methods import build_method
 from benchmark.methods.base import Method, Probe, Setup
+from benchmark.methods.composition import undivided
 from benchmark.models import build_model, model_info
 from benchmark.models.features import Model
 from benchmark.run.identity import Run
@@ -58,7 +59,7 @@ def build_methods(
         teacher=teacher_probe,
         num_classes=world.num_classes,
         labels=world.labels,
-        batch_size=run.recipe.batch_size,
+        batch_size=run.recipe.batch_size // run.recipe.replicas,
         epochs=run.recipe.epochs,
         seed=run.seed,
         pair=run.pair,
@@ -114,6 +115,19 @@ class _Maker:
                 image_size=recipe.input_size or self._world.image_shape[1],
             )
         return self._student.placed(model)
+
+
+def check_divisible(methods: nn.ModuleList, run: Run) -> None:
+    """Refuse a row whose steps cannot be divided between replicas."""
+    for ref, method in zip(run.methods, methods, strict=True):
+        assert isinstance(method, Method)
+        reason = undivided(
+            keeps_memory=method.keeps_memory,
+            turns=type(method).turns is not Method.turns,
+            uses_images=method.uses_images,
+        )
+        if reason is not None:
+            raise UserError(f"{ref.name} {reason}; set recipe.replicas to 1")
 
 
 def private_teacher(run: Run, methods: nn.ModuleList, teacher: Network | None) -> Network | None:

@@ -18,18 +18,18 @@ import torch
 from torch import Tensor
 
 from benchmark.base.companion import Companion
-from benchmark.data.batches import Batch, Batches
+from benchmark.data.batches import Batch, Batches, cut, size_of
 from benchmark.models.features import Features
 from benchmark.train.answers import Answers
+from benchmark.train.crew import ALONE, Crew, Interrupted, PeerFailedError
 from benchmark.train.evaluate import Accuracy, Outputs, evaluate_outputs, single
 from benchmark.train.history import Evaluated
 from benchmark.train.memory import peak_memory_mb
-from benchmark.train.network import Network, resized
+from benchmark.train.network import Form, Network, resized
+from benchmark.train.steps import Given
 from benchmark.train.trainee import Trainee
 
-
-class Interrupted(Exception):  # noqa: N818 - a request to stop is no error
-    """Somebody asked the pack to stop; its state is to be saved and continued later."""
+__all__ = ["Engine", "Interrupted", "Listener", "Timing"]
 
 
 class Listener(Protocol):
@@ -81,12 +81,14 @@ class Engine:
         teacher: Network | None,
         listener: Listener,
         answers: Answers | None = None,
+        crew: Crew = ALONE,
     ) -> None:
         self.active = [trainee for trainee in trainees if not trainee.finished]
         self.batches = batches
         self.teacher = teacher
         self._answers = Answers(teacher) if answers is None and teacher is not None else answers
         self.listener = listener
+        self.crew = crew
         if teacher is not None:
             teacher.model.eval()
 
@@ -102,7 +104,7 @@ class Engine:
             joined = [t for t in self.active if t.position == (epoch, number)]
             if joined:
                 self._step(joined, batch, timing)
-                timing.images += joined[0].recipe.batch_size if batch is None else len(batch.labels)
+                timing.images += joined[0].recipe.batch_size if batch is None else size_of(batch)
             self._tick()
         closing = [t for t in self.active if t.epoch == epoch]
         self._close(closing, timing, began)
@@ -127,35 +129,74 @@ class Engine:
             self._step_on(looking, batch, timing)
         for trainee in trainees:
             if not trainee.uses_images:
-                self._take(trainee, timing, batch=None, teacher=None)
+                self._take(trainee, timing, Trainee.train_step, batch=None, teacher=None)
 
     def _step_on(self, trainees: list[Trainee], batch: Batch, timing: Timing) -> None:
+        further = self._companions(trainees, timing)
+        share = self.crew.share(trainees[0].recipe.replicas)
+        parts = cut(batch, share)
+        beside = [dict[Companion, Batch]() for _ in parts]
+        for which, found in further.items():
+            for own, part in zip(beside, cut(found, share), strict=True):
+                own[which] = part
+        shown = [self._shown(trainees, *pair, timing) for pair in zip(parts, beside, strict=True)]
+        for trainee in trainees:
+            given = [
+                self._given(trainee, part, forms[trainee.student.form], size_of(batch))
+                for part, forms in zip(parts, shown, strict=True)
+            ]
+            if trainee.replicas is not None:
+                self._take(trainee, timing, Trainee.train_parts, parts=given)
+                continue
+            (only,) = given
+            seen = {"batch": only.batch, "teacher": only.teacher, "further": only.further}
+            self._take(trainee, timing, Trainee.train_step, **seen)
+
+    def _shown(
+        self,
+        trainees: list[Trainee],
+        batch: Batch,
+        further: dict[Companion, Batch],
+        timing: Timing,
+    ) -> dict[Form, tuple[Batch, Features | None, dict[Companion, Batch] | None]]:
+        """Return what students of each form see: once for each form, not for each student."""
         features: Features | None = None
         if self._answers is not None and any(t.needs_teacher for t in trainees):
             began = time.perf_counter()
             maps = {name for t in trainees for name in t.teacher_maps}
             features = self._answers.features(batch, maps)
             timing.teacher += time.perf_counter() - began
-        further = self._companions(trainees, timing)
-        # Once for each form of students, not once for each student.
         seen = {}
         for student in {t.student.form: t.student for t in trainees}.values():
             own = batch._replace(images=student.layout(batch.images))
-            beside: dict[Companion, Batch] | None = {
+            beside = {
                 which: found._replace(images=student.layout(found.images))
                 for which, found in further.items()
             }
             taught = None if features is None else student.reads(features)
             seen[student.form] = (own, taught, beside or None)
-        for trainee in trainees:
-            own, taught, beside = seen[trainee.student.form]
-            if trainee.private_teacher is not None:
-                own = batch  # each of its networks reads the images at its own size
-            self._take(trainee, timing, batch=own, teacher=taught, further=beside)
+        return seen
 
-    def _take(self, trainee: Trainee, timing: Timing, **given: Any) -> None:
+    @staticmethod
+    def _given(
+        trainee: Trainee,
+        batch: Batch,
+        seen: tuple[Batch, Features | None, dict[Companion, Batch] | None],
+        whole: int,
+    ) -> Given:
+        own, taught, beside = seen
+        if trainee.private_teacher is not None:
+            own = batch  # each of its networks reads the images at its own size
+        size = len(batch.labels)
+        return Given(own, taught, beside, size, size / whole)
+
+    def _take(
+        self, trainee: Trainee, timing: Timing, step: Callable[..., None], **given: Any
+    ) -> None:
+        if trainee.run.key in self.crew.failed:
+            return  # in another process; the next tick lets it go
         began = time.perf_counter()
-        self._guarded(trainee, partial(Trainee.train_step, **given))
+        self._guarded(trainee, partial(step, **given), shared=True)
         timing.steps[trainee.run.key] += time.perf_counter() - began
         if trainee.diverged_at is not None:
             # In the middle of an epoch, which ends here for it.
@@ -174,6 +215,7 @@ class Engine:
         return found
 
     def _close(self, trainees: list[Trainee], timing: Timing, began: float) -> None:
+        self._compare(trainees)
         evaluated, averages = self._evaluate([t for t in trainees if t.evaluates()])
         held_out = self._held_out([t for t in trainees if t.wants_held_out and t.epoch >= 1])
         timing.seconds = time.perf_counter() - began
@@ -195,9 +237,31 @@ class Engine:
                     self._leave(trainee)
 
     def _tick(self) -> None:
-        dropped = {trainee.run.key for trainee in self.listener.tick(self.active)}
+        dropped = self.crew.between(
+            lambda: {trainee.run.key for trainee in self.listener.tick(self.active)}
+        )
+        for trainee in [t for t in self.active if t.run.key in self.crew.failed]:
+            reason = self.crew.failed[trainee.run.key]
+            self.active = [t for t in self.active if t is not trainee]
+            self.listener.failed(trainee, PeerFailedError(reason))
         if dropped:
             self.active = [t for t in self.active if t.run.key not in dropped]
+
+    def _compare(self, trainees: list[Trainee]) -> None:
+        """Give all processes the first one's statistics, and check that they trained alike.
+
+        Raises RuntimeError where weights differ, as on machines that compute differently.
+        """
+        if self.crew.processes == 1:
+            return
+        self.crew.first([buffer for t in trainees for buffer in t.buffers])
+        found = self.crew.gathered(torch.tensor([t.fingerprint() for t in trainees]))
+        for process, other in enumerate(found):
+            if not torch.equal(other, found[0]):
+                raise RuntimeError(
+                    f"processes 0 and {process} hold other weights after the same steps: their"
+                    " machines compute differently"
+                )
 
     def _evaluate(
         self, trainees: list[Trainee]
@@ -209,8 +273,10 @@ class Engine:
             trainee.eval()
         size = trainees[0].recipe.eval_batch
         averaged = [trainee for trainee in trainees if trainee.average is not None]
-        tests, averages = self._accuracies(trainees, averaged, self.batches.test(size))
-        validations, _ = self._accuracies(trainees, [], self.batches.validation(size))
+        share = self.crew.share(trainees[0].recipe.replicas)
+        tests, averages = self._accuracies(trainees, averaged, self.batches.test(size, share))
+        held_out = self.batches.validation(size, share)
+        validations, _ = self._accuracies(trainees, [], held_out)
         evaluated = {
             key: {
                 name: Evaluated(test, validations.get(key, {}).get(name))
@@ -226,7 +292,7 @@ class Engine:
         seen = _at_size(trainees[0], batches)  # once for all students, which share it
         predictors: list[Outputs] = [trainee.outputs for trainee in trainees]
         predictors += [single(trainee.predict_average) for trainee in averaged]
-        found = evaluate_outputs(predictors, seen, self._tick)
+        found = evaluate_outputs(predictors, seen, self._tick, self.crew)
         plain, average = found[: len(trainees)], found[len(trainees) :]
         return (
             {t.run.key: outputs for t, outputs in zip(trainees, plain, strict=False)},
@@ -254,13 +320,18 @@ class Engine:
         self.active = [t for t in self.active if t is not trainee]
         self._guarded(trainee, self.listener.finished)
 
-    def _guarded(self, trainee: Trainee, action: Callable[[Trainee], None]) -> None:
+    def _guarded(
+        self, trainee: Trainee, action: Callable[[Trainee], None], shared: bool = False
+    ) -> None:
         # One run's error (a decomposition that does not converge, say) is not its neighbours'.
+        # ``shared``: all processes do this together.
         try:
             action(trainee)
         except (Interrupted, MemoryError):
             raise
         except Exception as error:
+            if shared and not isinstance(error, PeerFailedError):
+                self.crew.report(trainee.run.key, error)
             self.active = [t for t in self.active if t is not trainee]
             self.listener.failed(trainee, error)
 

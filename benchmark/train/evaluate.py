@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.data.batches import Batch
+from benchmark.train.crew import ALONE, Crew
 
 Predictor = Callable[[Tensor], Tensor]
 Outputs = Callable[[Tensor], Mapping[str, Tensor]]
@@ -28,14 +30,17 @@ def evaluate(
     predictors: Sequence[Predictor],
     batches: Iterable[Batch],
     tick: Callable[[], None] = lambda: None,
+    crew: Crew = ALONE,
 ) -> list[Accuracy]:
     """Evaluate several networks in one pass over the images.
 
     ``predictors`` map images [B, C, H, W] to logits [B, K], networks in eval mode already;
     ``tick`` is called after every batch (heartbeats). Nothing is synchronised until the end.
+    ``batches`` are those whose turn is this process's; the numbers are those of all of them, added
+    in their order, whoever took which.
     """
     outputs = [single(predict) for predict in predictors]
-    return [found[""] for found in evaluate_outputs(outputs, batches, tick)]
+    return [found[""] for found in evaluate_outputs(outputs, batches, tick, crew)]
 
 
 def single(predict: Predictor) -> Outputs:
@@ -47,28 +52,39 @@ def evaluate_outputs(
     predictors: Sequence[Outputs],
     batches: Iterable[Batch],
     tick: Callable[[], None] = lambda: None,
+    crew: Crew = ALONE,
 ) -> list[dict[str, Accuracy]]:
     """Evaluate runs of several outputs each, by name, as :func:`evaluate` does of one."""
-    sums: list[dict[str, Tensor]] = []
-    count = 0
+    own: list[tuple[int, list[dict[str, Tensor]]]] = []
     with torch.no_grad():
-        for batch in batches:
-            count += len(batch.labels)
-            parts = [
-                {
-                    name: _sums(logits, batch.labels)
-                    for name, logits in predict(batch.images).items()
-                }
-                for predict in predictors
-            ]
-            pairs = zip(sums, parts, strict=True) if sums else ()
-            sums = [{k: a[k] + b[k] for k in a} for a, b in pairs] or parts
+        for batch in crew.rounds(iter(batches)):
+            if batch is not None:
+                found = [predict(batch.images) for predict in predictors]
+                parts = [{k: _sums(v, batch.labels) for k, v in one.items()} for one in found]
+                own.append((len(batch.labels), parts))
             tick()
-    return [{name: _accuracy(total, count) for name, total in one.items()} for one in sums]
+    everybody = crew.objects([(size, _plain(parts)) for size, parts in own])
+    turns = [batch for turn in itertools.zip_longest(*everybody) for batch in turn if batch]
+    count = sum(size for size, _ in turns)
+    if not turns:
+        return []
+    totals = turns[0][1]
+    for _, batch_sums in turns[1:]:
+        pairs = zip(totals, batch_sums, strict=True)
+        totals = [{k: _added(a[k], b[k]) for k in a} for a, b in pairs]
+    return [{name: _accuracy(sums, count) for name, sums in one.items()} for one in totals]
 
 
-def _accuracy(sums: Tensor, count: int) -> Accuracy:
-    top1, top5, loss = sums.tolist()
+def _plain(parts: list[dict[str, Tensor]]) -> list[dict[str, list[float]]]:
+    return [{name: sums.tolist() for name, sums in one.items()} for one in parts]
+
+
+def _added(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [a + b for a, b in zip(one, other, strict=True)]
+
+
+def _accuracy(sums: Sequence[float], count: int) -> Accuracy:
+    top1, top5, loss = sums
     return Accuracy(100 * top1 / count, 100 * top5 / count, loss / count, count)
 
 

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from benchmark.models.features import Model
 from benchmark.table.recipe import Recipe
-from benchmark.train.losses import AnyMethod
+from benchmark.train.losses import AnyMethod, add_gradients
 from benchmark.train.optimiser import build_optimizer
+from benchmark.train.replicas import Found
+
+LOSS = "loss"
 
 
 class FirstStage:
@@ -48,6 +51,24 @@ class FirstStage:
             torch.autograd.backward(loss)
             optimizer.step()
             yield index, loss
+
+    def divided(self, epoch: int, find: Callable[..., Found]) -> Iterator[tuple[int, Tensor]]:
+        """Take the same steps by gradients that ``find`` adds up over replicas.
+
+        It is given a method's place, the method, the epoch of its own stage and its parameters, and
+        finds one list of gradients and the ``LOSS``.
+        """
+        for index, method, epochs in self._methods:
+            own = epoch + epochs
+            if own < 1:
+                continue
+            optimizer = self._optimizers[index]
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            found = find(index, method, own, parameters)
+            optimizer.zero_grad(set_to_none=True)
+            add_gradients(parameters, found.gradients[0])
+            optimizer.step()
+            yield index, found.values[LOSS]
 
     def leave(self) -> None:
         """Tell the methods that their stage is over, also after a resume past it."""

@@ -16,6 +16,7 @@ from benchmark.methods.base import MAIN, Method, Step, Terms
 from benchmark.methods.composition import STUDENT, RowPart, compose
 from benchmark.models.features import Features
 from benchmark.train.optimiser import laid_out_like
+from benchmark.train.replicas import Gradients
 
 AnyMethod = Method[Any]
 Named = dict[str, Tensor]
@@ -185,13 +186,47 @@ class Objective:
                 nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
             return
+        optimizer.zero_grad(set_to_none=True)
+        rest, own = self._apart(terms, parameters)
+        self.methods[self._ruled].update(optimizer, parameters, rest, own)
+
+    def _apart(self, terms: Named, parameters: Sequence[nn.Parameter]) -> tuple[Gradients, ...]:
+        """Return the gradients of the others' terms, and those of the method with a rule."""
+        assert self._ruled is not None
         name = self.names[self._ruled]
         own = [v for k, v in terms.items() if k == name or k.startswith(f"{name}.")]
         rest = [v for k, v in terms.items() if not (k == name or k.startswith(f"{name}."))]
-        optimizer.zero_grad(set_to_none=True)
         rest_grads = gradients(rest, parameters, retain_graph=bool(own))
-        own_grads = gradients(own, parameters, retain_graph=False)
-        self.methods[self._ruled].update(optimizer, parameters, rest_grads, own_grads)
+        return rest_grads, gradients(own, parameters, retain_graph=False)
+
+    # -- the same in two halves, between which replicas add up what they found ------------------
+
+    def gradients(self, terms: Named, parameters: Sequence[nn.Parameter]) -> tuple[Gradients, ...]:
+        """Return the gradients that :meth:`apply` steps by, in lists that the row keeps apart."""
+        if self._ruled is None:
+            return (gradients(list(terms.values()), parameters, retain_graph=False),)
+        return self._apart(terms, parameters)
+
+    def apply(
+        self,
+        found: Sequence[Gradients],
+        parameters: Sequence[nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float | None,
+        part: MicroBatch = WHOLE,
+    ) -> None:
+        """Step the optimiser by gradients, as :meth:`step` does by those that it computes."""
+        if part.first:
+            optimizer.zero_grad(set_to_none=True)
+        if self._ruled is not None:
+            self.methods[self._ruled].update(optimizer, parameters, *found)
+            return
+        add_gradients(parameters, found[0])
+        if not part.last:
+            return
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
 
 
 def part_of(name: str, method: AnyMethod) -> RowPart:
@@ -220,6 +255,14 @@ def part_of(name: str, method: AnyMethod) -> RowPart:
     )
 
 
+def add_gradients(parameters: Sequence[nn.Parameter], found: Gradients) -> None:
+    """Add gradients to those that wait in the parameters."""
+    for parameter, gradient in zip(parameters, found, strict=True):
+        if gradient is not None:
+            waiting = parameter.grad
+            parameter.grad = gradient if waiting is None else waiting.add_(gradient)
+
+
 def total(terms: Iterable[Tensor]) -> Tensor:
     """Return the sum of terms, of which there is at least one."""
     summed, *others = terms
@@ -230,7 +273,7 @@ def total(terms: Iterable[Tensor]) -> Tensor:
 
 def gradients(
     terms: Sequence[Tensor], parameters: Sequence[nn.Parameter], retain_graph: bool
-) -> list[Tensor | None]:
+) -> Gradients:
     """Return the gradient of the sum of terms into each parameter, None where there is none."""
     if not terms:
         return [None] * len(parameters)

@@ -13,6 +13,7 @@ from benchmark.table.recipe import Recipe
 from benchmark.train.fold import folded
 
 Affine = tuple[tuple[float, ...], tuple[float, ...]]
+Form = tuple[int | None, bool, bool]
 
 
 class Network:
@@ -37,7 +38,7 @@ class Network:
         precision, self.channels_last = recipe.settings(name)
         self._autocast = precision == "bf16"
         # Networks of one form see images and a teacher's features in the same way.
-        self.form = (input_size, self.channels_last, self._autocast)
+        self.form: Form = (input_size, self.channels_last, self._autocast)
         self._device = recipe.device
         self._probes: dict[tuple[int, int, int], Features] = {}
         self.model = self.placed(model)

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from benchmark.base.errors import UserError
-from benchmark.data.augmentations import augmentation_info
 from benchmark.data.batches import Batches
-from benchmark.data.datasets import dataset_identity, require_dataset
-from benchmark.data.open import open_batches
-from benchmark.methods.catalog import add_plugin, method_info
-from benchmark.models import model_info
+from benchmark.data.datasets import require_dataset
+from benchmark.methods.catalog import add_plugin
 from benchmark.run.directory import RunDir
 from benchmark.run.failure import note_failure
-from benchmark.run.identity import ENGINE_VERSION, Run
+from benchmark.run.identity import Run
 from benchmark.run.lease import Lease, RunHeldError
 from benchmark.run.pack_file import PackFile
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED, RunState
 from benchmark.train.answers import open_answers
-from benchmark.train.engine import Engine, Interrupted
-from benchmark.train.evaluate import evaluate
+from benchmark.train.crew import ALONE, Crew, Interrupted, PeerLostError
+from benchmark.train.engine import Engine
+from benchmark.train.follow import follow_pack, measure_public
 from benchmark.train.history import Evaluation
-from benchmark.train.memory import keep_freed_memory
 from benchmark.train.network import Network
 from benchmark.train.own_teacher import check_above_guessing
 from benchmark.train.report import PackReporter
 from benchmark.train.session import Session
-from benchmark.train.teacher import LoadedTeacher, load_public, load_teacher
+from benchmark.train.start import (
+    cannot_start,
+    check_processes,
+    check_versions,
+    open_data,
+    prepare_process,
+)
+from benchmark.train.teacher import LoadedTeacher, load_teacher
 from benchmark.train.trainee import Trainee, World
 from benchmark.train.verify import check_teacher
 from benchmark.train.watcher import Outcome, Surroundings, Watcher
@@ -39,16 +40,21 @@ from benchmark.train.watcher import Outcome, Surroundings, Watcher
 __all__ = ["Outcome", "Surroundings", "train_pack"]
 
 
-def train_pack(pack: PackFile, where: Surroundings) -> Outcome:
+def train_pack(pack: PackFile, where: Surroundings, crew: Crew = ALONE) -> Outcome:
     """Train all runs of a pack that need it, and return how each of them ended.
 
-    Runs that have a result, are cancelled or are held by another process are left alone. Raises
-    UserError if this code would train other numbers than those that were planned.
+    Runs that have a result, are cancelled or are held by another process are left alone. Of a
+    ``crew`` the first process decides and writes, the others compute. Raises UserError if this
+    code would train other numbers than those that were planned, and for more processes than
+    replicas.
     """
     for path in pack.plugins:
         add_plugin(path)
     for run in pack.runs:
         check_versions(run)
+        check_processes(run, crew.processes)
+    if crew.process > 0:
+        return follow_pack(pack, where, crew)
     outcome = Outcome()
     sessions: dict[str, Session] = {}
     reporter = where.reporter()
@@ -58,8 +64,9 @@ def train_pack(pack: PackFile, where: Surroundings) -> Outcome:
             if session is not None:
                 sessions[run.key] = session
         mine = [run for run in pack.runs if run.key in sessions]
+        crew.begin(crew.told([run.key for run in mine]))
         if mine:
-            _train(pack, mine, sessions, where, outcome, reporter)
+            _train(pack, mine, sessions, where, outcome, reporter, crew)
     except Exception as error:
         for key, session in sessions.items():
             if key not in outcome.endings:
@@ -128,16 +135,17 @@ def _train(
     where: Surroundings,
     outcome: Outcome,
     reporter: PackReporter,
+    crew: Crew,
 ) -> None:
     first = runs[0]
-    _prepare_process(first)
-    batches = _open_data(first, pack)
+    prepare_process(first)
+    batches = open_data(first, pack, crew.share(first.recipe.replicas))
     extra: dict[str, Any] = {"dataset_digest": first.dataset.digest}
     watcher = Watcher(sessions, where, outcome, reporter, extra)
     try:
         if first.weights is not None:
             for run in runs:
-                _evaluate_public(run, batches, pack, watcher)
+                _evaluate_public(run, batches, pack, watcher, crew)
             return
         fresh = not any(sessions[run.key].rundir.checkpoint.exists() for run in runs)
         teacher = _teacher(first, batches, pack, watcher, fresh)
@@ -146,7 +154,7 @@ def _train(
             extra["teacher_digest"] = teacher.digest
             if first.teacher is not None and first.teacher.reads is not None:
                 extra |= _measure_own(first, teacher, batches, watcher, reporter)
-        trainees = _trainees(runs, batches, network, sessions, watcher)
+        trainees = _trainees(runs, batches, network, sessions, watcher, crew)
         if network is not None and any(trainee.needs_teacher for trainee in trainees):
             network.fold(batches.image_shape)
         if trainees:
@@ -157,7 +165,11 @@ def _train(
         answers = None
         if teacher is not None and any(trainee.needs_teacher for trainee in trainees):
             answers = open_answers(first, teacher, batches, pack.runs_dir, reporter.say)
-        Engine(trainees, batches, network, watcher, answers).train()
+        Engine(trainees, batches, network, watcher, answers, crew).train()
+    except PeerLostError as loss:
+        outcome.lost = str(loss)
+        # On a GPU the last step may wait for ever for what the other process had to give.
+        watcher.interrupted(str(loss), save=first.recipe.device == "cpu")
     except Interrupted as stop:
         watcher.interrupted(str(stop))
 
@@ -196,99 +208,46 @@ def _trainees(
     teacher: Network | None,
     sessions: dict[str, Session],
     watcher: Watcher,
+    crew: Crew,
 ) -> list[Trainee]:
     """Build what is trained, each where its checkpoint left it; one that cannot be is left out."""
     world = World(batches.image_shape, batches.num_classes, batches.labels, batches.steps_per_epoch)
+    built: dict[str, Trainee | Exception] = {}
     for run in runs:
         if not watcher.holds(run.key):  # reading data and teacher may have taken minutes
             continue
         try:
-            trainee = Trainee(run, world, teacher)
+            trainee = Trainee(run, world, teacher, crew)
             sessions[run.key].resume(trainee)
+            built[run.key] = trainee
         except Exception as error:
-            watcher.fail(run.key, error)
-            continue
-        watcher.add(trainee)
+            built[run.key] = error
+    problems = cannot_start(crew, built)
+    for key, found in built.items():
+        if isinstance(found, Exception):
+            watcher.fail(key, found)
+        elif key in problems:
+            watcher.fail(key, UserError(problems[key]))
+        else:
+            watcher.add(found)
     return list(watcher.trainees)
 
 
-def check_versions(run: Run) -> None:
-    """Raise UserError if this code's numbers are not those that a run was planned with."""
-    names = [name for name in run.versions if name.startswith("model:")]
-    ours: dict[str, int | str] = {n: model_info(n.removeprefix("model:")).version for n in names}
-    ours["engine"] = ENGINE_VERSION
-    ours["augmentation"] = augmentation_info(run.recipe.augmentation).version
-    theirs: dict[str, int | str] = dict(run.versions)
-    for method in run.methods:
-        ours[method.name] = method_info(method.name).version
-        theirs[method.name] = method.version
-    for name, version in theirs.items():
-        if ours[name] != version:
-            raise UserError(
-                f"{run.key} was planned with version {version} of {name}, this code has version"
-                f" {ours[name]}: its numbers would differ; submit the table again"
-            )
-
-
-def _prepare_process(run: Run) -> None:
-    if run.recipe.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"{run.key} wants a CUDA device and this machine has none")
-    if run.recipe.replicas > 1:
-        raise UserError("recipe.replicas cannot be trained yet")
-    torch.set_num_threads(run.recipe.threads)
-    if run.recipe.device == "cpu":
-        keep_freed_memory()
-    torch.use_deterministic_algorithms(run.recipe.deterministic)
-
-
-def _open_data(run: Run, pack: PackFile) -> Batches:
-    name = run.dataset.name
-    require_dataset(name, pack.data_dir)
-    found = dataset_identity(name, pack.data_dir)["digest"]
-    if found != run.dataset.digest:
-        raise UserError(
-            f"the {name} data in {pack.data_dir} is not what the run was planned with"
-            f" (digest {found[:12]}, planned {run.dataset.digest[:12]}); submit the table again"
-        )
-    recipe = run.recipe
-    offered = augmentation_info(recipe.augmentation).readers
-    return open_batches(
-        name,
-        pack.data_dir,
-        reader=pack.reader or ("resident" if "resident" in offered else "ffcv"),
-        seed=run.seed,
-        batch_size=recipe.batch_size,
-        augmentation=recipe.augmentation,
-        drop_last=recipe.drop_last,
-        holdout=recipe.holdout,
-        repeats=recipe.repeats,
-        crop_size=recipe.crop_size,
-        test_interpolation=recipe.test_interpolation,
-        mix=recipe.mix,
-        label_smoothing=recipe.label_smoothing,
-        device=recipe.device,
-        channels_last=recipe.channels_last,
-        workers=max(1, min(recipe.threads, len(os.sched_getaffinity(0)))),
-    )
-
-
-def _evaluate_public(run: Run, batches: Batches, pack: PackFile, watcher: Watcher) -> None:
+def _evaluate_public(
+    run: Run, batches: Batches, pack: PackFile, watcher: Watcher, crew: Crew
+) -> None:
     """Measure a public checkpoint: a result without training."""
-    classes = require_dataset(run.dataset.name, pack.data_dir).classes
-    network = load_public(run, batches.num_classes, classes, pack.files)
 
-    def predict(images: torch.Tensor) -> torch.Tensor:
-        return network.network.features(images).logits
-
-    def tick() -> None:
+    def act() -> tuple[str, ...]:
         watcher.look_for_stop()
         if not watcher.holds(run.key):
             raise Interrupted("another process took the run")
+        return ()
 
-    (accuracy,) = evaluate([predict], batches.test(run.recipe.eval_batch), tick)
+    accuracy, digest = measure_public(run, batches, pack, act, crew)
     history = [Evaluation(0, accuracy.top1, accuracy.top5, accuracy.loss, float("nan"))]
-    extra: dict[str, Any] = {"teacher_digest": network.digest}
+    extra: dict[str, Any] = {"teacher_digest": digest}
     if run.reads is not None:  # where to find it again, and what it was asked for
-        extra["weights_file"] = pack.files[network.digest].model_dump_json()
-        extra["classes"] = classes
+        extra["weights_file"] = pack.files[digest].model_dump_json()
+        extra["classes"] = require_dataset(run.dataset.name, pack.data_dir).classes
     watcher.measured(run, history, extra)

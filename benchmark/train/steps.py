@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.data.batches import Batch
 from benchmark.methods.seen import NO_FEATURES, Step
 from benchmark.models.features import Features
 from benchmark.table.recipe import Recipe
-from benchmark.train.first_stage import FirstStage
-from benchmark.train.losses import AnyMethod, Further, MicroBatch, Objective
+from benchmark.train.first_stage import LOSS, FirstStage
+from benchmark.train.losses import AnyMethod, Further, MicroBatch, Objective, gradients
 from benchmark.train.network import Network
 from benchmark.train.players import Players
-from benchmark.train.sums import Sums
+from benchmark.train.replicas import Found, Replicas
+from benchmark.train.sums import CORRECT, Sums, correct
 
 
 class Networks(NamedTuple):
@@ -29,13 +32,15 @@ class Networks(NamedTuple):
 class Given(NamedTuple):
     """A batch, the shared teacher's features of it, the step's further images, and its size.
 
-    The size is that of a full batch for a run without images.
+    The size is that of a full batch for a run without images. ``weight``: which share of the step's
+    images these are.
     """
 
     batch: Batch
     teacher: Features | None
     further: Further | None
     size: int
+    weight: float = 1.0
 
 
 class Steps:
@@ -72,6 +77,40 @@ class Steps:
         if self._uses_images:
             sums.add_correct(logits, given.batch)
 
+    def divided(
+        self,
+        parts: Sequence[Given],
+        at: tuple[int, int],
+        part: MicroBatch,
+        sums: Sums,
+        replicas: Replicas,
+    ) -> None:
+        """Take a step of the main stage on parts of a batch, one for each replica here.
+
+        ``at``: the epoch and the step.
+        """
+        players = self._players
+
+        def compute(given: Given) -> Found:
+            private = self._private_features(given.batch)
+            with self._student.autocast():
+                step = self._step(given.batch, given.teacher, at[0], self._uses_images)
+                terms, logits = self._objective.terms(step, private, given.further)
+            weighted = {name: term * given.weight for name, term in terms.items()}
+            scaled = {name: term / part.batches for name, term in weighted.items()}
+            found = self._objective.gradients(scaled, players.parameters)
+            values = {name: term.detach() for name, term in weighted.items()}
+            return Found(found, values | {CORRECT: correct(logits, given.batch)})
+
+        size = round(parts[0].size / parts[0].weight)
+        computations = [partial(compute, given) for given in parts]
+        found = replicas.summed(computations, (*at, 0))
+        values = dict(found.values)
+        sums.add_count(values.pop(CORRECT))
+        sums.add_terms(values, size)
+        optimizer, parameters = players.main, players.parameters
+        self._objective.apply(found.gradients, parameters, optimizer, self._clip_norm, part)
+
     def _turns(
         self, step: Step, private: Features | None, given: Given, row: dict[str, Tensor], sums: Sums
     ) -> None:
@@ -97,6 +136,31 @@ class Steps:
 
         for index, loss in self._first_stage.losses(epoch, loss_of):
             sums.add_terms({f"first_stage.{self._objective.names[index]}": loss}, given.size)
+
+    def first_stage_divided(
+        self, parts: Sequence[Given], at: tuple[int, int], sums: Sums, replicas: Replicas
+    ) -> None:
+        """Take the steps of the first stages on parts of a batch."""
+        size = round(parts[0].size / parts[0].weight)
+
+        def compute(
+            given: Given, method: AnyMethod, own_epoch: int, moved: Sequence[nn.Parameter]
+        ) -> Found:
+            private = self._private_features(given.batch) if method.private_teacher else None
+            taught = private if method.private_teacher else given.teacher
+            shows = method.prepare_student and self._uses_images
+            with self._student.autocast():
+                step = self._step(given.batch, taught, own_epoch, shows)
+                loss = method.prepare_loss(step) * given.weight
+            found = gradients([loss], moved, retain_graph=False)
+            return Found((found,), {LOSS: loss.detach()})
+
+        def find(place: int, *about: Any) -> Found:
+            computations = [partial(compute, given, *about) for given in parts]
+            return replicas.summed(computations, (*at, place))
+
+        for index, loss in self._first_stage.divided(at[0], find):
+            sums.add_terms({f"first_stage.{self._objective.names[index]}": loss}, size)
 
     def _private_features(self, batch: Batch) -> Features | None:
         if self._private is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmark.data.batches import Batch
 from benchmark.train.history import finite
 
-_IMAGES, _CORRECT = "/images", "/correct"
+_IMAGES, CORRECT = "/images", "/correct"
 
 
 class Sums:
@@ -28,7 +28,11 @@ class Sums:
 
     def add_correct(self, logits: Tensor, batch: Batch) -> None:
         """Count the images whose largest logit is their label's."""
-        self._add(_CORRECT, (logits.detach().argmax(1) == batch.labels).sum().double())
+        self.add_count(correct(logits, batch))
+
+    def add_count(self, number: Tensor) -> None:
+        """Add a number of images that were classified rightly."""
+        self._add(CORRECT, number.double())
 
     def add_images(self, size: int) -> None:
         """Count a batch."""
@@ -43,10 +47,10 @@ class Sums:
         """Return the epoch's losses and training accuracy, as they stand in its record."""
         sums = {name: value.item() for name, value in self.values.items()}
         images = max(sums.pop(_IMAGES, 0.0), 1.0)
-        correct = sums.pop(_CORRECT, None)
+        right = sums.pop(CORRECT, None)
         return {
             "losses": {name: finite(total / images) for name, total in sums.items()},
-            "train_top1": None if correct is None else 100 * correct / images,
+            "train_top1": None if right is None else 100 * right / images,
         }
 
     def load(self, values: Mapping[str, Tensor], device: str) -> None:
@@ -55,3 +59,8 @@ class Sums:
 
     def _add(self, name: str, value: Tensor) -> None:
         self.values[name] = self.values[name] + value if name in self.values else value
+
+
+def correct(logits: Tensor, batch: Batch) -> Tensor:
+    """Return how many images' largest logit is their label's."""
+    return (logits.detach().argmax(1) == batch.labels).sum()

@@ -35,8 +35,8 @@ from benchmark.run.state import RunState
 from benchmark.table.own_teachers import FileOfTeacher
 from benchmark.train.losses import AnyMethod
 from benchmark.train.network import Network
-from benchmark.train.pack import check_versions
 from benchmark.train.session import AVERAGE_PREFIX, METHOD_PREFIX
+from benchmark.train.start import check_versions
 from benchmark.train.teacher import load_public
 
 

@@ -7,12 +7,12 @@ step to take, as (epoch, step); a method's first stage runs in epochs 0, -1, ...
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.base.companion import Companion
 from benchmark.data.batches import Batch
@@ -26,14 +26,17 @@ from benchmark.train.build import (
     build_methods,
     build_objective,
     build_student,
+    check_divisible,
     private_teacher,
 )
+from benchmark.train.crew import ALONE, Crew
 from benchmark.train.evaluate import Accuracy
 from benchmark.train.first_stage import FirstStage
 from benchmark.train.history import Evaluated, Evaluation, Evaluations, finite
 from benchmark.train.losses import AnyMethod, Further, MicroBatch
 from benchmark.train.network import Network
 from benchmark.train.players import Players
+from benchmark.train.replicas import Replicas
 from benchmark.train.rng import RunRng
 from benchmark.train.steps import Given, Networks, Steps
 from benchmark.train.sums import Sums
@@ -41,10 +44,13 @@ from benchmark.train.sums import Sums
 __all__ = ["Trainee", "World"]
 
 
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
 class Trainee:
     """Trains one run, step by step."""
 
-    def __init__(self, run: Run, world: World, teacher: Network | None) -> None:
+    def __init__(self, run: Run, world: World, teacher: Network | None, crew: Crew = ALONE) -> None:
         self.run = run
         self.recipe = run.recipe
         self.device = run.recipe.device
@@ -74,6 +80,14 @@ class Trainee:
             self.uses_images,
         )
         self.rng = RunRng(run.seed, "train")
+        self.replicas: Replicas | None = None
+        if run.recipe.replicas > 1:
+            check_divisible(self.methods, run)
+            networks = [self.student.model]
+            if self.private_teacher is not None:
+                networks.append(self.private_teacher.model)
+            modules = nn.ModuleList([*networks, self.methods])
+            self.replicas = Replicas(run.key, run.seed, run.recipe.replicas, crew, modules)
         self.epoch, self.step = 1 - self._first_stage.epochs, 0
         self._history = Evaluations(run.recipe)
         self.ended_early = False
@@ -190,6 +204,25 @@ class Trainee:
         if self.device == "cpu":
             self._look_for_divergence()
 
+    def train_parts(self, parts: Sequence[Given]) -> None:
+        """Take one optimiser step on parts of a batch, one for each replica of this process."""
+        assert self.replicas is not None
+        self._set_training(True)
+        at = self.position
+        with self.rng.active():
+            if self.epoch < 1:
+                self._steps.first_stage_divided(parts, at, self._sums, self.replicas)
+            else:
+                part = MicroBatch.of(self.step, self.steps_per_epoch, self.recipe.accumulate)
+                self._players.set_rate(self.lr)
+                self._steps.divided(parts, at, part, self._sums, self.replicas)
+                if self.average is not None and part.last:
+                    self.average.update(self.student.model, self.methods)
+        self._sums.add_images(round(parts[0].size / parts[0].weight))
+        self.step += 1
+        if self.device == "cpu":
+            self._look_for_divergence()
+
     @cached_property
     def no_images(self) -> Batch:
         """What a run without images is given for a batch."""
@@ -292,6 +325,22 @@ class Trainee:
     def eval(self) -> None:
         """Put the student and its methods in eval mode."""
         self._set_training(False)
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """All that forward passes change, of the averages too, each tensor once."""
+        modules = [self.student.model, self.methods]
+        modules += [] if self.private_teacher is None else [self.private_teacher.model]
+        modules += [] if self.average is None else list(self.average.modules)
+        return list({id(b): b for module in modules for b in module.buffers()}.values())
+
+    def fingerprint(self) -> int:
+        """Return a number that depends on every bit of what is trained."""
+        total = 0
+        for parameter in self.parameters:
+            bits = parameter.detach().view(_BITS[parameter.element_size()])
+            total = total * 31 + int(bits.sum(dtype=torch.int64))
+        return total % (1 << 61)
 
     # -- state ------------------------------------------------------------------------------
 

@@ -41,13 +41,14 @@ class Outcome:
 
     ``advanced``: whether what lies on disk is further than when the pack began: a result, or
     a checkpoint past the one that a run resumed from. ``unsaved``: why the last checkpoint that
-    could not be written was not.
+    could not be written was not. ``lost``: what became of another process of the pack.
     """
 
     endings: dict[str, RunState] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     advanced: bool = False
     unsaved: str = ""
+    lost: str = ""
 
     def note(self, key: str, ending: RunState, reason: str = "") -> None:
         """Say how a run ended."""
@@ -178,11 +179,11 @@ class Watcher:
         self._outcome.note(key, RunState.FAILED, str(error) or type(error).__name__)
         self._reporter.say(f"{key} failed: {self._outcome.reasons[key]}")
 
-    def interrupted(self, reason: str) -> None:
+    def interrupted(self, reason: str, save: bool = True) -> None:
         """Save what is unfinished; one run's full disk is not its neighbours'."""
-        saved = True
+        saved = save
         for trainee in self.trainees:
-            if trainee.run.key not in self._outcome.endings:
+            if save and trainee.run.key not in self._outcome.endings:
                 saved = self._save(trainee) and saved
         for key, session in self._sessions.items():
             if key not in self._outcome.endings:
