@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from benchmark.base.errors import UserError
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import require_dataset
@@ -19,6 +21,7 @@ from benchmark.run.state import ENDED, RunState
 from benchmark.train.answers import open_answers
 from benchmark.train.crew import ALONE, Crew, Interrupted, PeerLostError
 from benchmark.train.engine import Engine
+from benchmark.train.evaluate import evaluate
 from benchmark.train.follow import follow_pack, measure_public
 from benchmark.train.history import Evaluation
 from benchmark.train.network import Network
