@@ -51,6 +51,7 @@ class Options(MethodOptions):
 class CC(Method[Options]):
     """Correlation congruence of embedded pooled features."""
 
+    relational = True
     teacher_maps = ("pooled",)
 
     def __init__(self, setup: Setup, options: Options) -> None:

@@ -30,6 +30,7 @@ class Options(MethodOptions):
 class ClassDistance(Method[Options]):
     """Pull towards the own class's centre, bounded push from the others'."""
 
+    keeps_memory = True
     needs_teacher = False
 
     centres: Tensor

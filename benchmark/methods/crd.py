@@ -190,6 +190,7 @@ class Options(MethodOptions):
 class CRD(Method[Options]):
     """Both contrastive losses; memories and partition constants are kept in checkpoints."""
 
+    keeps_memory = True
     teacher_maps = ("pooled",)
 
     def __init__(self, setup: Setup, options: Options) -> None:

@@ -32,6 +32,7 @@ class Options(MethodOptions):
 class DDGSD(Method[Options]):
     """A second view that teaches the first and learns from it."""
 
+    relational = True
     needs_teacher = False
     companions = (("view", 1),)
 

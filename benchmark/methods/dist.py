@@ -68,6 +68,7 @@ class Options(MethodOptions):
 class DIST(Method[Options]):
     """DIST on the logits."""
 
+    relational = True
     teacher_maps = ()
 
     def loss(self, step: Step) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ class Options(MethodOptions):
 class DLB(Method[Options]):
     """The last batch again, taught by what was said of it."""
 
+    keeps_memory = True
     needs_teacher = False
     companions = (("previous", 1),)
 

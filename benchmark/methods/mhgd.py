@@ -67,6 +67,7 @@ class Options(MethodOptions):
 class MHGD(Method[Options]):
     """Attention between neighbouring stages, trained first and then frozen."""
 
+    relational = True
     teacher_maps = ("stages",)
     prepare_student = False
 

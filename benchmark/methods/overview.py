@@ -26,6 +26,8 @@ def _title(info: MethodInfo) -> str:
     traits += ["gradient rule"] if info.has_update else []
     traits += ["turns of its own"] if info.takes_turns else []
     traits += [] if info.attributes["uses_images"] else ["no images"]
+    traits += ["compares a batch's images"] if info.attributes["relational"] else []
+    traits += ["memory of images"] if info.attributes["keeps_memory"] else []
     suffix = f" [{', '.join(traits)}]" if traits else ""
     return f"{info.name} (version {info.version}){suffix}\n  {info.summary}"
 

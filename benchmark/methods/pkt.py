@@ -48,6 +48,7 @@ class Options(MethodOptions):
 class PKT(Method[Options]):
     """Probabilistic knowledge transfer on the pooled features."""
 
+    relational = True
     teacher_maps = ("pooled",)
 
     def loss(self, step: Step) -> Tensor:

@@ -96,6 +96,7 @@ class Options(MethodOptions):
 class Projector(Method[Options]):
     """The distance of a projected student feature and the teacher's pooled one, and KL."""
 
+    relational = True
     teacher_maps = ("pooled",)
 
     def __init__(self, setup: Setup, options: Options) -> None:

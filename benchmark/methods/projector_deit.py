@@ -55,6 +55,7 @@ class Options(MethodOptions):
 class ProjectorDeiT(Method[Options]):
     """A projected mean of patch tokens, a distillation head, and a head for the labels."""
 
+    relational = True
     teacher_maps = ("pooled",)
 
     def __init__(self, setup: Setup, options: Options) -> None:

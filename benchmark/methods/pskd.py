@@ -40,6 +40,7 @@ class Options(MethodOptions):
 class PSKD(Method[Options]):
     """Targets refined by the probabilities of the epoch before."""
 
+    keeps_memory = True
     needs_teacher = False
 
     stored: Tensor

@@ -82,6 +82,7 @@ class Options(MethodOptions):
 class RKD(Method[Options]):
     """Distances and angles of the pooled features."""
 
+    relational = True
     version = 2
     teacher_maps = ("pooled",)
 

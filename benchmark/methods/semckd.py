@@ -141,6 +141,7 @@ class Options(MethodOptions):
 class SemCKD(Method[Options]):
     """The cross-layer loss on all stages but the stems, and KD."""
 
+    relational = True
     teacher_maps = ("stages",)
 
     def __init__(self, setup: Setup, options: Options) -> None:

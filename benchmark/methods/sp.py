@@ -39,6 +39,7 @@ class Options(MethodOptions):
 class SP(Method[Options]):
     """Similarity-preserving distillation of the last stage."""
 
+    relational = True
     teacher_maps = ("stages",)
 
     def loss(self, step: Step) -> Tensor:

@@ -115,6 +115,7 @@ class Options(MethodOptions):
 class USKD(Method[Options]):
     """Customised soft labels, ranked with the help of a weak classifier."""
 
+    relational = True
     needs_teacher = False
 
     def __init__(self, setup: Setup, options: Options) -> None:
