@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Share(NamedTuple):
+class Shard(NamedTuple):
     """One of ``processes`` that carry ``replicas``; each carries at least one."""
 
     replicas: int = 1
@@ -37,4 +37,4 @@ class Share(NamedTuple):
         return range(self.process, count, self.processes)
 
 
-WHOLE = Share()
+WHOLE = Shard()

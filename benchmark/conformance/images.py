@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.base.companion import Companion
-from benchmark.base.share import WHOLE, Share
+from benchmark.base.share import WHOLE, Shard
 from benchmark.data.batches import Batch
 
 
@@ -64,12 +64,12 @@ class FewImages:
     def _brighter(batch: Batch, number: int) -> Batch:
         return batch._replace(images=batch.images + 0.1 * number)
 
-    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def test(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the first images as a test set."""
         indices = torch.arange(min(4, len(self.images)))
         yield self._batch(indices)
 
-    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def validation(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the first images if some are to be held out, else nothing."""
         return self.test(batch_size) if self.holds_out else iter(())
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.base.companion import Companion
-from benchmark.base.share import WHOLE, Share
+from benchmark.base.share import WHOLE, Shard
 
 
 class Batch(NamedTuple):
@@ -77,14 +77,14 @@ class Batches(Protocol):
     def companion(self, which: Companion, epoch: int, step: int) -> Batch:
         """Return further images of a step. UserError for a reader that cannot read them."""
 
-    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def test(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the test set in index order, not augmented; of the batches those of ``share``."""
 
-    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def validation(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the held-out part of the training set like :meth:`test`."""
 
 
-def cut(batch: Batch, share: Share) -> list[Batch]:
+def cut(batch: Batch, share: Shard) -> list[Batch]:
     """Return the parts of a batch, one for each replica that a process carries."""
     if batch.whole is None:
         return [batch]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
-from benchmark.base.share import WHOLE, Share
+from benchmark.base.share import WHOLE, Shard
 from benchmark.data.augment import Normalise, crop_flip_table, normalised_by
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
@@ -225,14 +225,14 @@ class FfcvBatches:
         """Refuse: the file is read in the order of its batches."""
         raise no_companions("ffcv")
 
-    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def test(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the test set in index order."""
         everything = np.arange(self._test.layout.num_samples, dtype=np.int64)
         order = _joined([everything[p] for p in turns(len(everything), batch_size, share)])
         images = self._test.images(self._test_loader, order, batch_size, self._test.test_rows)
         return self._batches(images, self._test_labels)
 
-    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def validation(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the held-out images in index order, as test images."""
         everything = self._plan.validation_indices
         order = _joined([everything[p] for p in turns(len(everything), batch_size, share)])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
-from benchmark.base.share import WHOLE, Share
+from benchmark.base.share import WHOLE, Shard
 from benchmark.data.batches import Batch, Batches, cut, joined
 from benchmark.data.rng import stream_key
 from benchmark.table.recipe import Mixing
@@ -124,7 +124,7 @@ class MixedBatches:
         mixing: Mixing,
         seed: int,
         smoothing: float,
-        share: Share = WHOLE,
+        share: Shard = WHOLE,
     ) -> None:
         self._inner, self._mixing, self._seed, self._smoothing = inner, mixing, seed, smoothing
         self._share = share
@@ -185,10 +185,10 @@ class MixedBatches:
             " set recipe.mix to null"
         )
 
-    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def test(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the test set."""
         return self._inner.test(batch_size, share)
 
-    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def validation(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the held-out images."""
         return self._inner.validation(batch_size, share)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from benchmark.base.errors import UserError, unknown
-from benchmark.base.share import WHOLE, Share
+from benchmark.base.share import WHOLE, Shard
 from benchmark.data.augmentations import READERS, AugmentationInfo, Interpolation, check_reader
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import DatasetInfo, dataset_info, require_dataset
@@ -38,7 +38,7 @@ def open_batches(
     test_interpolation: Interpolation | None = None,
     mix: Mixing | None = None,
     label_smoothing: float = 0.0,
-    share: Share = WHOLE,
+    share: Shard = WHOLE,
 ) -> Batches:
     """Return the batches of ``dataset`` for one run; both readers give the same bits.
 

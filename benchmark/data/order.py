@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.base.errors import UserError
-from benchmark.base.share import WHOLE, Share
+from benchmark.base.share import WHOLE, Shard
 from benchmark.data.rng import draws, stream_key
 
 Indices = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ class BatchPlan:
     drop_last: bool = False
     holdout: int = 0
     repeats: int = 1
-    share: Share = WHOLE
+    share: Shard = WHOLE
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -117,7 +117,7 @@ class BatchPlan:
 
 
 def parts(
-    length: int, batch_size: int, share: Share, start: int = 0
+    length: int, batch_size: int, share: Shard, start: int = 0
 ) -> Iterator[tuple[slice | Indices, int | None]]:
     """Yield which positions of each batch are those of ``share``, and the size of the whole batch.
 
@@ -132,7 +132,7 @@ def parts(
         yield part.start + np.concatenate(own), size
 
 
-def turns(length: int, batch_size: int, share: Share) -> list[slice]:
+def turns(length: int, batch_size: int, share: Shard) -> list[slice]:
     """Return the batches of an evaluation that ``share`` takes."""
     everything = list(slices(length, batch_size))
     return [everything[number] for number in share.turns(len(everything))]

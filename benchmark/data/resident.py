@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmark.base.companion import Companion
-from benchmark.base.share import WHOLE, Share
+from benchmark.base.share import WHOLE, Shard
 from benchmark.data.augment import Normalise, crop_flip, flipped, pad, variants, windows
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
@@ -115,14 +115,14 @@ class ResidentBatches:
     def _companions(self) -> Companions:
         return Companions(self._plan, self.labels.numpy())
 
-    def test(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def test(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the test set in index order."""
         images, labels = self._test_set
         for part in turns(len(labels), batch_size, share):
             indices = torch.arange(part.start, part.stop, device=self._device)
             yield Batch(self._normalise(images[part]), labels[part], indices)
 
-    def validation(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+    def validation(self, batch_size: int, share: Shard = WHOLE) -> Iterator[Batch]:
         """Yield the held-out images in index order, as test images."""
         held_out: Indices = self._plan.validation_indices
         middle = self._augmentation.padding

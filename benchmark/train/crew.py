@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from benchmark.base.share import Share
+from benchmark.base.share import Shard
 
 T = TypeVar("T")
 _TICK = -1  # the place between two steps
@@ -59,9 +59,9 @@ class Crew:
         self.failed: dict[str, str] = {}
         self._keys: list[str] = []
 
-    def share(self, replicas: int) -> Share:
+    def share(self, replicas: int) -> Shard:
         """Return which replicas this process carries."""
-        return Share(replicas, self.process, self.processes)
+        return Shard(replicas, self.process, self.processes)
 
     def begin(self, keys: Sequence[str]) -> None:
         """Start with the runs of a pack, the same in all processes."""

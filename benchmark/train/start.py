@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from benchmark.base.errors import UserError
-from benchmark.base.share import Share
+from benchmark.base.share import Shard
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.batches import Batches
 from benchmark.data.datasets import dataset_identity, require_dataset
@@ -60,7 +60,7 @@ def prepare_process(run: Run) -> None:
     torch.use_deterministic_algorithms(run.recipe.deterministic)
 
 
-def open_data(run: Run, pack: PackFile, share: Share) -> Batches:
+def open_data(run: Run, pack: PackFile, share: Shard) -> Batches:
     """Open the data of a run, which must be those that it was planned with, for a process."""
     name = run.dataset.name
     require_dataset(name, pack.data_dir)

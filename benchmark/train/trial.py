@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmark.base.errors import UserError
-from benchmark.base.share import Share
+from benchmark.base.share import Shard
 from benchmark.data.datasets import dataset_info, image_side
 from benchmark.data.order import BatchPlan
 from benchmark.methods import build_method
@@ -53,7 +53,7 @@ class _Trial:
         info = dataset_info(run.dataset.name)
         recipe, count = run.recipe, self._images[run.dataset.name]
         try:
-            share = Share(recipe.replicas)
+            share = Shard(recipe.replicas)
             BatchPlan(
                 count, run.seed, recipe.batch_size, recipe.drop_last, recipe.holdout, share=share
             )

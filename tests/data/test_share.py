@@ -10,7 +10,7 @@ import torch
 
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
-from benchmark.base.share import Share
+from benchmark.base.share import Shard
 from benchmark.data.batches import Batch, Batches, cut
 from benchmark.data.mixing import draw_mix
 from benchmark.data.open import open_batches
@@ -22,7 +22,7 @@ MIX = Mixing(mixup=0.8, cutmix=1.0, partner="previous")
 
 
 def opened(digits: Path, processes: int, **more: Any) -> list[Batches]:
-    shares = [Share(4, process, processes) for process in range(processes)]
+    shares = [Shard(4, process, processes) for process in range(processes)]
     return [open_batches("digits", digits, **(SETTINGS | more), share=share) for share in shares]
 
 
@@ -30,7 +30,7 @@ def opened(digits: Path, processes: int, **more: Any) -> list[Batches]:
 @pytest.mark.parametrize("size", [24, 25, 9])
 def test_every_position_belongs_to_one_replica(replicas: int, size: int) -> None:
     for processes in range(1, replicas + 1):
-        shares = [Share(replicas, process, processes) for process in range(processes)]
+        shares = [Shard(replicas, process, processes) for process in range(processes)]
         assert [r for share in shares for r in share.own] == list(range(replicas))
         assert all(len(share.own) for share in shares)
         parts = [part for share in shares for part in share.parts(size)]
@@ -65,7 +65,7 @@ def test_an_image_does_not_depend_on_the_replicas(digits: Path) -> None:
     for plain, parts in zip(uncut.epoch(1), shared.epoch(1), strict=True):
         order = plain.indices.argsort(), parts.indices.argsort()
         assert torch.equal(plain.images[order[0]], parts.images[order[1]])
-        replicas = cut(parts, Share(4))
+        replicas = cut(parts, Shard(4))
         for replica, part in enumerate(replicas):
             assert torch.equal(part.indices, plain.indices[replica::4])
 
@@ -75,7 +75,7 @@ def test_each_replica_mixes_its_own_part_by_its_own_draws(digits: Path) -> None:
     for step, (raw, batch) in enumerate(zip(plain.epoch(1), mixed.epoch(1), strict=True)):
         lambdas = set()
         for replica, (own, part) in enumerate(
-            zip(cut(raw, Share(4)), cut(batch, Share(4)), strict=True)
+            zip(cut(raw, Shard(4)), cut(batch, Shard(4)), strict=True)
         ):
             assert part.targets is not None
             share = draw_mix(MIX, 0, 1, 4 * step + replica, 8, 8).share
@@ -102,7 +102,7 @@ def test_further_images_are_shared_alike(digits: Path, kind: Any) -> None:
 @pytest.mark.parametrize("processes", [2, 3])
 def test_an_evaluation_sees_every_image_once(digits: Path, processes: int) -> None:
     everything = opened(digits, processes, holdout=10)
-    shares = [Share(4, process, processes) for process in range(processes)]
+    shares = [Shard(4, process, processes) for process in range(processes)]
     for split in ("test", "validation"):
         found: list[Batch] = []
         for batches, share in zip(everything, shares, strict=True):
@@ -114,7 +114,7 @@ def test_an_evaluation_sees_every_image_once(digits: Path, processes: int) -> No
 
 def test_what_cannot_be_cut() -> None:
     with pytest.raises(UserError, match=r"5 replicas do not divide a batch of 24"):
-        BatchPlan(100, 0, 24, share=Share(5))
+        BatchPlan(100, 0, 24, share=Shard(5))
     with pytest.raises(UserError, match=r"the last batch of an epoch has 4 images for 6 replicas"):
-        BatchPlan(100, 0, 24, share=Share(6))
-    assert BatchPlan(100, 0, 24, drop_last=True, share=Share(6)).steps_per_epoch == 4
+        BatchPlan(100, 0, 24, share=Shard(6))
+    assert BatchPlan(100, 0, 24, drop_last=True, share=Shard(6)).steps_per_epoch == 4

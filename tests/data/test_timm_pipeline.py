@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from benchmark.base.errors import UserError
-from benchmark.base.share import Share
+from benchmark.base.share import Shard
 from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.data.augment import Normalise
 from benchmark.data.augmentations import augmentation_info
@@ -172,7 +172,7 @@ def test_processes_read_their_replicas_images_alone(
     settings = SETTINGS | {"drop_last": True}
     own = [
         list(open_batches("imagenette", imagenette_dir, **settings, share=share).epoch(2, 1))
-        for share in (Share(4, 0, 2), Share(4, 1, 2))
+        for share in (Shard(4, 0, 2), Shard(4, 1, 2))
     ]
     for whole, *parts in zip(first[1:], *own, strict=True):
         order = torch.arange(8).view(2, 4).T.flatten()  # replica by replica

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
-from benchmark.base.share import Share
+from benchmark.base.share import Shard
 from benchmark.data.batches import Batch, cut
 from benchmark.methods.catalog import method_info
 from benchmark.methods.dist import dist_loss
@@ -79,7 +79,7 @@ def given(found: Trainee, replicas: int) -> list[Given]:
     """Return the parts of the batch that so many replicas see."""
     batch = Batch(images(), LABELS, torch.arange(SIZE), whole=SIZE)
     parts = []
-    for part in cut(batch, Share(replicas)):
+    for part in cut(batch, Shard(replicas)):
         taught = None
         if found.teacher is not None:
             with torch.no_grad():
