@@ -13,6 +13,10 @@ command differs: linear head, no alignment, alpha 0.1 until epoch 49 and 0 from 
 (``steps_per_batch`` 2), which reads as a slip but may have made the published number. That
 script breaks an epoch off when its loss is NaN; here the engine decides about diverged runs.
 
+The head is a part of the network in the authors' code, so its linear layers are initialised as the
+network's own: from N(0, 0.01^2) with zero biases in VGG and MobileNetV2, with zero biases in wide
+ResNets, as torch does elsewhere.
+
 Alignment in compositions: the paper has two terms; with more, the reference direction is the
 gradient of the sum of all others.
 """
@@ -130,7 +134,7 @@ class Options(MethodOptions):
 class DHKD(Method[Options]):
     """Dual-head KD; the auxiliary head is dropped after training."""
 
-    version = 2
+    version = 3
     teacher_maps = ()
 
     def __init__(self, setup: Setup, options: Options) -> None:
@@ -143,6 +147,9 @@ class DHKD(Method[Options]):
             self.head = NonlinearHead(
                 in_features, options.hidden, options.dropout, setup.num_classes
             )
+        for module in self.head.modules():
+            if isinstance(module, nn.Linear):
+                setup.student.model.init_linear(module)
 
     def loss(self, step: Step) -> Tensor:
         """Return the weighted loss of the auxiliary head on the student's pooled features."""

@@ -48,7 +48,7 @@ class ModelInfo:
     name: str
     module: str
     version: int
-    takes: frozenset[str] = frozenset()  # of drop_path, image_size
+    takes: frozenset[str] = frozenset()  # of drop_path, image_size, norm_updates
     stages: int = 0
 
 
@@ -120,17 +120,26 @@ def check_drop_path(name: str, drop_path: float, where: str = "") -> None:
 
 
 def build_model(
-    name: str, num_classes: int, *, drop_path: float = 0.0, image_size: int | None = None
+    name: str,
+    num_classes: int,
+    *,
+    drop_path: float = 0.0,
+    image_size: int | None = None,
+    norm_updates: str = "twice",
 ) -> Model:
     """Build the network ``name`` with its published initialisation, from torch's current RNG.
 
     ``drop_path``: the last block's rate of stochastic depth; ``image_size``: the side of its
-    images, which networks of a fixed size alone look at. Raises UserError for an unknown name,
-    and for settings that the network does not take.
+    images, which networks of a fixed size alone look at; ``norm_updates``: see Recipe. Raises
+    UserError for an unknown name, and for settings that the network does not take.
     """
     info = model_info(name)
     check_drop_path(name, drop_path)
-    settings = {"drop_path": drop_path, "image_size": image_size}
+    settings = {
+        "drop_path": drop_path,
+        "image_size": image_size,
+        "norm_updates": norm_updates,
+    }
     taken = {key: value for key, value in settings.items() if key in info.takes}
     module = importlib.import_module(f"{__name__}.{info.module}")
     if name.startswith("timm:"):

@@ -155,6 +155,13 @@ class Model(nn.Module):
         """The classifiers whose mean the logits are: of most networks the one that there is."""
         return (self.head,)
 
+    def init_linear(self, linear: nn.Linear) -> None:
+        """Initialise a linear layer that stands beside the classifier as this network's own are.
+
+        torch's way where the network does not say. In published code such a layer is a part of
+        the network and met by the loop that initialises it.
+        """
+
     def no_weight_decay(self) -> frozenset[str]:
         """Return names (or patterns) of parameters that recipes may spare of weight decay."""
         return frozenset()

@@ -95,8 +95,7 @@ class MobileNetV2(Model):
         # A Sequential of one: the checkpoints' key is classifier.0.
         self.classifier = nn.Sequential(nn.Linear(LAST_CHANNELS, num_classes))
         init_convolutions(self)
-        nn.init.normal_(self.head.weight, 0.0, 0.01)
-        nn.init.zeros_(self.head.bias)
+        self.init_linear(self.head)
 
     @property
     def num_stages(self) -> int:
@@ -122,6 +121,11 @@ class MobileNetV2(Model):
         last_map = self.conv2(stages[-1])
         pooled = global_average(last_map)
         return Features(self.classifier(pooled), pooled, stages, preacts, last_map)
+
+    def init_linear(self, linear: nn.Linear) -> None:
+        """Draw weights from N(0, 0.01^2), biases 0."""
+        nn.init.normal_(linear.weight, 0.0, 0.01)
+        nn.init.zeros_(linear.bias)
 
     @property
     def head(self) -> nn.Linear:

@@ -27,8 +27,7 @@ class VGG(Model):
             self.add_module(f"block{i}", _block(start, width, count))
         self.classifier = nn.Linear(WIDTHS[-1], num_classes)
         init_convolutions(self)
-        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
-        nn.init.zeros_(self.classifier.bias)
+        self.init_linear(self.classifier)
 
     @property
     def num_stages(self) -> int:
@@ -51,6 +50,11 @@ class VGG(Model):
         """Average and classify."""
         pooled = global_average(stages[-1])
         return Features(self.classifier(pooled), pooled, stages, preacts, last_map=stages[-1])
+
+    def init_linear(self, linear: nn.Linear) -> None:
+        """Draw weights from N(0, 0.01^2), biases 0."""
+        nn.init.normal_(linear.weight, 0.0, 0.01)
+        nn.init.zeros_(linear.bias)
 
     @property
     def head(self) -> nn.Linear:

@@ -3,14 +3,17 @@
 Pre-activation blocks: a block's batch norm and ReLU come before its convolutions, so a stage's
 map is raw and its pre-activation is what the next stage's first batch norm makes of it.
 
-That batch norm is applied a second time to give the pre-activation, as in the networks behind
-the published tables. In train mode it therefore updates its running statistics twice a step
-(two steps of momentum towards the same batch statistics). It is a property of the network,
-whichever features a method uses; a network without it evaluates differently after training.
+That batch norm is applied a second time to give the pre-activation. In mdistiller and ReviewKD it
+then updates its running statistics twice a step (two steps of momentum towards the same batch
+statistics), whichever features a method uses; in RepDistiller, DHKD and CAT-KD once, since they
+leave pre-activations out where no method asks for them. Such networks evaluate differently after
+training, so ``norm_updates`` of the recipe says which.
 Dropout, which the published recipes set to zero, is left out.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +21,8 @@ from torch import Tensor, nn
 from benchmark.models import model
 from benchmark.models.features import Features, Model
 from benchmark.models.layers import batch_norms, conv1x1, conv3x3, global_average, init_convolutions
+
+NormUpdates = Literal["twice", "once"]
 
 
 class PreactBlock(nn.Module):
@@ -58,10 +63,16 @@ class Stage(nn.Module):
 
 
 class WideResNet(Model):
-    """WRN-``depth``-``width``: stem of 16 channels, three stages of 16, 32 and 64 times width."""
+    """WRN-``depth``-``width``: stem of 16 channels, three stages of 16, 32 and 64 times width.
 
-    def __init__(self, depth: int, width: int, num_classes: int) -> None:
+    ``norm_updates``: how often a step the batch norms after the stages move their statistics.
+    """
+
+    def __init__(
+        self, depth: int, width: int, num_classes: int, norm_updates: NormUpdates = "twice"
+    ) -> None:
         super().__init__()
+        self._moves_twice = norm_updates == "twice"
         assert (depth - 4) % 6 == 0, "a wide ResNet has 6n + 4 layers"
         num_blocks = (depth - 4) // 6
         self.conv1 = conv3x3(3, 16)
@@ -71,7 +82,7 @@ class WideResNet(Model):
         self.bn1 = nn.BatchNorm2d(64 * width)
         self.fc = nn.Linear(64 * width, num_classes)
         init_convolutions(self)
-        nn.init.zeros_(self.fc.bias)
+        self.init_linear(self.fc)
 
     @property
     def num_stages(self) -> int:
@@ -91,14 +102,25 @@ class WideResNet(Model):
         """Normalise, average, classify; the pre-activation of a stage follows a batch norm."""
         last_map = F.relu(self.bn1(stages[-1]))
         pooled = global_average(last_map)
-        # Each of the three has run once before: this is the second update of its statistics.
+        # Each of the three has run once before: this is the second time in a step.
         first = max(1, 4 - len(stages))
         places = range(first, 4)
-        normed = [
-            self._norm_after(n)(x) for n, x in zip(places, stages[-len(places) :], strict=True)
-        ]
+        normed = [self._normed(n, x) for n, x in zip(places, stages[-len(places) :], strict=True)]
         preacts = (*preacts[: -len(places)], *normed)
         return Features(self.fc(pooled), pooled, stages, preacts, last_map)
+
+    def _normed(self, number: int, x: Tensor) -> Tensor:
+        """Return what the batch norm after a stage makes of its map, by the same statistics."""
+        norm = self._norm_after(number)
+        assert isinstance(norm, nn.BatchNorm2d)
+        if self._moves_twice or not norm.training:
+            normed: Tensor = norm(x)
+            return normed
+        return F.batch_norm(x, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
+
+    def init_linear(self, linear: nn.Linear) -> None:
+        """Leave the weights as torch draws them; biases 0."""
+        nn.init.zeros_(linear.bias)
 
     @property
     def head(self) -> nn.Linear:
@@ -117,24 +139,24 @@ class WideResNet(Model):
 
 
 @model()
-def wrn_16_1(num_classes: int) -> WideResNet:
+def wrn_16_1(num_classes: int, norm_updates: NormUpdates = "twice") -> WideResNet:
     """WRN-16-1, 0.18 M parameters."""
-    return WideResNet(16, 1, num_classes)
+    return WideResNet(16, 1, num_classes, norm_updates)
 
 
 @model()
-def wrn_16_2(num_classes: int) -> WideResNet:
+def wrn_16_2(num_classes: int, norm_updates: NormUpdates = "twice") -> WideResNet:
     """WRN-16-2, 0.70 M parameters."""
-    return WideResNet(16, 2, num_classes)
+    return WideResNet(16, 2, num_classes, norm_updates)
 
 
 @model()
-def wrn_40_1(num_classes: int) -> WideResNet:
+def wrn_40_1(num_classes: int, norm_updates: NormUpdates = "twice") -> WideResNet:
     """WRN-40-1, 0.57 M parameters."""
-    return WideResNet(40, 1, num_classes)
+    return WideResNet(40, 1, num_classes, norm_updates)
 
 
 @model()
-def wrn_40_2(num_classes: int) -> WideResNet:
+def wrn_40_2(num_classes: int, norm_updates: NormUpdates = "twice") -> WideResNet:
     """WRN-40-2, 2.26 M parameters."""
-    return WideResNet(40, 2, num_classes)
+    return WideResNet(40, 2, num_classes, norm_updates)

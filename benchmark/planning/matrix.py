@@ -335,6 +335,7 @@ class _Builder:
         models = [model] + ([teacher.model] if teacher else [])
         models += [rest["pair"]] if rest.get("pair") else []
         models += sorted({*networks} - {"student", "pair", *models})
+        built = {model, *models[2 if teacher else 1 :]}  # whatever is trained
         versions = {f"model:{name}": model_info(name, where).version for name in models}
         versions["engine"] = ENGINE_VERSION
         versions["augmentation"] = augmentation_info(recipe.augmentation, where).version
@@ -343,7 +344,12 @@ class _Builder:
             model_info(name, f"{where}, recipe.per_model")
         own = {name: s for name, s in recipe.per_model.items() if name in models}
         device = self.context.device if recipe.device == "auto" else recipe.device
-        recipe = recipe.model_copy(update={"per_model": own, "device": device})
+        fixed: dict[str, Any] = {"per_model": own, "device": device}
+        if rest.get("weights") or not any("norm_updates" in model_info(m).takes for m in built):
+            fixed["norm_updates"] = Recipe.model_fields["norm_updates"].default  # it moves nothing
+        if device == "cpu":
+            fixed["tf32"] = Recipe.model_fields["tf32"].default
+        recipe = recipe.model_copy(update=fixed)
         run = Run(dataset=dataset, model=model, recipe=recipe, seed=seed, versions=versions, **rest)
         ask_methods(run, where)
         return run

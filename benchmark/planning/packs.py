@@ -35,7 +35,7 @@ _STREAM = (
     "test_interpolation",
     "replicas",
 )
-_PROCESS = ("device", "threads", "deterministic")
+_PROCESS = ("device", "threads", "deterministic", "tf32")
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,11 @@ class Recipe(Grown):
     longer for it (repeated augmentation). ``crop_size`` and ``test_interpolation`` replace the
     augmentation's own. ``replicas``: into how many parts a batch is cut, each with batch statistics
     and losses of its own, as on so many GPUs; on how many it is trained moves no number.
+
+    ``norm_updates``: how often a step wide ResNets move the running statistics of the batch norms
+    after their stages: twice in mdistiller and ReviewKD, once in RepDistiller, DHKD and CAT-KD.
+    ``tf32``: where GPUs since Ampere round the factors of fp32 products to 10 bits. torch's own
+    default, which it is here, does so in convolutions and in no other product.
     """
 
     epochs: Positive
@@ -162,6 +167,8 @@ class Recipe(Grown):
     repeats: Positive = 1
     crop_size: Positive | None = None
     test_interpolation: Literal["bilinear", "bicubic"] | None = None
+    norm_updates: Literal["twice", "once"] = "twice"
+    tf32: Literal["convolutions", "everywhere", "nowhere"] = "convolutions"
     replicas: Positive = 1
     later: ClassVar[frozenset[str]] = frozenset(
         {
@@ -179,6 +186,8 @@ class Recipe(Grown):
             "crop_size",
             "test_interpolation",
             "steps_per_epoch",
+            "norm_updates",
+            "tf32",
             "replicas",
         }
     )

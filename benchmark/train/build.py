@@ -37,6 +37,7 @@ def build_student(run: Run, world: World) -> Network:
             world.num_classes,
             drop_path=run.recipe.drop_path,
             image_size=run.recipe.input_size or world.image_shape[1],
+            norm_updates=run.recipe.norm_updates,
         )
     return Network(run.model, model, run.recipe, run.recipe.input_size)
 
@@ -113,6 +114,7 @@ class _Maker:
                 self._world.num_classes,
                 drop_path=recipe.drop_path if "drop_path" in model_info(name).takes else 0.0,
                 image_size=recipe.input_size or self._world.image_shape[1],
+                norm_updates=recipe.norm_updates,
             )
         return self._student.placed(model)
 

@@ -58,6 +58,8 @@ def prepare_process(run: Run) -> None:
     if run.recipe.device == "cpu":
         keep_freed_memory()
     torch.use_deterministic_algorithms(run.recipe.deterministic)
+    torch.backends.cudnn.allow_tf32 = run.recipe.tf32 != "nowhere"
+    torch.backends.cuda.matmul.allow_tf32 = run.recipe.tf32 == "everywhere"
 
 
 def open_data(run: Run, pack: PackFile, share: Shard) -> Batches:

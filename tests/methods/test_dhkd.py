@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
-from benchmark.methods.base import Method
+from benchmark.methods import build_method
+from benchmark.methods.base import Method, Probe, Setup
 from benchmark.methods.binarykl import binarykl_loss
 from benchmark.methods.binaryklnorm import binaryklnorm_loss
 from benchmark.methods.dhkd import NonlinearHead, aligned_gradients
+from benchmark.models import build_model
 from tests.methods import golden
 from tests.methods.tiny import TinyModel, make_images, make_method, make_model, make_step
 
@@ -194,3 +196,26 @@ def test_a_training_batch_of_one_needs_the_linear_head() -> None:
     linear = make_method("dhkd", student, teacher, head="linear").loss(step)
     assert isinstance(linear, Tensor)
     assert linear.isfinite()
+
+
+@pytest.mark.parametrize("head", ["linear", "nonlinear"])
+@pytest.mark.parametrize("name", ["vgg8", "mobilenetv2", "wrn_16_1", "resnet8"])
+def test_the_head_is_initialised_as_its_network_is(name: str, head: str) -> None:
+    """By the loop of the network that it is a part of in the authors' code."""
+    student = build_model(name, 100).eval()
+    with torch.no_grad():
+        probe = Probe(name, student, student.features(torch.zeros(2, 3, 32, 32)))
+    setup = Setup(probe, probe, 100, torch.arange(50), batch_size=8, epochs=1, seed=0)
+    method = build_method("dhkd", setup, head=head)
+    layers = [module for module in method.modules() if isinstance(module, nn.Linear)]
+    assert len(layers) == (1 if head == "linear" else 2)
+    for layer in layers:
+        if name == "resnet8":
+            assert float(layer.bias.detach().abs().max()) > 0
+        else:
+            assert not layer.bias.detach().any()
+        normal = float(layer.weight.detach().std())
+        if name in ("vgg8", "mobilenetv2"):
+            assert normal == pytest.approx(0.01, rel=0.1)
+        else:
+            assert normal == pytest.approx((3 * layer.in_features) ** -0.5, rel=0.1)

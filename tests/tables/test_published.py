@@ -220,3 +220,20 @@ def test_what_comes_out_instead_is_what_the_reason_says(name: str) -> None:
         assert miss.value != entry.value
         assert f"{miss.value:.2f}" in miss.reason or f"{miss.value:g}" in miss.reason
         assert (table.show_as == "error") == (miss.value < 50)
+
+
+# Handed down as facts about the sources' code: who moves the statistics of wide ResNets how often.
+@pytest.mark.parametrize(
+    ("table", "twice"),
+    [
+        ("cifar100", {"OFD", "ReviewKD", "SimKD", "DKD"}),
+        ("cifar100-crd", {"AB"}),
+        ("dhkd-incompatibility", set()),
+    ],
+)
+def test_wide_resnets_are_those_of_each_rows_source(table: str, twice: set[str]) -> None:
+    rows = packaged(table).rows
+    assert packaged(table).recipe_overrides["norm_updates"] == "once"
+    assert {row.name for row in rows if row.recipe.get("norm_updates") == "twice"} == twice
+    rows = packaged("cifar100-mdistiller").rows
+    assert {row.name for row in rows if row.recipe.get("norm_updates") == "once"} == {"CAT-KD"}
