@@ -63,3 +63,12 @@ def test_own_teacher(folder: Path) -> None:
     assert "from a teacher's file of your own" in printed[5]
     notes = (folder / "results/mine.md").read_text()
     assert "taught by the user's own wrn_16_2 (file" in notes
+
+
+@pytest.mark.slow
+def test_own_data(folder: Path) -> None:
+    printed = run_page("adding-a-dataset.md", folder)
+    assert "10 classes, 150 train images, 50 test images (raw, 32 pixels" in printed[0]
+    assert "10 classes, 300 train images, 200 test images (raw, 8 pixels" in printed[2]
+    assert "3 slots, 3 cells" in printed[3]
+    assert "override: recipe.epochs = 1" in (folder / "results/ours.md").read_text()

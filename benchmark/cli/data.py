@@ -38,10 +38,27 @@ def fetch(name: Name, data: DataDir = DEFAULT_DATA) -> None:
 
 @data_app.command()
 def write(
-    name: Name,
+    name: Annotated[
+        str, typer.Argument(help="digits, cifar10, ...; with --dataset the folder or file.")
+    ],
     source: Annotated[
         Path | None,
         typer.Argument(help="The folder of the official files; what was fetched if left out."),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="The name of data of your own: class folders or arrays."),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option("--mean", help="Of your own data, as 0.5,0.5,0.5, or computed.")
+    ] = None,
+    std: Annotated[str | None, typer.Option("--std", help="Likewise.")] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Make your own images squares of this side.")
+    ] = None,
+    test_fraction: Annotated[
+        float | None,
+        typer.Option("--test-fraction", help="Set this part of each of your own classes aside."),
     ] = None,
     allow_altered: Annotated[
         bool,
@@ -69,16 +86,46 @@ def write(
     from benchmark.cli.progress import progress_line
     from benchmark.data.sidecar import sidecar_path
     from benchmark.data.write import write_dataset
+    from benchmark.data.write_own import (
+        check_alone,
+        check_own_only,
+        describe_own,
+        numbers,
+        write_own,
+    )
 
+    stored = None if storage is None else storage.value
+    note = partial(print, file=sys.stderr)
+    if dataset is not None:
+        sidecar = write_own(
+            dataset,
+            check_alone(name, source),
+            data,
+            mean=numbers("--mean", mean),
+            std=numbers("--std", std),
+            side=size,
+            test_fraction=test_fraction,
+            storage=stored,
+            max_resolution=max_resolution,
+            jpeg_quality=jpeg_quality,
+            overwrite=overwrite,
+            workers=workers,
+            progress=progress_line(dataset),
+            note=note,
+        )
+        print(describe_own(sidecar, data))
+        return
+    own_only = {"--mean": mean, "--std": std, "--size": size, "--test-fraction": test_fraction}
+    check_own_only([option for option, value in own_only.items() if value is not None])
     sidecar = write_dataset(
         name,
         source,
         data,
         allow_altered,
         overwrite=overwrite,
-        storage=None if storage is None else storage.value,
+        storage=stored,
         progress=progress_line(name),
-        note=partial(print, file=sys.stderr),
+        note=note,
         max_resolution=max_resolution,
         jpeg_quality=jpeg_quality,
         workers=workers,

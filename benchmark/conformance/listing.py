@@ -16,6 +16,7 @@ from benchmark.conformance.parameters import Geometry, extra_parameters
 from benchmark.data.datasets import dataset_info
 from benchmark.methods.catalog import MethodInfo
 from benchmark.methods.overview import option_schemas
+from benchmark.run.directory import data_dir
 from benchmark.table.load import load_table
 from benchmark.table.recipe import named_recipe, override
 
@@ -80,7 +81,7 @@ def _entry(
 
 def _geometry(table: str) -> Geometry:
     loaded = load_table(table)
-    dataset = dataset_info(loaded.dataset)
+    dataset = dataset_info(loaded.dataset, data_dir=data_dir())
     recipe = override(named_recipe(loaded.recipe), loaded.recipe_overrides)
     return Geometry(dataset.num_classes, dataset.image_size, recipe.batch_size)
 

@@ -6,16 +6,20 @@ other data (a subset, altered files) lies on disk, its real digest takes that pl
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from benchmark.base.errors import UserError, unknown
+from benchmark.base.errors import UserError, nearest
 from benchmark.data.sidecar import Sidecar, SplitName, read_sidecar, sidecar_path, split_path
+from benchmark.table.own_data import OwnData
 from benchmark.table.recipe import Recipe
 
 OfficialFile = tuple[str, SplitName, str]  # name, split, md5
+_OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class DatasetInfo:
 
     name: str
     summary: str
-    kind: Literal["digits", "cifar", "folders"]
+    kind: Literal["digits", "cifar", "folders", "own"]
     num_classes: int
     image_size: int
     mean: tuple[float, float, float]
@@ -42,6 +46,8 @@ class DatasetInfo:
     @property
     def write_command(self) -> str:
         """The command that makes the dataset; FOLDER stands for where its class folders lie."""
+        if self.kind == "own":
+            return f"bench data write --dataset {self.name} FOLDER"
         return f"bench data write {self.name}" + (" FOLDER" if self.kind == "folders" else "")
 
 
@@ -149,25 +155,70 @@ def image_side(info: DatasetInfo, recipe: Recipe) -> int:
 
 
 def dataset_infos() -> dict[str, DatasetInfo]:
-    """Return every dataset by name."""
+    """Return every dataset of this project by name."""
     return DATASETS
 
 
-def dataset_info(name: str, where: str = "") -> DatasetInfo:
-    """Return one dataset; UserError with the nearest guess where there is none."""
-    if name not in DATASETS:
-        raise unknown("dataset", name, DATASETS, where)
-    return DATASETS[name]
+def described(name: str, own: OwnData | None) -> DatasetInfo:
+    """Return a dataset of this project, or what ``own`` says of one of the user's."""
+    if own is None:
+        return dataset_info(name)
+    return DatasetInfo(
+        name=name, summary="data of your own", kind="own", official_digest="", **own.model_dump()
+    )
 
 
-def dataset_identity(name: str, data_dir: Path) -> dict[str, str]:
+def dataset_info(name: str, where: str = "", data_dir: Path | None = None) -> DatasetInfo:
+    """Return one dataset; one of the user's own is known by what lies in ``data_dir``.
+
+    Raises UserError with the nearest guess where there is none.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    sidecar = read_sidecar(name, data_dir) if data_dir is not None and is_own_name(name) else None
+    if sidecar is not None and sidecar.own is not None:
+        return described(name, sidecar.own)
+    known = [*DATASETS, *(own_datasets(data_dir) if data_dir is not None else ())]
+    place = f" in {where}" if where else ""
+    raise UserError(
+        f"unknown dataset '{name}'{place}{nearest(name, known)} (valid: {', '.join(known)}); data"
+        f" of your own is written by: bench data write --dataset {name} FOLDER"
+    )
+
+
+def own_datasets(data_dir: Path) -> list[str]:
+    """Return the names of the user's own datasets in a data directory."""
+    found = []
+    for path in sorted(data_dir.glob("*/dataset.json")):
+        name = path.parent.name
+        if name not in DATASETS and is_own_name(name):
+            with contextlib.suppress(UserError):
+                sidecar = read_sidecar(name, data_dir)
+                found += [name] if sidecar is not None and sidecar.own is not None else []
+    return found
+
+
+def is_own_name(name: str) -> bool:
+    """Say whether data of the user's own may bear a name."""
+    return _OWN_NAME.fullmatch(name) is not None and name not in (*DATASETS, "downloads")
+
+
+def write_command(name: str) -> str:
+    """Return the command that makes a dataset, whoever's it is."""
+    own = name not in DATASETS
+    return f"bench data write --dataset {name} FOLDER" if own else DATASETS[name].write_command
+
+
+def dataset_identity(name: str, data_dir: Path) -> dict[str, Any]:
     """Return what a run's key hashes of its dataset: name and digest.
 
     The declared identity where no data is there or the official data is; else the digest of what
-    lies on disk.
+    lies on disk, with the facts of data of the user's own.
     """
-    info = dataset_info(name)
+    info = dataset_info(name, data_dir=data_dir)
     sidecar = read_sidecar(name, data_dir)
+    if sidecar is not None and sidecar.own is not None:
+        return {"name": name, "digest": sidecar.digest, "own": sidecar.own.model_dump(mode="json")}
     digest = info.official_digest if sidecar is None or sidecar.official else sidecar.digest
     return {"name": name, "digest": digest}
 
@@ -177,7 +228,7 @@ def require_dataset(name: str, data_dir: Path) -> Sidecar:
 
     Raises UserError that names the path searched and the command that makes the data.
     """
-    info = dataset_info(name)
+    info = dataset_info(name, data_dir=data_dir)
     sidecar = read_sidecar(name, data_dir)
     if sidecar is None:
         raise UserError(

@@ -33,6 +33,7 @@ def fetch(name: str, data_dir: Path) -> Path:
         why = {
             "digits": "it comes with scikit-learn",
             "folders": "its images must be obtained from its publisher",
+            "own": "it is your own",
         }[info.kind]
         raise UserError(f"{name} is not downloaded ({why}); make it with: {info.write_command}")
     from benchmark.base.torchvision_shim import make_torchvision_importable

@@ -50,7 +50,7 @@ def open_batches(
     Raises UserError for unknown names, a dataset that is missing or damaged, a reader that cannot
     do what is asked, and batches larger than the training set where incomplete ones are dropped.
     """
-    info = dataset_info(dataset)
+    info = dataset_info(dataset, data_dir=data_dir)
     if reader not in READERS:
         raise unknown("reader", reader, READERS)
     if isinstance(augmentation, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import read_json
 from benchmark.base.words import count
 from benchmark.base.yamlfile import validate
+from benchmark.table.own_data import OwnData
 
 SCHEMA = 1
 SplitName = Literal["train", "test"]
@@ -39,11 +40,15 @@ class Split(_Record):
 
 
 class WriteSettings(_Record):
-    """How images were stored: JPEG quality and longest side hold where images were encoded."""
+    """How images were stored: JPEG quality and longest side hold where images were encoded.
+
+    ``side``: every image was scaled and cut to a square of that side.
+    """
 
     storage: Literal["raw", "jpeg"]
     max_resolution: int | None = None
     jpeg_quality: int | None = None
+    side: int | None = None
 
 
 class Sidecar(_Record):
@@ -51,7 +56,8 @@ class Sidecar(_Record):
 
     ``official``: the content is the published dataset's; else ``altered`` says what is not.
     ``image_size`` is (H, W), or None where images differ; ``sources`` holds the md5 of each file
-    that was read (of class folders: of the sorted list of names and sizes).
+    that was read (of class folders: of the sorted list of names and sizes). ``own``: of data that
+    no list of this project knows, what it would say.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -65,6 +71,15 @@ class Sidecar(_Record):
     sources: dict[str, str]
     splits: dict[SplitName, Split]
     digest: str
+    own: OwnData | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what dataset.json holds."""
+        data = self.model_dump(mode="json", by_alias=True)
+        for place, name in ((data, "own"), (data["write"], "side")):  # came later
+            if place[name] is None:
+                del place[name]
+        return data
 
     @property
     def images(self) -> str:

@@ -9,7 +9,12 @@ from typing import Any
 from PIL import Image
 
 from benchmark.base.errors import UserError
-from benchmark.data.datasets import dataset_identity, dataset_info, require_dataset
+from benchmark.data.datasets import (
+    dataset_identity,
+    dataset_info,
+    require_dataset,
+    write_command,
+)
 from benchmark.data.digest import layout_digest
 from benchmark.data.formats import JPEG, Bytes, Layout, read_layout
 from benchmark.data.sidecar import Sidecar, SplitName, read_sidecar, sidecar_path, split_path
@@ -47,7 +52,7 @@ def check_digest(
 
 
 def _again(sidecar: Sidecar, data_dir: Path) -> str:
-    command = dataset_info(sidecar.name).write_command
+    command = write_command(sidecar.name)
     return f"write it again with: {command} --data {data_dir}"
 
 
@@ -96,7 +101,7 @@ def info(name: str, data_dir: Path) -> dict[str, Any]:
 
     ``sidecar`` is None where the dataset was not written; nothing is read but the sidecar.
     """
-    known = dataset_info(name)
+    known = dataset_info(name, data_dir=data_dir)
     sidecar = read_sidecar(name, data_dir)
     return {
         "schema": 1,
@@ -106,5 +111,5 @@ def info(name: str, data_dir: Path) -> dict[str, Any]:
         "folder": str(sidecar_path(name, data_dir).parent),
         "write_command": known.write_command,
         "identity": dataset_identity(name, data_dir),
-        "sidecar": None if sidecar is None else sidecar.model_dump(mode="json", by_alias=True),
+        "sidecar": None if sidecar is None else sidecar.to_json(),
     }

@@ -34,6 +34,8 @@ _JPEG_PAGE = 1 << 25
 _ABANDONED_SECONDS = 3600.0
 
 Progress = Callable[[SplitName, int, int], None]
+Tallies = dict[SplitName, tuple[Tally, int]]
+Describe = Callable[[Source, WriteSettings, Tallies], Sidecar]
 
 
 def write_dataset(
@@ -75,9 +77,11 @@ def write_dataset(
         note(line)
     folder = sidecar_path(name, data_dir).parent
     make_directory(folder)
-    _remove_abandoned(folder)
+    remove_abandoned(folder)
     try:
-        return _write(info, found, write, data_dir, overwrite, progress)
+        return write_source(
+            name, found, write, data_dir, overwrite, progress, partial(_sidecar, info)
+        )
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
 
@@ -126,36 +130,42 @@ def _open(
     )
 
 
-def _write(
-    info: DatasetInfo,
+def write_source(
+    name: str,
     source: Source,
     write: WriteSettings,
     data_dir: Path,
     overwrite: bool,
     progress: Progress,
+    describe: Describe,
 ) -> Sidecar:
+    """Write all images and what ``describe`` says of them, complete or not at all.
+
+    Raises UserError for other data that is already there unless ``overwrite``.
+    """
     page_size = _page_size(source, write)
-    target = sidecar_path(info.name, data_dir)
-    tallies: dict[SplitName, tuple[Tally, int]] = {}
+    target = sidecar_path(name, data_dir)
+    tallies: Tallies = {}
     with ExitStack() as files:
         for split, content in source.splits.items():
             tally = Tally(partial(progress, split), content.num_samples)
-            file = files.enter_context(replacing(split_path(info.name, data_dir, split)))
+            file = files.enter_context(replacing(split_path(name, data_dir, split)))
             length = write_beton(
                 file, tally.watch(content.samples()), content.num_samples, page_size
             )
             tallies[split] = (tally, length)
-        sidecar = _sidecar(info, source, write, tallies)
-        old = read_sidecar(info.name, data_dir)
-        if old is not None and old.digest != sidecar.digest and not overwrite:
+        sidecar = describe(source, write, tallies)
+        old = read_sidecar(name, data_dir)
+        changed = old is not None and (old.digest, old.own) != (sidecar.digest, sidecar.own)
+        if old is not None and changed and not overwrite:
             raise UserError(
-                f"{target.parent} holds other {info.name} data (digest {old.digest[7:19]}, this is"
+                f"{target.parent} holds other {name} data (digest {old.digest[7:19]}, this is"
                 f" {sidecar.digest[7:19]}); to replace it, add --overwrite"
             )
         # Without its sidecar a dataset does not exist: a crash between two renames leaves none
         # behind rather than a mixture.
         target.unlink(missing_ok=True)
-    write_json(target, sidecar.model_dump(mode="json", by_alias=True))
+    write_json(target, sidecar.to_json())
     return sidecar
 
 
@@ -166,7 +176,7 @@ def _page_size(source: Source, write: WriteSettings) -> int:
     return min(MAX_PAGE, max(smallest, 1 << (largest - 1).bit_length() if largest else 0))
 
 
-def _remove_abandoned(folder: Path) -> None:
+def remove_abandoned(folder: Path) -> None:
     """Remove what a killed writer left; a living one writes to its file all the time."""
     for path in folder.glob(".*.beton.*.tmp"):
         if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
@@ -177,7 +187,7 @@ def _sidecar(
     info: DatasetInfo,
     source: Source,
     write: WriteSettings,
-    tallies: dict[SplitName, tuple[Tally, int]],
+    tallies: Tallies,
 ) -> Sidecar:
     splits = {
         split: Split(num_samples=tally.count, bytes=length, digest=tally.digest())

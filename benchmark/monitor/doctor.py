@@ -20,7 +20,7 @@ from benchmark.base.machine import memory_mb, visible_cpus, visible_gpus
 from benchmark.base.origin import code_digest, no_commit
 from benchmark.base.shipped import code_root, is_installed
 from benchmark.base.words import count
-from benchmark.data.datasets import dataset_infos
+from benchmark.data.datasets import dataset_infos, own_datasets
 from benchmark.data.sidecar import read_sidecar
 from benchmark.run.answers import answers_root, limit, used
 from benchmark.run.lease import check_exclusive
@@ -186,6 +186,10 @@ def _datasets(data_dir: Path) -> Iterator[Diagnosis]:
         else:
             kind = "official" if sidecar.official else "altered"
             yield Diagnosis("data", f"{name}: {sidecar.images}, {kind}")
+    for name in own_datasets(data_dir):
+        own = read_sidecar(name, data_dir)
+        if own is not None:
+            yield Diagnosis("data", f"{name}: {own.images}, your own")
 
 
 def _teachers() -> Diagnosis:

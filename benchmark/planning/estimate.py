@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.data.datasets import DATASETS, image_side
+from benchmark.data.datasets import described, image_side
 from benchmark.run.identity import Run
 from benchmark.run.index import RunIndex
 
@@ -158,8 +158,8 @@ def _median(seen: Sequence[_Seen], field: str, guess: float) -> float:
 def _seconds(run: Run) -> float:
     """Seconds an epoch of one network where nothing is known."""
     rate = _GUESSED_RATE.get(run.recipe.device, _GUESSED_RATE["cpu"])
-    return DATASETS[run.dataset.name].num_train / rate * _side(run) / 32
+    return described(run.dataset.name, run.dataset.own).num_train / rate * _side(run) / 32
 
 
 def _side(run: Run) -> int:
-    return image_side(DATASETS[run.dataset.name], run.recipe)
+    return image_side(described(run.dataset.name, run.dataset.own), run.recipe)

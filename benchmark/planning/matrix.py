@@ -14,17 +14,23 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
-from benchmark.data.datasets import dataset_identity, dataset_info
+from benchmark.data.datasets import dataset_identity, dataset_info, is_own_name
 from benchmark.methods.catalog import method_info
 from benchmark.models import check_drop_path, model_info
 from benchmark.planning.own_files import FoundFile, check_given, find_file
 from benchmark.planning.suited import ask_methods, check_composition
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
+from benchmark.table.own_data import OwnData
 from benchmark.table.own_teachers import FileOfTeacher, OwnTeacher, is_tag
 from benchmark.table.recipe import Recipe, named_recipe, override
 from benchmark.table.selection import Selection, accepts, nothing_matches, unknown_values
 from benchmark.table.spec import Column, DistilledTeacher, MethodUse, Row, Table
 from benchmark.table.teachers import checkpoint_digest, registered
+
+# Stands for facts that are not looked up.
+_UNREAD = OwnData(
+    num_classes=100, image_size=224, mean=(0, 0, 0), std=(1, 1, 1), num_train=10**6, num_test=1
+)
 
 
 @dataclass(frozen=True)
@@ -354,10 +360,19 @@ class _Builder:
         ask_methods(run, where)
         return run
 
+    def _data(self, name: str) -> DatasetRef:
+        """Return what is known of a dataset; of the user's own, nothing while files are not read.
+
+        A table filled from runs takes their data as it was, see results/assign.py.
+        """
+        if not self.context.files and is_own_name(name):
+            return DatasetRef(name=name, digest="", own=_UNREAD)
+        dataset_info(name, self.where, self.context.data_dir)
+        return DatasetRef(**dataset_identity(name, self.context.data_dir))
+
     def _dataset(self, name: str) -> DatasetRef:
         if name not in self._datasets:
-            dataset_info(name, self.where)
-            self._datasets[name] = DatasetRef(**dataset_identity(name, self.context.data_dir))
+            self._datasets[name] = self._data(name)
         return self._datasets[name]
 
 

@@ -108,7 +108,7 @@ def group_key(run: Run, teachers: frozenset[str]) -> tuple[Any, ...]:
     teacher = (ref.model, ref.key, ref.input_size, ref.reads) if ref else None
     settings = recipe.settings(run.teacher.model) if run.teacher else None
     stream = tuple(getattr(recipe, name) for name in (*_STREAM, *_PROCESS))
-    return (run.dataset.name, run.dataset.digest, teacher, settings, run.seed, stream, alone)
+    return (run.dataset, teacher, settings, run.seed, stream, alone)
 
 
 def make_packs(

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.files import existing_place
 from benchmark.data.augmentations import READERS, check_reader
+from benchmark.data.datasets import described, image_side
 from benchmark.methods.catalog import method_info
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
@@ -76,11 +77,10 @@ def _teacher_problem(run: Run, runs_dir: Path) -> str:
     assert run.teacher is not None
     if read(RunDir(runs_dir, run.teacher.key)).state not in {*ENDED, RunState.DAMAGED}:
         return ""
-    from benchmark.data.datasets import dataset_info
     from benchmark.train.teacher import load_teacher
 
     try:
-        load_teacher(run, dataset_info(run.dataset.name).num_classes, runs_dir)
+        load_teacher(run, described(run.dataset.name, run.dataset.own).num_classes, runs_dir)
     except UserError as error:
         return str(error)
     return ""
@@ -134,19 +134,19 @@ def _check_own_teachers(
     runs: Collection[Run], data_dir: Path, files: Mapping[str, FileOfTeacher]
 ) -> None:
     """Refuse files of the user's own that do not fit their network, or do not know the classes."""
-    used = {
-        (run.dataset.name, run.teacher.model, run.teacher.key)
-        for run in runs
-        if run.teacher and run.teacher.reads
-    }
-    used |= {
-        (run.dataset.name, run.model, run.weights) for run in runs if run.weights and run.reads
-    }
+    used = set()
+    for run in runs:
+        info = described(run.dataset.name, run.dataset.own)
+        if run.teacher is not None and run.teacher.reads:
+            side = run.teacher_input_size or run.recipe.crop_size or info.image_size
+            used.add((run.dataset.name, run.teacher.model, run.teacher.key, side))
+        if run.weights and run.reads:
+            used.add((run.dataset.name, run.model, run.weights, image_side(info, run.recipe)))
     if used:
         from benchmark.train.own_teacher import check_file
 
-        for dataset, model, sha256 in sorted(used):  # of a file each
-            check_file(dataset, model, sha256, files, data_dir)
+        for each in sorted(used):
+            check_file(*each, files, data_dir)
 
 
 def _check_writable(path: Path) -> Path:

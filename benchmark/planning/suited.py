@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
-from benchmark.data.datasets import dataset_info, image_side
+from benchmark.data.datasets import described, image_side
 from benchmark.methods.catalog import MethodInfo, method_info
 from benchmark.methods.composition import RowPart, compose, undivided
 from benchmark.methods.options import Planned
@@ -46,7 +46,7 @@ def check_composition(
 
 def ask_methods(run: Run, where: str) -> None:
     """Let the methods' options refuse a run that they do not suit."""
-    data = dataset_info(run.dataset.name)
+    data = described(run.dataset.name, run.dataset.own)
     planned = Planned(
         student=run.model,
         num_stages=model_info(run.model).stages,

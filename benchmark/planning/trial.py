@@ -71,7 +71,11 @@ def _tried(runs: list[Run], images: dict[str, int], plugins: Sequence[Path]) -> 
 
 def _num_train(dataset: str, data_dir: Path) -> int:
     sidecar = read_sidecar(dataset, data_dir)
-    return sidecar.splits["train"].num_samples if sidecar else dataset_info(dataset).num_train
+    return (
+        sidecar.splits["train"].num_samples
+        if sidecar
+        else dataset_info(dataset, data_dir=data_dir).num_train
+    )
 
 
 def _remembered(path: Path) -> dict[str, None]:

@@ -93,6 +93,8 @@ class _Template:
     def stripped(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         """Return a cell's identity without what this table leaves open."""
         found = dict(identity)
+        if "own" in found["dataset"]:  # the user's own data is whatever they wrote under its name
+            found["dataset"] = {"name": found["dataset"]["name"]}
         if self.any_device:
             found["recipe"] = {k: v for k, v in found["recipe"].items() if k != "device"}
         if self.any_teacher and found["teacher"] is not None:
@@ -283,7 +285,7 @@ class _Teachers:
         self._expected = expected
         self._find = cache(teacher_of)
         self._keys: dict[tuple[str, int], str] = {}
-        self._compared: dict[tuple[str, str], Pairs] = {}
+        self._compared: dict[tuple[str, str, str], Pairs] = {}
 
     def seed_for(self, seed: int) -> int:
         """Return the seed of the teacher that the table gives a run of that seed."""
@@ -296,15 +298,15 @@ class _Teachers:
 
         ``key`` names the run's teacher; ``seed`` is the one that the table's teacher has.
         """
-        device = str(identity["recipe"].get("device"))
+        device, data = str(identity["recipe"].get("device")), identity["dataset"]
+        parts = [f"on {device}"] if template.any_device else []
+        parts += [f"data {data['digest'][7:15]}"] if "own" in data else []
         file = file_of(identity)
         if file is not None and file.own:
-            on = [f"on {device}"] if template.any_device else []
             declared = self._expected.table.teacher.file_of(file.model) is not None
             pairs: Pairs = {} if declared else {"teacher.file": (file.sha256, None)}
-            return ", ".join([*on, *([file.words] if declared else [])]), pairs
+            return ", ".join([*parts, *([file.words] if declared else [])]), pairs
         teacher, pairs = self._teacher(template, identity, key or "", seed, device)
-        parts = [f"on {device}"] if template.any_device else []
         return ", ".join([*parts, *([teacher] if teacher else [])]), pairs
 
     def _teacher(
@@ -316,12 +318,19 @@ class _Teachers:
         if teacher is None:
             return "", {}
         if teacher["source"] == "train":
-            return self._trained(template, key, seed, device)
+            return self._trained(template, key, seed, device, identity["dataset"])
         if template.any_teacher:
             return _public(identity["dataset"]["name"], teacher["model"], key)
         return "", {}  # named among the cell's own differences
 
-    def _trained(self, template: _Template, key: str, seed: int, device: str) -> tuple[str, Pairs]:
+    def _trained(
+        self,
+        template: _Template,
+        key: str,
+        seed: int,
+        device: str,
+        data: Mapping[str, Any],
+    ) -> tuple[str, Pairs]:
         keys = {}
         for name, example in zip(DEVICES, template.runs, strict=True):
             assert example.teacher is not None, example.key  # the signatures are equal
@@ -330,24 +339,26 @@ class _Teachers:
         if key in keys:
             elsewhere = len(keys) > 1 and keys[key] != device
             return f"{words or 'teacher'} on {keys[key]}" if elsewhere else words, {}
-        return words, self._apart(template, key, seed)
+        return words, self._apart(template, key, seed, data)
 
-    def _apart(self, template: _Template, key: str, wanted: int) -> Pairs:
+    def _apart(self, template: _Template, key: str, wanted: int, data: Mapping[str, Any]) -> Pairs:
         """Return how a teacher that is not the table's differs from the table's."""
         examples = [self._expected.teachers[r.teacher.key] for r in template.runs if r.teacher]
         found = self._find(key)
         if found is None:
             return {"teacher": (key, self._key(examples[0], wanted))}
         # On the device that it is closest to.
-        pairs = min((self._compare(example, found) for example in examples), key=len)
+        pairs = min((self._compare(example, found, data) for example in examples), key=len)
         if found.seed != wanted:
             pairs = {**pairs, "teacher.seed": (found.seed, wanted)}
+        if not pairs and "own" in data:  # whose digest no table knows
+            return {}
         return pairs or {"teacher": (key, self._key(examples[0], wanted))}
 
-    def _compare(self, example: Run, found: FoundTeacher) -> Pairs:
-        cells = (example.cell_key, found.cell)
+    def _compare(self, example: Run, found: FoundTeacher, data: Mapping[str, Any]) -> Pairs:
+        cells = (example.cell_key, found.cell, str(data["digest"]))
         if cells not in self._compared:
-            ours = example.cell_identity
+            ours = example.cell_identity | ({"dataset": data} if "own" in data else {})
             told, table = differences(ours, found.identity), differences(found.identity, ours)
             self._compared[cells] = {f"teacher.{k}": (v, table[k]) for k, v in told.items()}
         return self._compared[cells]

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from benchmark.table.own_data import OwnData
 from benchmark.table.own_teachers import Reads
 from benchmark.table.recipe import Count, Grown, Number, Positive, Recipe, Strict
 
@@ -23,11 +24,16 @@ SCHEMA = 1
 ENGINE_VERSION = 2
 
 
-class DatasetRef(Strict):
-    """A dataset by name and the digest of its decoded content in index order."""
+class DatasetRef(Grown):
+    """A dataset by name and the digest of its decoded content in index order.
+
+    ``own``: what else decides numbers, of data that the user wrote.
+    """
 
     name: str
     digest: str
+    own: OwnData | None = None
+    later: ClassVar[frozenset[str]] = frozenset({"own"})
 
 
 class MethodRef(Strict):

@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.batches import Batch, Batches
-from benchmark.data.datasets import dataset_info
+from benchmark.data.datasets import described
 from benchmark.models import model_info
 from benchmark.models.features import Features
 from benchmark.run.answers import answers_root, limit
@@ -174,7 +174,7 @@ def open_answers(
     size = limit()
     if recipe.device != "cpu" or info.num_variants is None or not size:
         return Answers(network)
-    dataset = dataset_info(run.dataset.name)
+    dataset = described(run.dataset.name, run.dataset.own)
     precision, channels_last = recipe.settings(network.name)
     about = {
         "teacher": teacher.digest,

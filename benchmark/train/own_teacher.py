@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError, nearest
-from benchmark.data.datasets import dataset_info, require_dataset
+from benchmark.data.datasets import require_dataset
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from benchmark.models.features import Model
@@ -48,11 +48,13 @@ def read_own(
     files: Mapping[str, FileOfTeacher],
     num_classes: int,
     classes: Sequence[str],
+    image_size: int | None = None,
 ) -> OwnNetwork:
     """Load a teacher from the file with that digest.
 
-    ``classes`` are the data's, by name. Raises UserError where the file is gone, was changed,
-    does not fit the network, or does not say which of its classes are the data's.
+    ``classes`` are the data's, by name; ``image_size``: the side that it reads. Raises UserError
+    where the file is gone, was changed, does not fit the network, or does not say which of its
+    classes are the data's.
     """
     if sha256 not in files:
         raise UserError(
@@ -66,10 +68,10 @@ def read_own(
         raise UserError(f"{file.path} changed since the runs were planned; submit them again")
     state = load_state(file.path)
     with seeded(0, "teacher"):  # its initial weights are overwritten
-        network = build_model(model, num_classes)
+        network = build_model(model, num_classes, image_size=image_size)
         known = _num_classes(network, state, num_classes)
         if known != num_classes:
-            network = build_model(model, known)
+            network = build_model(model, known, image_size=image_size)
     load_into(network, state, str(file.path))
     kept = _places(file, known, num_classes, classes, model)
     if kept:
@@ -140,11 +142,16 @@ def _carried(path: Path) -> tuple[str, ...]:
 
 
 def check_file(
-    dataset: str, model: str, sha256: str, files: Mapping[str, FileOfTeacher], data_dir: Path
+    dataset: str,
+    model: str,
+    sha256: str,
+    side: int,
+    files: Mapping[str, FileOfTeacher],
+    data_dir: Path,
 ) -> None:
     """Load a file as its runs will. Raises UserError where they would fail."""
-    classes = require_dataset(dataset, data_dir).classes
-    read_own(model, sha256, files, dataset_info(dataset).num_classes, classes)
+    sidecar = require_dataset(dataset, data_dir)
+    read_own(model, sha256, files, sidecar.num_classes, sidecar.classes, side)
 
 
 def check_above_guessing(model: str, top1: float, num_classes: int) -> None:

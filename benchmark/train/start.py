@@ -15,7 +15,7 @@ from benchmark.data.datasets import dataset_identity, require_dataset
 from benchmark.data.open import open_batches
 from benchmark.methods.catalog import method_info
 from benchmark.models import model_info
-from benchmark.run.identity import ENGINE_VERSION, Run
+from benchmark.run.identity import ENGINE_VERSION, DatasetRef, Run
 from benchmark.run.pack_file import PackFile
 from benchmark.train.crew import Crew
 from benchmark.train.memory import keep_freed_memory
@@ -66,11 +66,12 @@ def open_data(run: Run, pack: PackFile, share: Shard) -> Batches:
     """Open the data of a run, which must be those that it was planned with, for a process."""
     name = run.dataset.name
     require_dataset(name, pack.data_dir)
-    found = dataset_identity(name, pack.data_dir)["digest"]
-    if found != run.dataset.digest:
+    found = DatasetRef(**dataset_identity(name, pack.data_dir))
+    if found != run.dataset:
         raise UserError(
             f"the {name} data in {pack.data_dir} is not what the run was planned with"
-            f" (digest {found[:12]}, planned {run.dataset.digest[:12]}); submit the table again"
+            f" (digest {found.digest[:12]}, planned {run.dataset.digest[:12]}); submit the table"
+            " again"
         )
     recipe = run.recipe
     offered = augmentation_info(recipe.augmentation).readers

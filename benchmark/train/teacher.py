@@ -14,12 +14,12 @@ from benchmark.base.errors import UserError
 from benchmark.base.files import open_regular, read_json
 from benchmark.data.augment import normalised_by
 from benchmark.data.augmentations import augmentation_info
-from benchmark.data.datasets import dataset_info
+from benchmark.data.datasets import DatasetInfo, described
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from benchmark.models.features import Model
 from benchmark.run.directory import RunDir
-from benchmark.run.identity import SCHEMA, Run, TeacherRef
+from benchmark.run.identity import SCHEMA, DatasetRef, Run, TeacherRef
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
 from benchmark.table.imagenet_classes import imagenet_classes, positions
@@ -71,7 +71,7 @@ def load_teacher(
     if run.teacher.source == "registry":
         return _public(run, name, run.teacher.key, size, num_classes, classes)
     state, digest, source = _trained(run.teacher, root)
-    side = size or run.recipe.crop_size or dataset_info(run.dataset.name).image_size
+    side = size or run.recipe.crop_size or _info(run).image_size
     model = _model(name, num_classes, state, source, side)
     renormalise = renormalisation(run, _trained_with(RunDir(root, run.teacher.key)))
     return LoadedTeacher(Network(name, model, run.recipe, size, renormalise), digest)
@@ -102,6 +102,10 @@ def _model(
     return model.eval()
 
 
+def _info(run: Run) -> DatasetInfo:
+    return described(run.dataset.name, run.dataset.own)
+
+
 def renormalisation(run: Run, own: Preprocessing | None) -> Affine | None:
     """Return what turns the normalisation of a run's images into a teacher's own.
 
@@ -109,7 +113,7 @@ def renormalisation(run: Run, own: Preprocessing | None) -> Affine | None:
     """
     if own is None:
         return None
-    info = normalised_by(dataset_info(run.dataset.name), augmentation_info(run.recipe.augmentation))
+    info = normalised_by(_info(run), augmentation_info(run.recipe.augmentation))
     if (info.mean, info.std) == (own.mean, own.std):
         return None
     channels = list(zip(info.mean, info.std, own.mean, own.std, strict=True))
@@ -128,7 +132,8 @@ def _own(
     classes: Sequence[str],
     files: Mapping[str, FileOfTeacher],
 ) -> LoadedTeacher:
-    loaded, kept = read_own(model, sha256, files, num_classes, classes)
+    side = size or run.recipe.crop_size or _info(run).image_size
+    loaded, kept = read_own(model, sha256, files, num_classes, classes, side)
     own = None
     if reads.mean is not None and reads.std is not None:
         own = Preprocessing(mean=reads.mean, std=reads.std)
@@ -169,7 +174,8 @@ def _trained_with(rundir: RunDir) -> Preprocessing:
     """Return the normalisation that a teacher of ours was trained with."""
     cell = read_json(rundir.cell, SCHEMA)
     augmentation = augmentation_info(cell["recipe"]["augmentation"])
-    info = normalised_by(dataset_info(cell["dataset"]["name"]), augmentation)
+    data = DatasetRef.model_validate(cell["dataset"])
+    info = normalised_by(described(data.name, data.own), augmentation)
     return Preprocessing(mean=info.mean, std=info.std)
 
 

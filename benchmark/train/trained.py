@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmark.base.errors import UserError
 from benchmark.data.augment import Normalise, normalised_by
 from benchmark.data.augmentations import augmentation_info
-from benchmark.data.datasets import DatasetInfo, dataset_info
+from benchmark.data.datasets import DatasetInfo, described
 from benchmark.data.resized_crop import RESIZE_OF_224
 from benchmark.methods import build_method
 from benchmark.methods.base import Probe, Setup
@@ -117,7 +117,7 @@ def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
     run = rundir.read_run()
     check_versions(run)
     run = run.model_copy(update={"recipe": run.recipe.model_copy(update={"device": device})})
-    info = dataset_info(run.dataset.name)
+    info = described(run.dataset.name, run.dataset.own)
     augmentation = augmentation_info(run.recipe.augmentation)
     size = run.recipe.crop_size or augmentation.crop_size
     transform = Transform(normalised_by(info, augmentation), size)
@@ -181,7 +181,7 @@ def _predictor(
         student=Probe(run.model, network.model, network.probe(shape)),
         teacher=teacher,
         num_classes=num_classes,
-        labels=torch.arange(dataset_info(run.dataset.name).num_train) % num_classes,
+        labels=torch.arange(described(run.dataset.name, run.dataset.own).num_train) % num_classes,
         batch_size=run.recipe.batch_size,
         epochs=run.recipe.epochs,
         seed=run.seed,

@@ -16,7 +16,7 @@ import torch
 
 from benchmark.base.errors import UserError
 from benchmark.base.share import Shard
-from benchmark.data.datasets import dataset_info, image_side
+from benchmark.data.datasets import described, image_side
 from benchmark.data.order import BatchPlan
 from benchmark.methods import build_method
 from benchmark.methods.base import Probe, Setup
@@ -50,7 +50,7 @@ class _Trial:
         self._alone: dict[tuple[str, int, int], str | None] = {}
 
     def problem(self, run: Run) -> str | None:
-        info = dataset_info(run.dataset.name)
+        info = described(run.dataset.name, run.dataset.own)
         recipe, count = run.recipe, self._images[run.dataset.name]
         try:
             share = Shard(recipe.replicas)

@@ -46,7 +46,7 @@ def check_checkpoint(dataset: str, model: str, data_dir: Path) -> None:
     Raises UserError where it is damaged or does not fit, or does not know the data's classes.
     """
     (teacher,) = chosen(dataset, model)
-    _load(teacher, dataset)
+    _load(teacher, dataset, data_dir)
     _labels(teacher, require_dataset(dataset, data_dir))
 
 
@@ -65,7 +65,7 @@ def check_teacher(run: Run, data_dir: Path, tick: Tick) -> None:
     expected = _expected(teacher, sidecar)
     if expected is None:
         return
-    network = Network(teacher.model, _load(teacher, name), run.recipe)
+    network = Network(teacher.model, _load(teacher, name, data_dir), run.recipe)
     found = _measure(network, teacher, name, data_dir, run.recipe, tick)
     if abs(found.top1 - expected) > GROSS:
         raise UserError(
@@ -82,10 +82,12 @@ def _expected(teacher: RegisteredTeacher, sidecar: Sidecar) -> float | None:
     return None if known is None else 100 * known.correct / known.images
 
 
-def _load(teacher: RegisteredTeacher, dataset: str) -> Model:
+def _load(teacher: RegisteredTeacher, dataset: str, data_dir: Path) -> Model:
     path = checkpoint_file(teacher)
     assert path is not None, "planned from a file that is there"
-    num_classes = len(imagenet_classes()) if teacher.classes else dataset_info(dataset).num_classes
+    num_classes = len(imagenet_classes())
+    if teacher.classes is None:
+        num_classes = dataset_info(dataset, data_dir=data_dir).num_classes
     with seeded(0, "teacher"):  # its initial weights are overwritten
         model = build_model(teacher.model, num_classes)
     load_into(model, load_state(path), str(path))
@@ -150,7 +152,7 @@ def verify_teachers(dataset: str, model: str | None, data_dir: Path) -> Iterator
     sidecar = require_dataset(dataset, data_dir)
     recipe = override(named_recipe("crd_240"), {"device": "cpu", "channels_last": False})
     for teacher in teachers:
-        network = Network(teacher.model, _load(teacher, dataset), recipe)
+        network = Network(teacher.model, _load(teacher, dataset, data_dir), recipe)
         accuracy = _measure(network, teacher, dataset, data_dir, recipe)
         expected = _expected(teacher, sidecar)
         published = teacher.accuracy if expected is None else expected

@@ -87,7 +87,7 @@ def test_truncated_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "train"
     for length in [*range(0, 140), *range(len(whole) - 30, len(whole))]:
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match="no intact CIFAR file"):
+        with pytest.raises(UserError, match="no intact pickle of images"):
             read_pickle(path)
 
 
@@ -114,7 +114,7 @@ def test_changed_anywhere(tmp_path: Path) -> None:
         ({"data": PIXELS, "labels": [0] * 4}, "5 images but 4 labels"),
         ({"data": PIXELS, "labels": [0, 1, 2, 3, 10]}, "labels outside 0 to 9"),
         ({"data": PIXELS, "labels": [0, 1, 2, 3, "4"]}, "labels outside 0 to 9"),
-        ({"data": PIXELS.astype(np.float32), "labels": [0] * 5}, "arrays must be of bytes"),
+        ({"data": PIXELS.astype(np.float32), "labels": [0] * 5}, "arrays must be of whole numbers"),
     ],
 )
 def test_other_content(tmp_path: Path, content: Any, message: str) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from benchmark.base.errors import UserError
 from benchmark.data.formats import JPEG, MAX_SIDE, RAW, Sample
@@ -26,7 +26,8 @@ def encode(path: Path, label: int, write: WriteSettings) -> Sample:
     A JPEG that needs no change keeps its bytes; others (other formats, CMYK, longer than
     ``max_resolution``) are encoded at ``jpeg_quality``. Sizes are reduced by averaging areas, as
     FFCV's writer does, but the longest side becomes ``max_resolution`` exactly. 16 bits a pixel
-    are scaled to 8. Every image is decoded once, so a broken one is found here.
+    are scaled to 8. With ``side`` the short side is scaled to it, and the middle is cut. Every
+    image is decoded once, so a broken one is found here.
 
     Raises UserError, by name, for what cannot be decoded, pixels whose range nobody knows (32-bit
     integers, floating-point numbers) and sides that the storage cannot hold.
@@ -51,7 +52,9 @@ def encode(path: Path, label: int, write: WriteSettings) -> Sample:
             f"{shown(path)} is {width:,} x {height:,} pixels, and {write.storage} storage holds"
             f" at most {longest:,} a side; write smaller ones with --max-resolution"
         )
-    if size != rgb.size:
+    if size != rgb.size and write.side is not None:
+        rgb = ImageOps.fit(rgb, size, Image.Resampling.BICUBIC)
+    elif size != rgb.size:
         rgb = rgb.resize(size, Image.Resampling.BOX)
     if write.storage == "raw":
         return Sample(rgb.tobytes(), height, width, label, RAW)
@@ -89,6 +92,8 @@ def _raw_bytes(path: Path, write: WriteSettings) -> int:
 
 def _stored_size(size: tuple[int, int], write: WriteSettings) -> tuple[int, int]:
     """Return (width, height) as they are stored: in whole numbers, since fractions miss by one."""
+    if write.side is not None:
+        return write.side, write.side
     longest, limit = max(size), write.max_resolution
     if limit is None or longest <= limit:
         return size

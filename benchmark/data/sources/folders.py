@@ -27,10 +27,11 @@ _IMAGENET_CLASSES = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746
 
 def has_class_folders(path: Path) -> bool:
     """Return whether ``path`` holds a train folder and a val or test folder."""
-    return (path / "train").is_dir() and _test_folder(path) is not None
+    return (path / "train").is_dir() and find_test(path) is not None
 
 
-def _test_folder(path: Path) -> Path | None:
+def find_test(path: Path) -> Path | None:
+    """Return the folder of test images beside ``train``, None where there is none."""
     return next((path / name for name in ("val", "test") if (path / name).is_dir()), None)
 
 
@@ -41,7 +42,7 @@ def folder_source(info: DatasetInfo, path: Path, write: WriteSettings, workers: 
     Raises UserError if folders are missing, the two splits have different classes, or a class
     has no images.
     """
-    test = _test_folder(path)
+    test = find_test(path)
     if test is None or not (path / "train").is_dir():
         raise UserError(f"{path} must hold the class folders as train/CLASS/ and val/CLASS/")
     splits: dict[SplitName, Listing] = {
@@ -59,7 +60,7 @@ def folder_source(info: DatasetInfo, path: Path, write: WriteSettings, workers: 
         splits={
             split: SourceSplit(
                 len(listing.images),
-                partial(_samples, listing.images, write, workers),
+                partial(encoded, listing.images, write, workers),
                 max(largest(listing, write, workers)),
             )
             for split, listing in splits.items()
@@ -89,7 +90,7 @@ def _altered(
     return None
 
 
-def _samples(
+def encoded(
     files: Sequence[tuple[Path, int]], write: WriteSettings, workers: int
 ) -> Iterator[Sample]:
     """Yield the samples in order, encoded ``workers`` at a time, a bounded number ahead."""

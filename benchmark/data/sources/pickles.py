@@ -1,4 +1,4 @@
-"""Read the pickles of CIFAR without running what they say.
+"""Read pickles of images, CIFAR's and alike, without running what they say.
 
 A pickle can call any function that it names. The official files name three: numpy's ndarray,
 dtype and the function that puts arrays together; files written by Python 3 may name the decoder
@@ -17,31 +17,54 @@ import numpy.typing as npt
 
 from benchmark.base.errors import UserError
 
+_NUMBERS = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
+
 
 class _Dtype:
-    """Stands in for numpy.dtype; only unsigned bytes are accepted."""
+    """Stands in for numpy.dtype; only whole numbers are accepted."""
 
     def __init__(self, code: object, *_: object) -> None:
-        if code not in ("u1", b"u1"):
-            raise pickle.UnpicklingError(f"arrays must be of bytes, not {code!r}")
+        self._code = _text(code)
+        self._order = "="
+        if self._code not in _NUMBERS:
+            raise pickle.UnpicklingError(f"arrays must be of whole numbers, not {code!r}")
 
-    def __setstate__(self, state: object) -> None:
-        """Drop the byte order and alignment of single bytes."""
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """Take the byte order."""
+        order = _text(state[1])
+        if order not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError("unexpected byte order")
+        self._order = order
+
+    def read(self, data: bytes | bytearray, shape: Any, order: Literal["F", "C"]) -> Any:
+        """Return the array of these bytes."""
+        found = np.frombuffer(data, np.dtype(self._order + self._code))
+        return found.reshape(shape, order=order)
 
 
 class _Array:
     """Stands in for numpy.ndarray while a pickle is read."""
 
+    values: npt.NDArray[Any]
+
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, column_major, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
             raise pickle.UnpicklingError("unexpected array")
-        order: Literal["F", "C"] = "F" if column_major else "C"
-        self.pixels = np.frombuffer(data, np.uint8).reshape(shape, order=order)
+        self.values = dtype.read(data, shape, "F" if column_major else "C")
 
 
 def _reconstruct(*_: object) -> _Array:
     return _Array()
+
+
+def _frombuffer(data: object, dtype: object, shape: object, order: object, *_: object) -> _Array:
+    # How numpy pickles by protocol 5.
+    if not isinstance(dtype, _Dtype) or not isinstance(data, bytes | bytearray):
+        raise pickle.UnpicklingError("unexpected array")
+    array = _Array()
+    array.values = dtype.read(data, shape, "F" if _text(order) == "F" else "C")
+    return array
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -55,6 +78,8 @@ _KNOWN = {
     ("numpy", "dtype"): _Dtype,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
     ("_codecs", "encode"): _encode,
 }
 
@@ -67,7 +92,7 @@ class _CifarUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """Return the dictionary of one CIFAR file; arrays are [N, D] uint8, names are strings.
+    """Return the dictionary of one file; arrays are stand-ins (see :func:`read_arrays`).
 
     Raises UserError for a file that is missing, truncated, no pickle, or asks for anything but
     plain data.
@@ -90,14 +115,25 @@ def read_pickle(path: Path) -> dict[str, Any]:
         MemoryError,
     ) as error:
         why = str(error) or type(error).__name__
-        raise UserError(f"{path} is no intact CIFAR file: {why}") from error
+        raise UserError(f"{path} is no intact pickle of images: {why}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no CIFAR file: it holds a {type(content).__name__}")
+        raise UserError(f"{path} is no dictionary of images: it holds a {type(content).__name__}")
     return {_text(key): value for key, value in content.items()}
 
 
 def _text(value: object) -> str:
     return value.decode("latin1") if isinstance(value, bytes) else str(value)
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Return the dictionary of a pickle with arrays of whole numbers, lists and names.
+
+    Raises UserError as :func:`read_pickle` does.
+    """
+    return {
+        key: getattr(value, "values", None) if isinstance(value, _Array) else value
+        for key, value in read_pickle(path).items()
+    }
 
 
 def read_images(
@@ -111,8 +147,8 @@ def read_images(
     array, labels = content.get("data"), content.get(label_key)
     if not isinstance(array, _Array) or not isinstance(labels, list):
         raise UserError(f"{path} is no CIFAR file: it lacks 'data' or '{label_key}'")
-    pixels = getattr(array, "pixels", None)
-    if pixels is None or pixels.ndim != 2 or pixels.shape[1] != 3072:
+    pixels = getattr(array, "values", None)
+    if pixels is None or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
         raise UserError(f"{path} is no CIFAR file: its images are not 32x32 RGB")
     if len(labels) != len(pixels):
         raise UserError(f"{path} holds {len(pixels)} images but {len(labels)} labels")
