@@ -94,7 +94,6 @@ def write(
         write_own,
     )
 
-    stored = None if storage is None else storage.value
     note = partial(print, file=sys.stderr)
     if dataset is not None:
         sidecar = write_own(
@@ -105,7 +104,7 @@ def write(
             std=numbers("--std", std),
             side=size,
             test_fraction=test_fraction,
-            storage=stored,
+            storage=None if storage is None else storage.value,
             max_resolution=max_resolution,
             jpeg_quality=jpeg_quality,
             overwrite=overwrite,
@@ -123,7 +122,7 @@ def write(
         data,
         allow_altered,
         overwrite=overwrite,
-        storage=stored,
+        storage=None if storage is None else storage.value,
         progress=progress_line(name),
         note=note,
         max_resolution=max_resolution,
