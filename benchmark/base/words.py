@@ -1,4 +1,4 @@
-"""Numbers in sentences, and text of others as text."""
+"""Numbers and times in sentences, and text of others as text."""
 
 from __future__ import annotations
 
@@ -33,3 +33,16 @@ def short(text: str, most: int = 200) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its two largest units."""
+    whole = max(0, round(seconds))
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes >= 5 else f"{minutes * 60 + rest} s"

@@ -40,6 +40,7 @@ for _group in (
     "jobs",
     "collect",
     "figures",
+    "report",
     "compare",
     "methods",
     "data",

@@ -29,6 +29,15 @@ def figure_kinds() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def kinds_named(names: Sequence[str], option: str) -> list[str]:
+    """Return kinds of figures, each once. Raises UserError for one that does not exist."""
+    wanted, known = list(dict.fromkeys(names)), figure_kinds()
+    for name in wanted:
+        if name not in known:
+            raise unknown("kind", name, known, option)
+    return wanted
+
+
 def make_figures(
     table: str,
     names: Sequence[str],
@@ -46,11 +55,7 @@ def make_figures(
     of several that has nothing to draw yet is said and left out.
     """
     chosen = chosen or Selection()
-    wanted = list(dict.fromkeys(names))
-    known = figure_kinds()
-    for name in wanted:
-        if name not in known:
-            raise unknown("kind", name, known, "--kind")
+    wanted = kinds_named(names, "--kind")
     report = make_report(table, chosen, runs_dir=runs_dir, protocol=protocol)
     source = FigureSource(report, data_dir, images)
     saved: list[Saved] = []

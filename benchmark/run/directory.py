@@ -134,7 +134,8 @@ class RunDir:
         except FileNotFoundError:
             return []
         try:
-            records = [json.loads(line) for line in lines[:-1] if line]
+            # One document is read twice as fast as its lines.
+            records = json.loads(f"[{','.join(filter(None, lines[:-1]))}]")
         except (ValueError, RecursionError) as error:
             raise UserError(f"{self.records} cannot be read: {error}") from error
         if not all(isinstance(record, dict) for record in records):

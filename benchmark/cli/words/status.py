@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from benchmark.base.words import count
+from benchmark.base.words import count, duration
 from benchmark.monitor.everybody import COLUMNS, Share
 from benchmark.monitor.failures import FailureGroup
 from benchmark.monitor.summary import Silent, Status, TableStatus
@@ -173,16 +173,3 @@ def _clock(moment: float) -> str:
     then, today = time.localtime(moment), time.localtime()
     same = then.tm_yday == today.tm_yday and then.tm_year == today.tm_year
     return time.strftime("%H:%M" if same else "%a %d %b %H:%M", then)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in its two largest units."""
-    whole = max(0, round(seconds))
-    days, rest = divmod(whole, 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, rest = divmod(rest, 60)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes >= 5 else f"{minutes * 60 + rest} s"

@@ -1,0 +1,221 @@
+"""The page of a run: how it stands, its curves, its configuration, where it comes from."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from benchmark.base.errors import UserError
+from benchmark.base.files import read_json
+from benchmark.results.origins import Origins
+from benchmark.results.render.layout import metric_label, statistic_label
+from benchmark.run.directory import RunDir
+from benchmark.run.identity import SCHEMA
+from benchmark.run.reading import METRICS, STATISTICS, Reading
+from benchmark.run.state import RunState
+from benchmark.site.charts import Level, Line, line_chart
+from benchmark.site.gather import Gathered, ShownPlace
+
+_HUGE = 1e30  # a loss that diverges on the way to infinity
+_DROP = 0.6  # a rate that falls below this part of the one before it
+_SETTING = re.compile(r"(?P<name>.*?) = (?P<value>.*?) \((?P<origin>.*)\)(?P<instead>[^)]*)")
+
+
+class Setting(NamedTuple):
+    """An option or recipe field with its value and where that comes from."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class Settings:
+    """The configuration of cells: what a run of a table has, and why, worked out once a cell."""
+
+    def __init__(self, gathered: Gathered) -> None:
+        self._gathered = gathered
+        self._known: dict[tuple[ShownPlace, str], list[Setting]] = {}
+
+    def of(self, run: Reading, cell: Mapping[str, Any]) -> list[Setting]:
+        """Return a run's configuration; outside of the tables its values alone."""
+        places = self._gathered.places.get(run.key)
+        if not places:
+            return [Setting(name, value, "") for name, value in _flat(cell)]
+        key = places[0], run.cell
+        if key not in self._known:
+            self._known[key] = self._from_table(places[0], run)
+        return self._known[key]
+
+    def _from_table(self, place: ShownPlace, run: Reading) -> list[Setting]:
+        table = self._gathered.tables[place.table]
+        report = next(r for r in self._gathered.reports if r.grid.name == place.table)
+        group = next(
+            g
+            for g in report.collected.groups[place.row, place.column]
+            if any(one.key == run.key for one in g.runs)
+        )
+        slot = next(
+            s
+            for s in report.collected.slots
+            if (s.row.name, s.column.name) == (place.row, place.column)
+        )
+        assigned = slot.variants[group.variant].assignment if slot.variants else {}
+        row, column = table.row(place.row), table.column(place.column)
+        return [_setting(line) for line in Origins(table, row, column, group, assigned).lines()]
+
+
+def values(
+    run: Reading, gathered: Gathered, settings: Settings, pages: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what the template shows. A file that cannot be read is said, and left out."""
+    rundir = RunDir(gathered.runs_dir, run.key)
+    problems: list[str] = []
+    cell: dict[str, Any] = {}
+    result: dict[str, Any] = {}
+    try:
+        cell = rundir.read_run().to_json()
+    except (UserError, OSError) as error:
+        problems.append(str(error))
+    if rundir.result.exists():
+        try:
+            result = rundir.read_result()
+        except (UserError, OSError) as error:
+            problems.append(str(error))
+    origin = result.get("provenance") or _last_start(rundir)
+    try:
+        records = rundir.read_records()
+    except (OSError, ValueError) as error:
+        records = []
+        problems.append(f"{rundir.records} cannot be read: {error}")
+    work = gathered.seen.works.get(run.key)
+    standing = gathered.standing(run)
+    return {
+        "run": run,
+        "state": str(standing.name),
+        "reason": standing.reason or run.reason,
+        "cell": cell,
+        "methods": " + ".join(m["name"] for m in cell.get("methods", ())) or "none",
+        "teacher_page": pages.get(run.teacher or ""),
+        "places": gathered.places.get(run.key, ()),
+        "metrics": [
+            (metric_label(m), [run.value(m, s) for s in STATISTICS])
+            for m in METRICS
+            if run.state is RunState.DONE
+        ],
+        "statistics": [statistic_label(s) for s in STATISTICS],
+        "charts": charts(records, _published(gathered, run)),
+        "epochs": len(records),
+        "settings": settings.of(run, cell) if cell else [],
+        "origin": _origin(origin, result),
+        "directory": str(rundir.path.absolute()),
+        "log": str(work.log) if work is not None else "",
+        "problems": problems,
+    }
+
+
+def charts(records: Sequence[Mapping[str, Any]], published: float | None) -> list[Markup]:
+    """Return a run's charts: accuracy, every loss term, the learning rate."""
+    epochs = [r for r in records if isinstance(r.get("epoch"), int) and r["epoch"] >= 1]
+    if not epochs:
+        return []
+    test, train, val = (_series(epochs, n) for n in ("test_top1", "train_top1", "val_top1"))
+    rates = _series(epochs, "lr")
+    drops = [b[0] for a, b in itertools.pairwise(rates) if a[1] > 0 and b[1] < _DROP * a[1]]
+    drops = drops if len(drops) <= 8 else []
+    names = dict.fromkeys(name for r in epochs for name in r.get("losses") or ())
+    late = [y for x, y in test if x >= epochs[-1]["epoch"] / 4]
+    accuracy = line_chart(
+        "Top-1 accuracy (%)",
+        [Line("test", test), Line("training", train), Line("held out", val)],
+        unit=" %",
+        levels=[Level("published", published)] if published is not None else (),
+        drops=drops,
+        zoom=min(late) if late else None,
+    )
+    losses = line_chart(
+        "Loss terms",
+        [Line(name, _term(epochs, name)) for name in sorted(names, key=lambda n: n != "ce")],
+        drops=drops,
+        logarithmic=True,
+    )
+    rate = line_chart("Learning rate", [Line("learning rate", rates)], logarithmic=True)
+    return [chart for chart in (accuracy, losses, rate) if chart]
+
+
+def _series(epochs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    return [(r["epoch"], r[name]) for r in epochs if _is_real(r.get(name))]
+
+
+def _term(epochs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    return [
+        (r["epoch"], losses[name])
+        for r in epochs
+        if name in (losses := r.get("losses") or {}) and _is_real(losses[name])
+    ]
+
+
+def _is_real(value: Any) -> bool:
+    return type(value) in (float, int) and abs(value) < _HUGE
+
+
+def _published(gathered: Gathered, run: Reading) -> float | None:
+    for place in gathered.places.get(run.key, ())[:1]:
+        grid = next(r.grid for r in gathered.reports if r.grid.name == place.table)
+        found = grid.cell(place.row, place.column, "top1")
+        if found is not None and found.published_value is not None:
+            value = found.published_value
+            return value if grid.higher_is_better else 100.0 - value
+    return None
+
+
+def _last_start(rundir: RunDir) -> dict[str, Any]:
+    """Return where an unfinished run was last started; nothing where that is not known."""
+    try:
+        starts = read_json(rundir.provenance, SCHEMA)["starts"]
+        return dict(starts[-1]) if starts else {}
+    except (UserError, OSError, KeyError, TypeError, IndexError, ValueError):
+        return {}
+
+
+def _origin(origin: Mapping[str, Any], result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return where a run comes from, in lines of a name and a value; unknown ones are left out."""
+    versions = origin.get("versions") or {}
+    threads = f"{origin.get('cpu')}, {origin.get('threads')} threads" if origin.get("cpu") else None
+    lines: list[tuple[str, Any]] = [
+        ("commit", origin.get("commit")),
+        ("changes beside it", origin.get("dirty")),
+        ("code", origin.get("code")),
+        ("host", origin.get("host")),
+        ("GPU", origin.get("gpu")),
+        ("CPU", threads),
+        ("Slurm job", origin.get("slurm_job")),
+        ("Python", origin.get("python")),
+        *versions.items(),
+        ("data", result.get("dataset_digest")),
+        ("teacher's file", result.get("teacher_digest")),
+        ("restarts", result.get("restarts")),
+        ("seconds of its packs", result.get("seconds")),
+        ("its own seconds", result.get("own_seconds")),
+        ("images a second", result.get("images_per_second")),
+        ("peak memory, MB", result.get("peak_memory_mb")),
+    ]
+    return [(name, str(value)) for name, value in lines if value is not None]
+
+
+def _setting(line: str) -> Setting:
+    found = _SETTING.fullmatch(line)
+    if found is None:
+        return Setting(line, "", "")
+    origin = found["origin"] + found["instead"]
+    return Setting(found["name"].removeprefix("option "), found["value"], origin)
+
+
+def _flat(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [(f"recipe.{name}", str(value)) for name, value in cell.get("recipe", {}).items()]
+    for method in cell.get("methods", ()):
+        found += [(f"{method['name']}.{k}", str(v)) for k, v in method["options"].items()]
+    return found
