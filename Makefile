@@ -13,6 +13,8 @@ demo: install
 	@$(BIN)/bench data write digits
 	@$(BIN)/bench submit --table digits --cluster local --wait
 	@$(BIN)/bench collect --table digits
+	@$(BIN)/bench figures --table digits
+	@$(BIN)/bench report --table digits --figures curves --figures forest
 
 test: install
 	@$(BIN)/python -m pytest -n $(WORKERS)

@@ -30,7 +30,8 @@ class CellLeft(NamedTuple):
     left: str
     sort: float
     why: str
-    runs: tuple[tuple[str, str, int], ...]
+    runs: tuple[tuple[str, int], ...]
+    unstarted: int
 
 
 def values(gathered: Gathered, pages: Mapping[str, str]) -> dict[str, Any]:
@@ -85,15 +86,18 @@ def _cells(gathered: Gathered, pages: Mapping[str, str]) -> Iterator[CellLeft]:
 
 
 def _costs(gathered: Gathered) -> dict[str, float]:
-    """Return the mean seconds of a finished run by cell, and by table."""
+    """Return the mean seconds of a run, as far as they are measured, by cell and by table."""
     seen = gathered.seen
     known: dict[str, list[float]] = {}
     for table, keys in seen.tables.items():
         for key in keys:
             run = seen.readings[key]
-            if run.state is RunState.DONE and run.own_seconds > 0:
-                known.setdefault(table, []).append(run.own_seconds)
-                known.setdefault(run.cell, []).append(run.own_seconds)
+            if run.state is RunState.DONE:
+                cost = run.own_seconds
+            else:
+                cost = run.progress.own * run.progress.epochs if run.progress else 0.0
+            for name in (table, run.cell) if cost > 0 else ():
+                known.setdefault(name, []).append(cost)
     return {name: fmean(values) for name, values in known.items()}
 
 
@@ -128,10 +132,11 @@ def _line(
         name=cell.rpartition("-")[0] or cell,
         states=states,
         progress=f"epoch {', '.join(far)}" if far else "not started",
-        left=f"{said} once it starts" if waits and left is not None else said,
+        left=f"about {said} once it starts" if waits and left is not None else said,
         sort=1e9 if left is None else left + 1e6 * waits,
         why="; ".join(reasons) or ("waits for its turn" if waits else ""),
-        runs=tuple((run.key, pages.get(run.key, ""), run.seed) for run, _ in runs),
+        runs=tuple((pages[run.key], run.seed) for run, _ in runs if run.key in pages),
+        unstarted=sum(run.key not in pages for run, _ in runs),
     )
 
 

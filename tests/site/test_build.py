@@ -1,0 +1,159 @@
+"""The files of a report: links that lead somewhere, what is written again, bad input."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+from benchmark.site.charts import Line, line_chart, nice
+from benchmark.site.run_page import charts
+from tests.cli.command import bench
+from tests.site.conftest import HOSTILE, builder, write_all, write_table
+
+
+class Links(HTMLParser):
+    """What a page points at, and the places in it that can be pointed at."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name in ("href", "src") and value:
+                self.targets.append(value)
+            if name == "id" and value:
+                self.ids.append(value)
+
+
+def test_every_link_leads_somewhere(report: Path) -> None:
+    pages = {path: Links(path.read_text(encoding="utf-8")) for path in report.rglob("*.html")}
+    assert len(pages) == 4 + 16
+    for path, links in pages.items():
+        assert len(links.ids) == len(set(links.ids)), path
+        for target in links.targets:
+            file, place = urldefrag(target)
+            there = (path.parent / unquote(file)).resolve() if file else path
+            assert there.exists(), (path.name, target)
+            assert report.resolve() in there.resolve().parents, target
+            if place and there in pages:
+                assert unquote(place) in pages[there].ids, (path.name, target)
+
+
+def test_nothing_is_asked_of_a_network(report: Path) -> None:
+    for path in report.rglob("*.*"):
+        if path.suffix in (".html", ".css", ".js"):
+            text = path.read_text(encoding="utf-8").replace("http://tristen.ca/", "")
+            assert "http://" not in text.replace("http://www.w3.org/", ""), path
+            assert "https://" not in text, path
+
+
+def test_what_others_wrote_is_escaped(report: Path) -> None:
+    for path in report.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert "<img src=x" not in text, path
+        assert "<b>bold" not in text, path
+        assert "49" not in text.split("<main")[1] or "{{7*7}}" in text or "runs" in str(path)
+    assert HOSTILE.replace("&", "&amp;").replace("<", "&lt;").split("&")[0] in (
+        report / "index.html"
+    ).read_text(encoding="utf-8")
+
+
+def test_only_what_changed_is_written(hostile: Path, tmp_path: Path) -> None:
+    write_table(tmp_path)
+    write_all(tmp_path / "hostile.yaml", tmp_path / "runs", seeds=(0,))
+    site = builder(tmp_path, tmp_path / "out")
+
+    def times() -> dict[str, int]:
+        found = (tmp_path / "out").rglob("*.*")
+        return {str(p.relative_to(tmp_path / "out")): p.stat().st_mtime_ns for p in found}
+
+    site.write()
+    first = times()
+    site.write()
+    changed = {name for name, when in times().items() if first[name] != when}
+    assert changed <= {"queue.html", "assets/stamp.js"}  # the hour
+    write_all(tmp_path / "hostile.yaml", tmp_path / "runs", seeds=(1,))
+    site.write()
+    after = times()
+    assert len([name for name in after if name not in first]) == 8
+    assert all(first[name] == after[name] for name in first if name.startswith("runs/"))
+    assert first["tables/hostile.html"] != after["tables/hostile.html"]
+
+
+def test_pages_of_runs_that_are_gone_go(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    write_all(tmp_path / "hostile.yaml", tmp_path / "runs", seeds=(0,))
+    builder(tmp_path, tmp_path / "out").write()
+    (gone, *_) = (tmp_path / "runs").glob("*-dkd-*")
+    for path in gone.iterdir():
+        path.unlink()
+    gone.rmdir()
+    builder(tmp_path, tmp_path / "out").write()
+    assert not (tmp_path / "out" / "runs" / f"{gone.name}.html").exists()
+
+
+def test_a_run_without_readable_records_has_a_page(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    write_all(tmp_path / "hostile.yaml", tmp_path / "runs", seeds=(0,))
+    (one, *_) = (tmp_path / "runs").glob("*-dkd-*")
+    (one / "records.jsonl").write_text("nothing\n")
+    builder(tmp_path, tmp_path / "out").write()
+    page = (tmp_path / "out" / "runs" / f"{one.name}.html").read_text(encoding="utf-8")
+    assert "records.jsonl cannot be read" in page
+
+
+def test_bad_input_is_one_line(tmp_path: Path, hostile: Path) -> None:
+    for words in (
+        ["--runs", tmp_path],
+        ["--table", "digit", "--runs", hostile / "runs"],
+        ["--table", "digits", "--figures", "curve", "--runs", hostile / "runs"],
+    ):
+        said = bench("report", *words, "--out", tmp_path / "out")
+        assert said.code == 2, said
+        assert len(said.err.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("")
+    taken = bench("report", "-t", "digits", "--runs", hostile / "runs", "--out", tmp_path / "file")
+    assert taken.code == 2
+
+
+@pytest.mark.slow
+def test_figures_stand_in_the_tables_page(hostile: Path, tmp_path: Path) -> None:
+    table = hostile / "hostile.yaml"
+    said = bench(
+        "report", "-t", table, "--figures", "forest", "--runs", hostile / "runs", "--out", tmp_path
+    )
+    assert said.code == 0, said.err
+    assert str(tmp_path / "index.html") in said.out
+    assert "hostile-forest.png" in (tmp_path / "tables" / "hostile.html").read_text()
+    assert json.loads((tmp_path / "figures" / "hostile-forest.json").read_text())["runs"]
+
+
+def test_charts_say_what_they_show() -> None:
+    records = [
+        {"epoch": n, "lr": 0.1 if n < 3 else 0.01, "test_top1": 50.0 + n, "losses": {"ce": 1 / n}}
+        for n in range(1, 6)
+    ]
+    records[2]["losses"] = {"ce": None}  # diverged for an epoch
+    accuracy, losses, rate = charts(records, 53.0)
+    assert 'aria-label="Top-1 accuracy (%). test from 51 to 55 %"' in accuracy
+    assert "published 53" in accuracy
+    assert losses.count('class="drop"') == 2  # the line and its legend
+    assert len(losses.split('points="')[1].split('"')[0].split()) == 4
+    assert rate
+    assert charts([], None) == []
+    assert line_chart("flat", [Line("a", [(1, 2.0), (2, 2.0)])])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.2, 97.0), (71.1, 71.3), (1e-6, 2e-6)])
+def test_ticks_are_round_and_inside(low: float, high: float) -> None:
+    ticks = nice(low, high, 4)
+    assert 2 <= len(ticks) <= 5
+    assert all(low <= tick <= high for tick in ticks)
