@@ -135,7 +135,7 @@ class RunDir:
             return []
         try:
             # One document is read twice as fast as its lines.
-            records = json.loads(f"[{','.join(filter(None, lines[:-1]))}]")
+            records: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines[:-1]))}]")
         except (ValueError, RecursionError) as error:
             raise UserError(f"{self.records} cannot be read: {error}") from error
         if not all(isinstance(record, dict) for record in records):

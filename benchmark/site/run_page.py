@@ -86,11 +86,12 @@ def values(
         except (UserError, OSError) as error:
             problems.append(str(error))
     origin = result.get("provenance") or _last_start(rundir)
+    origin = origin if isinstance(origin, dict) else {}
     try:
         records = rundir.read_records()
     except (OSError, ValueError) as error:
         records = []
-        problems.append(f"{rundir.records} cannot be read: {error}")
+        problems.append(str(error))
     work = gathered.seen.works.get(run.key)
     standing = gathered.standing(run)
     return {
@@ -119,14 +120,14 @@ def values(
 
 def charts(records: Sequence[Mapping[str, Any]], published: float | None) -> list[Markup]:
     """Return a run's charts: accuracy, every loss term, the learning rate."""
-    epochs = [r for r in records if isinstance(r.get("epoch"), int) and r["epoch"] >= 1]
+    epochs = [r for r in records if type(r.get("epoch")) is int and 1 <= r["epoch"] < _HUGE]
     if not epochs:
         return []
     test, train, val = (_series(epochs, n) for n in ("test_top1", "train_top1", "val_top1"))
     rates = _series(epochs, "lr")
     drops = [b[0] for a, b in itertools.pairwise(rates) if a[1] > 0 and b[1] < _DROP * a[1]]
     drops = drops if len(drops) <= 8 else []
-    names = dict.fromkeys(name for r in epochs for name in r.get("losses") or ())
+    names = dict.fromkeys(name for r in epochs for name in _losses(r))
     late = [y for x, y in test if x >= epochs[-1]["epoch"] / 4]
     accuracy = line_chart(
         "Top-1 accuracy (%)",
@@ -152,10 +153,13 @@ def _series(epochs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float,
 
 def _term(epochs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
     return [
-        (r["epoch"], losses[name])
-        for r in epochs
-        if name in (losses := r.get("losses") or {}) and _is_real(losses[name])
+        (r["epoch"], losses[name]) for r in epochs if _is_real((losses := _losses(r)).get(name))
     ]
+
+
+def _losses(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = record.get("losses")
+    return found if isinstance(found, dict) else {}
 
 
 def _is_real(value: Any) -> bool:
@@ -183,7 +187,8 @@ def _last_start(rundir: RunDir) -> dict[str, Any]:
 
 def _origin(origin: Mapping[str, Any], result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return where a run comes from, in lines of a name and a value; unknown ones are left out."""
-    versions = origin.get("versions") or {}
+    versions = origin.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
     threads = f"{origin.get('cpu')}, {origin.get('threads')} threads" if origin.get("cpu") else None
     lines: list[tuple[str, Any]] = [
         ("commit", origin.get("commit")),

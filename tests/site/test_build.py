@@ -103,10 +103,14 @@ def test_a_run_without_readable_records_has_a_page(tmp_path: Path) -> None:
     write_table(tmp_path)
     write_all(tmp_path / "hostile.yaml", tmp_path / "runs", seeds=(0,))
     (one, *_) = (tmp_path / "runs").glob("*-dkd-*")
+    page = tmp_path / "out" / "runs" / f"{one.name}.html"
     (one / "records.jsonl").write_text("nothing\n")
     builder(tmp_path, tmp_path / "out").write()
-    page = (tmp_path / "out" / "runs" / f"{one.name}.html").read_text(encoding="utf-8")
-    assert "records.jsonl cannot be read" in page
+    assert page.read_text(encoding="utf-8").count("records.jsonl cannot be read") == 1
+    odd = ['{"epoch": "<b>"}', '{"epoch": 1, "losses": ["<b>"], "lr": [1], "test_top1": true}']
+    (one / "records.jsonl").write_text("\n".join([*odd, '{"epoch": 2, "lr": 0.1}', ""]))
+    builder(tmp_path, tmp_path / "out").write()
+    assert "<b>" not in page.read_text(encoding="utf-8")
 
 
 def test_bad_input_is_one_line(tmp_path: Path, hostile: Path) -> None:
