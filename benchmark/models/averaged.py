@@ -9,14 +9,14 @@ from benchmark.models.layers import global_average
 
 
 class AveragedModel(Model):
-    """A network whose classifier is ``fc`` on the mean [B, C] of its last stage's map."""
+    """A network whose classifier (``fc``, or what its ``head`` says) reads the mean [B, C] of its last stage's map."""
 
     fc: nn.Linear
 
     def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
         """Average and classify."""
         pooled = global_average(stages[-1])
-        return Features(self.fc(pooled), pooled, stages, preacts, last_map=stages[-1])
+        return Features(self.head(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     @property
     def head(self) -> nn.Linear:
