@@ -9,7 +9,10 @@ from benchmark.models.layers import global_average
 
 
 class AveragedModel(Model):
-    """A network whose classifier (``fc``, or what its ``head`` says) reads the mean [B, C] of its last stage's map."""
+    """A network whose classifier reads the mean [B, C] of its last stage's map.
+
+    It is ``fc``, or what ``head`` returns.
+    """
 
     fc: nn.Linear
 

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models import model
-from benchmark.models.features import Features, Model
+from benchmark.models.averaged import AveragedModel
 from benchmark.models.layers import (
     batch_norms,
     conv1x1,
     conv3x3,
-    global_average,
     init_convolutions,
     projection,
     run_stage,
@@ -86,7 +85,7 @@ class Bottleneck(nn.Module):
 Block = type[BasicBlock] | type[Bottleneck]
 
 
-class FourStageResNet(Model):
+class FourStageResNet(AveragedModel):
     """Stem of 64 channels and four stages of 64, 128, 256, 512 (times the block's expansion)."""
 
     def __init__(self, block: Block, num_blocks: tuple[int, int, int, int], num_classes: int):
@@ -116,11 +115,6 @@ class FourStageResNet(Model):
             return stem, stem
         stages = (self.layer1, self.layer2, self.layer3, self.layer4)
         return run_stage(stages[number - 1], x)
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.linear(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     @property
     def head(self) -> nn.Linear:

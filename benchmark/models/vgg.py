@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.models import model
-from benchmark.models.features import Features, Model
-from benchmark.models.layers import batch_norms, global_average, init_convolutions
+from benchmark.models.averaged import AveragedModel
+from benchmark.models.layers import batch_norms, init_convolutions
 
 WIDTHS = (64, 128, 256, 512, 512)
 
 
-class VGG(Model):
+class VGG(AveragedModel):
     """VGG; ``num_convs`` are the convolutions of each block."""
 
     def __init__(self, num_convs: tuple[int, int, int, int, int], num_classes: int) -> None:
@@ -45,11 +45,6 @@ class VGG(Model):
         before = self.get_submodule(f"block{number}")(x)
         x = F.relu(before)
         return x, before if number > 0 else x
-
-    def finish(self, stages: tuple[Tensor, ...], preacts: tuple[Tensor, ...]) -> Features:
-        """Average and classify."""
-        pooled = global_average(stages[-1])
-        return Features(self.classifier(pooled), pooled, stages, preacts, last_map=stages[-1])
 
     def init_linear(self, linear: nn.Linear) -> None:
         """Draw weights from N(0, 0.01^2), biases 0."""
