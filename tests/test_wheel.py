@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT_FROM = ("benchmark", "tables", "slurm/profiles", "checkpoints/registry.yaml")
-BUILT_FROM += ("perf/method_costs.json", "setup.cfg", "setup.py", "pyproject.toml")
+BUILT_FROM += ("perf/method_costs.json", "perf/operations.json")
+BUILT_FROM += ("setup.cfg", "setup.py", "pyproject.toml")
 BUILT_FROM += ("MANIFEST.in", "README.md", "LICENSE", "constraints.txt", "CHANGELOG.md")
 SDIST = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
 
@@ -71,7 +72,8 @@ def test_it_holds_what_travels_with_the_code(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     assert "benchmark/py.typed" in held
     wanted = [*ROOT.glob("tables/*.yaml"), *ROOT.glob("slurm/profiles/*.yaml")]
-    wanted += [ROOT / "checkpoints/registry.yaml", ROOT / "perf/method_costs.json"]
+    wanted += [ROOT / "checkpoints/registry.yaml"]
+    wanted += [ROOT / "perf/method_costs.json", ROOT / "perf/operations.json"]
     assert {f"benchmark/shipped/{path.relative_to(ROOT)}" for path in wanted} <= held
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "benchmark").rglob("*.py")}
     assert {name for name in held if name.endswith(".py")} == code

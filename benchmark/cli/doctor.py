@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from benchmark.cli.app import app
@@ -10,11 +12,21 @@ from benchmark.cli.printing import show
 
 
 @app.command()
-def doctor(runs: RunsDir = DEFAULT_RUNS, data: DataDir = DEFAULT_DATA) -> None:
-    """Say what this machine has: packages, readers, devices, Slurm, datasets, teachers."""
+def doctor(
+    runs: RunsDir = DEFAULT_RUNS,
+    data: DataDir = DEFAULT_DATA,
+    speed: Annotated[
+        bool | None,
+        typer.Option(
+            "--speed/--no-speed",
+            help="Measure how fast the CPU trains in either precision; by default once.",
+        ),
+    ] = None,
+) -> None:
+    """Say what this machine has: packages, readers, devices, Slurm, datasets, teachers, speed."""
     from benchmark.monitor.doctor import examine
 
-    findings = examine(runs, data)
+    findings = examine(runs, data, speed)
     for finding in findings:
         show(finding.line())
     raise typer.Exit(1 if any(finding.broken for finding in findings) else 0)

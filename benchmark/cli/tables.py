@@ -120,9 +120,9 @@ def plan(
     foreseen = forecast(expanded.table, len(chosen.seeds or expanded.table.seeds))
     if as_json:
         told = {
-            **plan_to_json(expanded, runs, size),
+            **plan_to_json(expanded, runs, size, data),
             "if_the_paper_is_right": forecast_to_json(foreseen),
         }
         print(json.dumps(told, indent=1, allow_nan=False))
     else:
-        show("\n".join([describe_plan(expanded, runs, size), *forecast_lines(foreseen)]))
+        show("\n".join([describe_plan(expanded, runs, size, data), *forecast_lines(foreseen)]))

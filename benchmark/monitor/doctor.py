@@ -19,6 +19,7 @@ from benchmark.base.files import existing_place
 from benchmark.base.machine import memory_mb, visible_cpus, visible_gpus
 from benchmark.base.origin import code_digest, no_commit
 from benchmark.base.shipped import code_root, is_installed
+from benchmark.base.speed import Form, known_speed, measure_speed
 from benchmark.base.words import count
 from benchmark.data.datasets import dataset_infos, own_datasets
 from benchmark.data.sidecar import read_sidecar
@@ -52,14 +53,18 @@ class Diagnosis:
         return f"{self.mark:8} {self.what:12} {self.text}"
 
 
-def examine(runs_dir: Path, data_dir: Path) -> list[Diagnosis]:
-    """Look at everything; nothing is changed."""
+def examine(runs_dir: Path, data_dir: Path, measure: bool | None = None) -> list[Diagnosis]:
+    """Look at everything; nothing is changed but the user's cache.
+
+    ``measure`` the CPU's speed: anew, not at all, or (None) unless it is known.
+    """
     return [
         *_code(),
         _user(),
         *_packages(),
         *_readers(),
         *_devices(),
+        *_speed(measure),
         *_slurm(),
         _latex(),
         *_datasets(data_dir),
@@ -138,6 +143,21 @@ def _devices() -> Iterator[Diagnosis]:
         yield Diagnosis("gpu", f"{len(gpus)} visible ({', '.join(gpus)})")
     else:
         yield Diagnosis("gpu", "none; runs with `device: auto` train on the CPU", "note")
+
+
+def _speed(measure: bool | None) -> Iterator[Diagnosis]:
+    """Say how fast the CPU trains, and whether bfloat16 pays on it."""
+    if measure is False:
+        return
+    found = (None if measure else known_speed()) or measure_speed()
+    if found is None:
+        yield Diagnosis("speed", "could not be measured: is torch installed?", "note")
+        return
+    yield Diagnosis("speed", f"{found.words()}; bench doctor --speed measures anew")
+    gain = found.gain(Form.BF16)
+    if gain is not None and gain < 1:
+        text = f"bfloat16 takes {1 / gain:.1f} times as long as float32 on this CPU"
+        yield Diagnosis("speed", text, "note")
 
 
 def _slurm() -> Iterator[Diagnosis]:

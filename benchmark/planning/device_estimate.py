@@ -9,7 +9,7 @@ import math
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmark.base.files import existing_place
 from benchmark.planning.estimate import read_history
@@ -21,8 +21,9 @@ from benchmark.slurm.profile import Resources
 class Estimate(NamedTuple):
     """What packs will use; ``measured``: the share of runs that similar runs were found for.
 
+    ``low`` and ``high`` are the factors of the range that the hours are expected in;
     ``memory_mb`` is the largest pack's, ``disk_mb`` that of all run directories, ``free_mb``
-    what is free where they lie.
+    what is free where they lie; ``source``: what the part that was not measured follows from.
     """
 
     gpu_hours: float
@@ -31,41 +32,88 @@ class Estimate(NamedTuple):
     memory_mb: float
     disk_mb: float
     measured: float
+    low: float
+    high: float
+    source: str
     free_mb: float = math.inf
 
     def words(self) -> str:
         """Return the estimate for people."""
         kind, amount = ("GPU", self.gpu_hours) if self.gpu_hours else ("CPU", self.cpu_hours)
-        source = "a guess: nothing like it was trained here yet"
+        source = f"nothing like it was trained here yet: {self.source}"
         if self.measured == 1:
             source = "from runs of these networks that were measured here"
         elif self.measured:
-            source = f"{self.measured:.0%} of it measured here, the rest a guess"
+            source = f"{self.measured:.0%} of it measured here, the rest by {self.source}"
         free = ""
         if self.disk_mb > self.free_mb:
             free = f"; WARNING: only {_round(self.free_mb / 1024)} GB are free there"
+        low, high = (_time(amount * factor) for factor in (self.low, self.high))
         return (
-            f"about {_time(amount, kind)}, the longest task {_time(self.longest_hours)}, up to"
+            f"about {_time(amount, kind)} ({low} to {high}), the longest task"
+            f" {_time(self.longest_hours)}, up to"
             f" {_round(self.memory_mb / 1024)} GB of memory a task and"
             f" {_round(self.disk_mb / 1024)} GB of disk ({source}){free}"
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate for programs."""
+        hours = self.gpu_hours or self.cpu_hours
+        return {
+            "gpu_hours": self.gpu_hours,
+            "cpu_hours": self.cpu_hours,
+            "range": [hours * self.low, hours * self.high],
+            "longest_hours": self.longest_hours,
+            "memory_mb": self.memory_mb,
+            "disk_mb": self.disk_mb,
+            "measured": self.measured,
+            "source": self.source,
+        }
 
-def estimate(packs: Iterable[Pack], resources: Mapping[str, Resources], runs_dir: Path) -> Estimate:
+
+def estimate(
+    packs: Iterable[Pack],
+    resources: Mapping[str, Resources],
+    runs_dir: Path,
+    data_dir: Path | None = None,
+) -> Estimate:
     """Estimate what packs will use, from runs that have a result in ``runs_dir``."""
-    history = read_history(runs_dir)
-    gpu = cpu = longest = memory = disk = found = 0.0
-    total = 0
+    history = read_history(runs_dir, data_dir)
+    gpu = cpu = longest = memory = disk = found = hours = low = high = 0.0
+    total, sources = 0, set()
     for pack in packs:
         cost = history.cost(pack.runs)
         need = resources[pack.id]
         gpu += cost.hours * gpu_count(need.gpus)
         cpu += cost.hours * need.cpus
+        hours, low, high = hours + cost.hours, low + cost.low, high + cost.high
         longest, memory = max(longest, cost.hours), max(memory, cost.memory_mb)
         disk += cost.disk_mb
         found += cost.measured * len(pack.runs)
         total += len(pack.runs)
-    return Estimate(gpu, cpu, longest, memory, disk, found / max(1, total), _free_mb(runs_dir))
+        sources.add(cost.source)
+    whole = hours or 1.0
+    return Estimate(
+        gpu,
+        cpu,
+        longest,
+        memory,
+        disk,
+        found / max(1, total),
+        low / whole,
+        high / whole,
+        ", or ".join(sorted(sources)),
+        _free_mb(runs_dir),
+    )
+
+
+def usual_resources(packs: Iterable[Pack]) -> dict[str, Resources]:
+    """Return what packs ask for where no executor is known: threads, and a GPU if they want it."""
+    found = {}
+    for pack in packs:
+        recipe = pack.runs[0].recipe
+        found[pack.id] = Resources(recipe.threads, str(int(recipe.device == "cuda")), "0")
+    return found
 
 
 def _free_mb(path: Path) -> float:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.words import count
+from benchmark.planning.device_estimate import Estimate, estimate, usual_resources
 from benchmark.planning.matrix import Context, Plan, Slot, make_plan
 from benchmark.planning.pack_size import PackSize
 from benchmark.planning.packs import Pack
+from benchmark.planning.precision import precision_note
 from benchmark.planning.remaining import plan_packs, remaining
 from benchmark.table.load import load_table, table_files
 from benchmark.table.selection import Selection
 
 
-def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
-    """Return a plan for people: what it holds and what is left to train."""
+def describe_plan(
+    plan: Plan, runs_dir: Path, pack_size: PackSize, data_dir: Path | None = None
+) -> str:
+    """Return a plan for people: what it holds, what is left to train and what that will cost."""
     table = plan.table
     left = remaining(plan, runs_dir)
     states = Counter(reading.state for reading in left.readings.values())
@@ -43,11 +47,21 @@ def describe_plan(plan: Plan, runs_dir: Path, pack_size: PackSize) -> str:
         lines.append(f"    {pack.id}  {pack.label}{after}")
     if len(packs) > 20:
         lines.append(f"    and {len(packs) - 20} more")
+    if packs and table.trainable:
+        lines.append(f"  {_estimate(packs, runs_dir, data_dir).words()}")
+        note = precision_note(left.runs)
+        lines += [] if note is None else [f"  {note}"]
     return "\n".join(lines)
 
 
-def plan_to_json(plan: Plan, runs_dir: Path, pack_size: PackSize) -> dict[str, Any]:
-    """Return a plan as JSON values: one entry a slot and metric, and the packs left to train."""
+def _estimate(packs: Sequence[Pack], runs_dir: Path, data_dir: Path | None) -> Estimate:
+    return estimate(packs, usual_resources(packs), runs_dir, data_dir)
+
+
+def plan_to_json(
+    plan: Plan, runs_dir: Path, pack_size: PackSize, data_dir: Path | None = None
+) -> dict[str, Any]:
+    """Return a plan as JSON values: an entry a slot and metric, what is left to train, its cost."""
     table = plan.table
     packs = plan_packs(plan, remaining(plan, runs_dir).runs, pack_size.sizer(runs_dir))
     return {
@@ -58,6 +72,7 @@ def plan_to_json(plan: Plan, runs_dir: Path, pack_size: PackSize) -> dict[str, A
         "seeds": list(plan.seeds),
         "cells": [entry for slot in plan.slots for entry in _slot_entries(plan, slot)],
         "packs": [_pack_entry(pack) for pack in packs],
+        "estimate": _estimate(packs, runs_dir, data_dir).to_json(),
     }
 
 

@@ -61,13 +61,14 @@ class Measured(NamedTuple):
     """What a finished run took: seconds an epoch, megabytes, how many shared its process.
 
     ``student`` is its share without the shared teacher's pass, ``teacher`` that pass, whoever
-    shared it; None if the run itself did not.
+    shared it; None if the run itself did not. ``images`` of an epoch, about.
     """
 
     student: float
     teacher: float | None
     packed: int
     peak_mb: float | None
+    images: float | None
 
 
 class Reading(NamedTuple):
@@ -284,9 +285,19 @@ def _measured(result: dict[str, Any]) -> Measured | None:
             None if shared is None else float(shared) / epochs,
             max(1, int(result["packed"])),
             None if peak is None else float(peak),
+            _images(result, epochs),
         )
     except _OTHER_FORM:
         return None
+
+
+def _images(result: dict[str, Any], epochs: int) -> float | None:
+    """Return about how many images an epoch had: its usual rate times its mean seconds."""
+    rate, seconds = result.get("images_per_second"), result.get("seconds")
+    if rate is None or seconds is None:
+        return None
+    found = float(rate) * float(seconds) / epochs
+    return found if 0 < found < math.inf else None
 
 
 def _real(value: Any, otherwise: float = 0.0) -> float:

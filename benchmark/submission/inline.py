@@ -14,6 +14,7 @@ from benchmark.base.log import say
 from benchmark.base.machine import default_device, memory_mb, visible_cpus, visible_gpus
 from benchmark.planning.device_estimate import estimate
 from benchmark.planning.pack_size import Limits
+from benchmark.planning.precision import precision_note
 from benchmark.run.identity import Run
 from benchmark.slurm.profile import Resources
 from benchmark.submission.folder import Folder
@@ -47,9 +48,10 @@ class InlineExecutor:
         shares = {pack.id: share for pack in submission.packs}
         lines = (
             f"{summary(submission.packs)}, in this process",
-            estimate(submission.packs, shares, submission.runs_dir).words(),
+            estimate(submission.packs, shares, submission.runs_dir, submission.data_dir).words(),
         )
-        return Prepared(lines, partial(_train, submission))
+        note = precision_note(run for pack in submission.packs for run in pack.runs)
+        return Prepared((*lines, *([note] if note else [])), partial(_train, submission))
 
 
 def executor(profile: str | None = None) -> InlineExecutor:

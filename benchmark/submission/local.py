@@ -15,6 +15,7 @@ from benchmark.base.machine import default_device, memory_mb, visible_cpus, visi
 from benchmark.base.words import count
 from benchmark.planning.device_estimate import estimate
 from benchmark.planning.pack_size import Limits
+from benchmark.planning.precision import precision_note
 from benchmark.run.identity import Run
 from benchmark.slurm.profile import Resources
 from benchmark.submission.folder import Folder
@@ -65,9 +66,10 @@ class LocalExecutor:
         }
         lines = (
             f"{summary(submission.packs)} on {where}",
-            estimate(submission.packs, shares, submission.runs_dir).words(),
+            estimate(submission.packs, shares, submission.runs_dir, submission.data_dir).words(),
         )
-        return Prepared(lines, partial(_send, submission))
+        note = precision_note(run for pack in submission.packs for run in pack.runs)
+        return Prepared((*lines, *([note] if note else [])), partial(_send, submission))
 
 
 def executor(profile: str | None = None) -> LocalExecutor:

@@ -140,7 +140,7 @@ class SlurmExecutor:
             + f", {count(len(plans), 'job array')}"
             + (f", of which {waiting} wait{'s' * (waiting == 1)} for a teacher" if waiting else "")
         )
-        yield estimate(packs, arrays.resources, submission.runs_dir).words()
+        yield estimate(packs, arrays.resources, submission.runs_dir, submission.data_dir).words()
         if submission.runs_dir.resolve() != usual_runs_dir().resolve():
             yield f"runs lie in {submission.runs_dir}; set BENCH_RUNS to it to collect them"
         left_out = len(submission.packs) - len(packs)

@@ -37,6 +37,7 @@ def test_the_shipped_files_are_there() -> None:
     assert shipped("tables/digits.yaml").is_file()
     assert shipped("slurm/profiles/default.yaml").is_file()
     assert shipped("perf/method_costs.json").is_file()
+    assert shipped("perf/operations.json").is_file()
 
 
 def test_tables_of_the_users_own_folder_stand_between_here_and_the_shipped(own: Path) -> None:

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base.speed import Form, Speed, known_speed, measure_speed
 from tests.cli.command import bench
+
+SLOW = {Form.PLAIN: 0.24, Form.CHANNELS_LAST: 0.2, Form.BF16: 0.32}
 
 
 @pytest.fixture(autouse=True)
-def _without_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing ffcv in a process of its own takes seconds."""
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing ffcv in a process of its own takes seconds, and so does measuring the CPU."""
+    monkeypatch.setattr("benchmark.monitor.doctor.known_speed", lambda: Speed(SLOW))
     monkeypatch.setattr("benchmark.monitor.doctor._readers", list)
 
 
@@ -68,3 +72,31 @@ def test_nodes_without_configured_memory(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     ended = bench("doctor", "--runs", tmp_path / "runs", "--data", tmp_path / "data")
     assert "no node has its memory configured" in ended.out
+
+
+def test_a_cpu_that_is_slower_in_bfloat16(tmp_path: Path) -> None:
+    where = ("--runs", tmp_path / "runs", "--data", tmp_path / "data")
+    said = bench("doctor", *where)
+    assert "ok       speed        80 images/s in steps of resnet8x4 on one thread" in said.out
+    assert "channels_last 1.20x, bfloat16 0.62x" in said.out
+    assert "note     speed        bfloat16 takes 1.6 times as long as float32" in said.out
+    assert " speed " not in bench("doctor", "--no-speed", *where).out
+
+
+@pytest.mark.slow
+def test_the_speed_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    known_speed.cache_clear()
+    try:
+        assert known_speed() is None
+        found = measure_speed()
+        assert found is not None
+        assert found.seconds[Form.CHANNELS_LAST] > 0
+        known = known_speed()
+        assert known is not None
+        assert known.seconds == found.seconds
+        (tmp_path / "kd-benchmark" / "speed.json").write_text("[]")
+        known_speed.cache_clear()
+        assert known_speed() is None
+    finally:
+        known_speed.cache_clear()

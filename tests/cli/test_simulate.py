@@ -17,7 +17,7 @@ from tests.planning.test_pack_size import finish
     ("gpus", "words"),
     [
         (0, ("3 CPU-hours", "from runs of these networks that were measured here")),
-        (1, ("GPU-hours", "a guess: nothing like it was trained here yet")),
+        (1, ("GPU-hours", "nothing like it was trained here yet: counted operations")),
     ],
 )
 def test_a_profile_says_what_was_measured(

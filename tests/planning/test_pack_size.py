@@ -36,8 +36,9 @@ def finish(
     packed: int,
     peak_mb: float,
     teacher_seconds: float | None = 0.0,
+    images: float | None = None,
 ) -> None:
-    """Leave a result as a pack of ``packed`` would have left it."""
+    """Leave a result as a pack of ``packed`` would have left it; ``images`` of an epoch."""
     rundir = RunDir(runs_dir, run.key)
     rundir.create(run)
     result = {
@@ -52,6 +53,9 @@ def finish(
         "packed": packed,
         "peak_memory_mb": peak_mb,
     }
+    if images is not None:
+        epochs = run.recipe.epochs
+        result |= {"seconds": own_seconds, "images_per_second": images * epochs / own_seconds}
     rundir.result.write_text(json.dumps(result))
 
 
