@@ -59,12 +59,10 @@ class Modelled:
         step = self._network.step.image
         given = self._teacher.forward.image if self._teacher else Work()
         for method in run.methods:
-            added, share = known.method(method.name, method.version, f"{teacher}-{run.model}")
-            if added is None:
-                counted = counted and share > 0
-                ratio = share * (step.operations + given.operations) / max(step.operations, 1.0)
-                added = Counts(step.times(ratio), Work())
-            parts.append(added)
+            found = known.method(method.name, method.version, f"{teacher}-{run.model}")
+            counted = counted and found.exact
+            whole = (step.operations + given.operations) / max(step.operations, 1.0)
+            parts.append(found.counts or Counts(step.times(found.share * whole), Work()))
         return parts, counted
 
     def works(self) -> tuple[Work, Work]:

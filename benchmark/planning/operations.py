@@ -55,6 +55,17 @@ class NetworkCounts(NamedTuple):
     exact: bool
 
 
+class MethodCounts(NamedTuple):
+    """What a method adds to a step: counted, or (``counts`` is None) by its share on other pairs.
+
+    ``share`` is of the operations of its student's step and its teacher's pass together.
+    """
+
+    counts: Counts | None
+    share: float
+    exact: bool
+
+
 class CountedWork:
     """Everything that was counted."""
 
@@ -84,20 +95,18 @@ class CountedWork:
         middle = by_work[len(by_work) // 2]
         return _network(middle, (side / middle["side"]) ** 2, False)
 
-    def method(self, name: str, version: int | str, pair: str) -> tuple[Counts | None, float]:
-        """Return what a method adds to its student's step on a pair, and how much more it makes.
+    def method(self, name: str, version: int | str, pair: str) -> MethodCounts:
+        """Return what a method adds to its student's step on a pair.
 
-        The second is for pairs that were not counted: the share that it adds to the operations
-        of its student's step and its teacher's pass, the median over pairs that were counted.
-        (None, 0) for methods of another version, and such as were not counted.
+        Not ``exact`` where another pair or another version was counted, or none at all.
         """
         entry = self._methods.get(name)
-        if entry is None or entry["version"] != version:
-            return None, 0.0
+        if entry is None:
+            return MethodCounts(None, 0.0, False)
         if pair in entry["pairs"]:
-            return _counts(entry["pairs"][pair]), 0.0
+            return MethodCounts(_counts(entry["pairs"][pair]), 0.0, entry["version"] == version)
         shares = [self._share(found, key) for key, found in entry["pairs"].items()]
-        return None, statistics.median(shares) if shares else 0.0
+        return MethodCounts(None, statistics.median(shares) if shares else 0.0, False)
 
     def _share(self, found: Mapping[str, Any], pair: str) -> float:
         teacher, student = (self.network(name, 32) for name in pair.split("-"))
