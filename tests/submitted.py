@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from benchmark.slurm.queue import RawQueue
 from benchmark.submission.submission import new_submission
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_queue.json").read_text())
+# As it prints the same where AccountingStorageTRES lacks gres/gpu, which is Slurm's default.
+UNCOUNTED = {
+    name: re.sub(r",?gres/gpu=\d+", "", text) if isinstance(text, str) else text
+    for name, text in RECORDED.items()
+}
 HELD = {**RECORDED, "squeue": RECORDED["squeue"].replace("BeginTime", "JobHeldUser")}
 
 

@@ -6,6 +6,7 @@ in between. Imports no torch.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ def look(
         sent = sent if snapshot is None else in_queue(sent, snapshot)
     packs = (*local, *sent)
     works = latest(packs)
-    standings = _stand_all(runs_dir, readings, works, packs, snapshot is not None)
+    answered = None if snapshot is None else max(0.0, time.time() - snapshot.taken)
+    standings = _stand_all(runs_dir, readings, works, packs, answered)
     return Seen(
         readings=readings,
         standings=standings,
@@ -144,7 +146,7 @@ def _stand_all(
     readings: dict[str, Reading],
     works: Mapping[str, Work],
     packs: Iterable[Work],
-    asked: bool,
+    answered: float | None,
 ) -> dict[str, Standing]:
     noted = {folder: marks.reasons(folder) for folder in {work.folder for work in packs}}
     failed = [
@@ -155,10 +157,10 @@ def _stand_all(
     for key in readings:
         work = works.get(key)
         said = noted[work.folder].get(work.task or work.id, "") if work else ""
-        standing = stand(readings[key], work, asked, said)
-        if asked and work and work.in_slurm and standing.name in _REREAD:
+        standing = stand(readings[key], work, answered, said)
+        if answered is not None and work and work.in_slurm and standing.name in _REREAD:
             readings[key] = read(RunDir(runs_dir, key))
-            standing = stand(readings[key], work, asked, said)
+            standing = stand(readings[key], work, answered, said)
         attempts = readings[key].attempts
         # A last attempt that noted nothing itself failed in another way: its tasks are counted.
         if work is None or readings[key].failed < work.array.sent:

@@ -37,24 +37,33 @@ class Standing(NamedTuple):
     attempts: int = 0
 
 
-def stand(found: Reading, work: Work | None, asked: bool, noted: str = "") -> Standing:
+def stand(found: Reading, work: Work | None, answered: float | None, noted: str = "") -> Standing:
     """Return how a run stands.
 
-    ``asked``: whether Slurm answered. ``noted``: the failure that its task noted itself.
+    ``answered``: how many seconds ago Slurm did, None if it did not. ``noted``: the failure that
+    its task noted itself.
     """
     if found.state in _FINAL:
         return Standing(found.state, found.reason if found.state is RunState.DAMAGED else "")
     if found.silence is not None:
-        if found.silence < STALE_SECONDS:
+        if found.silence < STALE_SECONDS and not _over(found, work, answered):
             return Standing(RunState.RUNNING, slow=_slow(found))
-        gone = work is not None and work.in_slurm and asked and work.state.name != "running"
-        if not gone:
+        asked = work is not None and work.in_slurm and answered is not None
+        if not (asked and work is not None and work.state.name != "running"):
             return Standing(RunState.RUNNING, stuck=found.silence)
     if work is None:
         return _left_behind(found)
     if work.living:
         return _living(found, work)
-    return _not_living(found, work, asked, noted)
+    return _not_living(found, work, noted)
+
+
+def _over(found: Reading, work: Work | None, answered: float | None) -> bool:
+    """Tell whether Slurm says that the task which holds a run has ended since it was last heard."""
+    if work is None or answered is None or found.silence is None or found.silence < answered:
+        return False
+    ended = work.in_slurm and work.state.name == "ended"
+    return ended and found.holder.startswith(f"task {work.task} on ")
 
 
 def _living(found: Reading, work: Work) -> Standing:
@@ -70,7 +79,7 @@ def _living(found: Reading, work: Work) -> Standing:
     return Standing(RunState.QUEUED, work.state.detail, requeued=work.state.name == "requeued")
 
 
-def _not_living(found: Reading, work: Work, asked: bool, noted: str) -> Standing:
+def _not_living(found: Reading, work: Work, noted: str) -> Standing:
     if found.state is RunState.FAILED:
         return Standing(RunState.FAILED, found.reason)
     if noted:

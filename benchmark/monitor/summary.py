@@ -19,6 +19,8 @@ from benchmark.monitor.standing import Standing, cell_state
 from benchmark.run.reading import Reading
 from benchmark.run.state import LIVING, RunState
 
+HELD_BY_SLURM = "held by Slurm"
+
 
 @dataclass(frozen=True)
 class Silent:
@@ -35,7 +37,8 @@ class TableStatus:
     """One table at one moment.
 
     ``cells``, ``runs``: counts by state. ``requeued``: runs that wait to start again, by the
-    reason; ``held``: runs that are held, by the reason. ``hours``, ``gpu_hours``: of tasks so
+    reason; ``held``: runs that are held, by the reason; ``waiting``: the other queued runs, by
+    what Slurm says they wait for. ``hours``, ``gpu_hours``: of tasks so
     far, lost work included where sacct knows it; ``..._left``: of what runs and waits, None
     where nothing was measured yet. ``ends``: seconds since 1970. ``changed``: runs that were
     submitted with other settings than the table's own. ``planned``: whether it is known what
@@ -47,6 +50,7 @@ class TableStatus:
     runs: Mapping[str, int]
     requeued: Mapping[str, int] = field(default_factory=dict)
     held: Mapping[str, int] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)
     hours: float = 0.0
     gpu_hours: float = 0.0
     hours_left: float | None = None
@@ -112,6 +116,11 @@ def _table(
         held=Counter(
             _why_held(key, s, seen) for key, s in standings.items() if s.name is RunState.HELD
         ),
+        waiting=Counter(
+            s.reason
+            for s in standings.values()
+            if s.name is RunState.QUEUED and s.reason and not s.requeued
+        ),
         hours=seconds / 3600,
         gpu_hours=gpu_seconds / 3600,
         hours_left=left.hours,
@@ -156,7 +165,8 @@ def _used(
             ended = seen.snapshot.ended.get(work.place)
             if ended is not None:
                 seconds += ended.elapsed
-                gpu_seconds += ended.gpu_seconds
+                # A cluster whose AccountingStorageTRES lacks gres/gpu counts none.
+                gpu_seconds += ended.gpu_seconds or ended.elapsed * work.array.gpus
             if work.start is not None and work.state.name == "running":
                 elapsed = max(0.0, seen.snapshot.taken - work.start)
                 seconds += elapsed
@@ -201,7 +211,9 @@ def _gpus_a_task(keys: Iterable[str], readings: Mapping[str, Reading], seen: See
 
 def _why_held(key: str, standing: Standing, seen: Seen) -> str:
     work = seen.works[key]
-    return work.held or standing.reason
+    if work.held:
+        return work.held
+    return f"{HELD_BY_SLURM}: {standing.reason}" if work.in_slurm else standing.reason
 
 
 def _ended(standings: Mapping[str, Standing], name: RunState, seen: Seen) -> Iterable[Failed]:

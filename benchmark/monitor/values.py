@@ -30,6 +30,7 @@ def _table_json(table: TableStatus) -> dict[str, Any]:
         "runs": _counts(table.runs, table.planned),
         "requeued": dict(table.requeued),
         "held": dict(table.held),
+        "waiting": dict(table.waiting),
         "gpu_hours": {"used": table.gpu_hours, "left": table.gpu_hours_left},
         "task_hours": {"used": table.hours, "left": table.hours_left},
         "ends": table.ends,

@@ -6,6 +6,8 @@ A run that failed alike too often is left alone: what is broken stays broken by 
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.base.inside import unlink
+from benchmark.base.log import say
 from benchmark.monitor.failures import Failed, FailureGroup, group
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
@@ -33,6 +36,8 @@ from benchmark.submission.task import with_own_plugins
 from benchmark.table.own_teachers import FileOfTeacher
 
 DEFAULT_CAP = 3
+# Slurm's KillWait is 30 s by default; a node that is lost may keep its tasks for ever.
+_ENDING_SECONDS, _POLL_SECONDS = 60.0, 1.0
 _WAITING = ("waiting", "requeued")
 
 
@@ -68,9 +73,10 @@ class Retried:
     """What a retry did, or would do (``dry_run``).
 
     ``failures``: why they ended; ``orphans``: runs left out since nobody trains their teacher;
-    ``held``: why submissions were held whose waiting tasks are sent anew; ``ready``: what goes,
-    by how it went before; ``cancelled``: how many runs --cancelled would retry;
-    ``damaged``: why the directories of runs cannot be read, by key.
+    ``held``: why submissions were held whose waiting tasks are sent anew; ``waiting``: how many
+    tasks Slurm itself holds, by its reason; ``ready``: what goes, by how it went before;
+    ``cancelled``: how many runs --cancelled would retry; ``damaged``: why the directories of runs
+    cannot be read, by key.
     """
 
     warnings: tuple[str, ...]
@@ -83,6 +89,7 @@ class Retried:
     ready: tuple[tuple[Origin, Ready], ...]
     nothing: bool
     cancelled: int
+    waiting: Mapping[str, int]
     damaged: Mapping[str, str]
     dry_run: bool
     code: int = 0
@@ -107,7 +114,7 @@ def retry(
     if not failed and not cancelled:
         raise UserError("say what to retry: --failed, --cancelled, or both")
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
-    seen = look(runs_dir, table=name)
+    seen = _look(runs_dir, name)
     states = (("failed", "stopped") if failed else ()) + (("cancelled",) if cancelled else ())
     keys = [key for key, standing in seen.standings.items() if standing.name in states]
     held = _held(seen) if failed else []
@@ -147,6 +154,11 @@ def retry(
         held=tuple(sorted({work.held for work in held})),
         ready=tuple(ready),
         nothing=not keys,
+        waiting=Counter(
+            work.state.detail
+            for work in seen.packs
+            if work.in_slurm and work.state.held and not work.held
+        ),
         cancelled=0 if cancelled else sum(s.name == "cancelled" for s in seen.standings.values()),
         damaged={
             key: standing.reason
@@ -156,6 +168,21 @@ def retry(
         dry_run=dry_run,
         code=code,
     )
+
+
+def _look(runs_dir: Path, table: str | None) -> Seen:
+    """Look, once no task is just being ended: only then can be told what became of it."""
+    give_up = time.monotonic() + _ENDING_SECONDS
+    told = False
+    while True:
+        seen = look(runs_dir, table=table)
+        ending = sum(work.state.name == "ending" for work in seen.works.values())
+        if not ending or seen.silent or time.monotonic() > give_up:
+            return seen
+        if not told:
+            say("waiting for tasks that Slurm is just ending")
+        told = True
+        time.sleep(_POLL_SECONDS)
 
 
 def choose(keys: Sequence[str], seen: Seen, cap: int) -> Chosen:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.base.errors import UserError
@@ -30,6 +31,7 @@ from benchmark.submission.marks import paused
 from benchmark.submission.sent import Work, submitted_tables
 
 _IDS_A_CALL = 500
+_NOT_YOURS = "permission denied"
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,17 @@ class Paused:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Submissions that start again, and those among them that are still held after failures."""
+    """Submissions that start again, and those among them that are still held after failures.
+
+    ``released``: how many tasks Slurm held of its own accord, by its reason; ``refused``: what it
+    said to those that it does not release.
+    """
 
     submissions: int
     held: int
     warnings: tuple[str, ...]
+    released: Mapping[str, int] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
 
 
 def cancel(runs_dir: Path, table: str | None, run: str | None, everything: bool) -> Cancelled:
@@ -133,18 +141,20 @@ def task_lists(works: Iterable[Work]) -> list[str]:
     return [f"{job}_[{IndexSet.of(numbers)}]" for job, numbers in sorted(arrays.items())]
 
 
-def call_with_ids(command: list[str], ids: Sequence[str]) -> None:
+def call_with_ids(command: list[str], ids: Sequence[str]) -> list[str]:
     """Run a command on jobs or tasks, so many at a time; those that have ended are no error.
 
-    Raises SlurmUnreachableError where Slurm was not told.
+    Returns what Slurm refused. Raises SlurmUnreachableError where it was not told.
     """
+    refused = []
     for start in range(0, len(ids), _IDS_A_CALL):
         try:
             commands.ask([*command, *ids[start : start + _IDS_A_CALL]])
         except commands.SlurmUnreachableError:
             raise
-        except commands.SlurmError:
-            continue
+        except commands.SlurmError as error:
+            refused.append(str(error))
+    return refused
 
 
 def _untold(stands: str, why: str, again: str) -> UserError:
@@ -184,17 +194,19 @@ def pause(runs_dir: Path, table: str | None) -> Paused:
 
 
 def resume(runs_dir: Path, table: str | None) -> Resumed:
-    """Let what was paused start; what is held after failures stays held.
+    """Let what was paused start, and what Slurm holds; what is held after failures stays held.
 
+    Slurm holds a task of which it could not start the process, and operators hold tasks too.
     Raises UserError where Slurm does not answer: what it holds then stays paused.
     """
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
     seen = look(runs_dir, table=name, insist=True)
     marked = {work.folder for work in seen.packs if paused(work.folder) is not None}
     held = {folder for folder in marked if marks.held(folder) is not None}
-    # A task that held itself while it was resumed has no mark any more.
-    forgotten = {work.folder for work in seen.packs if _holds_itself(work)}
-    folders = marked | {folder for folder in forgotten if marks.held(folder) is None}
+    # Those of a task that held itself while it was resumed, too, which has no mark any more.
+    others = [w for w in seen.packs if w.in_slurm and w.state.held and w.folder not in marked]
+    others = [work for work in others if marks.held(work.folder) is None]
+    folders = marked | {work.folder for work in others}
     in_slurm = {work.folder for work in seen.packs if work.in_slurm}
     for folder in folders - in_slurm:
         folder.paused.unlink(missing_ok=True)
@@ -202,16 +214,14 @@ def resume(runs_dir: Path, table: str | None) -> Resumed:
     try:
         if seen.silent and folders & in_slurm:
             raise commands.SlurmUnreachableError(seen.silent)
-        _hold("release", folders - held, [work for work in seen.packs if work.living])
+        waits = [work for work in seen.packs if work.living]
+        refused = _hold("release", folders - held, waits)
     except commands.SlurmUnreachableError as error:
         raise _untold(f"{waiting} in Slurm stay paused", str(error), "resume") from error
     for folder in folders & in_slurm:
         folder.paused.unlink(missing_ok=True)
-    return Resumed(len(folders), len(held), seen.warnings)
-
-
-def _holds_itself(work: Work) -> bool:
-    return work.in_slurm and "requeued in held state" in work.state.detail
+    released = Counter(work.state.detail for work in others)
+    return Resumed(len(folders), len(held), seen.warnings, released, refused)
 
 
 def _may_live(work: Work, seen: Seen) -> bool:
@@ -221,7 +231,8 @@ def _may_live(work: Work, seen: Seen) -> bool:
     return any(seen.standings[key].name not in ENDED for key in work.keys)
 
 
-def _hold(action: str, folders: Collection[Folder], living: Iterable[Work]) -> None:
+def _hold(action: str, folders: Collection[Folder], living: Iterable[Work]) -> tuple[str, ...]:
+    """Hold or release what waits of submissions; returns what Slurm does not let this user do."""
     # A running task would be held too, once it is requeued; but sacct then no longer finds it.
     jobs = {
         str(work.place[0])
@@ -229,6 +240,8 @@ def _hold(action: str, folders: Collection[Folder], living: Iterable[Work]) -> N
         if work.folder in folders and work.place is not None and work.state.name != "running"
     }
     ids = sorted(jobs, key=int)
+    refused: list[str] = []
     for start in range(0, len(ids), _IDS_A_CALL):
         # scontrol takes one argument; arrays of which nothing waits any more are refused.
-        call_with_ids(["scontrol", action], [",".join(ids[start : start + _IDS_A_CALL])])
+        refused += call_with_ids(["scontrol", action], [",".join(ids[start : start + _IDS_A_CALL])])
+    return tuple(text for text in refused if _NOT_YOURS in text)

@@ -51,11 +51,13 @@ def remaining(
     runs_dir: Path,
     queued: Container[str] = (),
     busy: Container[str] = (),
+    ended: Mapping[str, str] | None = None,
 ) -> Remaining:
     """Sort a plan's runs by what is there.
 
     ``queued``: keys that a queue has already; ``busy``: keys that a living process means to
-    train, as long as they have not failed there.
+    train, as long as they have not failed there; ``ended``: the tasks that had runs, by key, and
+    that are over, whatever sign of life they gave a moment ago.
     """
     found = Remaining()
     unfinished: set[str] = set()
@@ -69,6 +71,8 @@ def remaining(
             found.damaged.append(run)
         elif run.key in queued:
             found.queued.append(run)
+        elif state is RunState.RUNNING and _was_left(reading, (ended or {}).get(run.key)):
+            found.runs.append(run)
         elif state is RunState.RUNNING or (run.key in busy and state in _UNTOUCHED):
             found.held.append(run)
             unfinished.add(run.key)
@@ -82,6 +86,11 @@ def remaining(
         else:
             found.runs.append(run)
     return found
+
+
+def _was_left(reading: Reading, ended: str | None) -> bool:
+    """Tell whether the holder of a run is a task that Slurm has ended."""
+    return ended is not None and reading.holder.startswith(f"task {ended} on ")
 
 
 def plan_packs(

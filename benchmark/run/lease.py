@@ -3,7 +3,7 @@
 A lease is a file that its holder creates exclusively and touches regularly. Ages are judged
 by the file system's own times (a probe file is written beside the lease), never by a node's
 clock. A lease may be taken over when it is stale, when its process is known to be dead, or
-when it belongs to an earlier start of the same Slurm job.
+when it belongs to an earlier start of the same Slurm job, or to a task that Slurm has ended.
 
 Taking over what the token H holds needs the file ``.claim.H``, which one process alone can
 create; a claim whose owner died in between is itself taken over by the same rule.
@@ -18,6 +18,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,8 +52,12 @@ class Lease:
         self._identity = identity
 
     @classmethod
-    def acquire(cls, rundir: RunDir) -> Lease:
-        """Take the run, or raise RunHeldError saying who holds it."""
+    def acquire(cls, rundir: RunDir, ended: Collection[str] = ()) -> Lease:
+        """Take the run, or raise RunHeldError saying who holds it.
+
+        ``ended``: tasks (``1234_5``) that Slurm has ended, however lately they gave a sign of
+        life.
+        """
         identity = _identity()
         path = rundir.lease
         for _ in range(3):
@@ -61,7 +66,7 @@ class Lease:
             holder, age = _look(path)
             if holder is None or age is None:
                 continue  # released in between
-            if not _abandoned(holder, identity, age):
+            if not (_abandoned(holder, identity, age) or _task(holder) in ended):
                 raise RunHeldError(
                     f"{rundir.key} is held by process {holder.get('pid')} on"
                     f" {holder.get('host')}"
@@ -128,9 +133,15 @@ def sign_of_life(path: Path) -> Sign | None:
     host = holder.get("host")
     if host is None:
         return Sign(age, "somebody")
-    if holder.get("array_job"):
-        return Sign(age, f"task {holder['array_job']}_{holder.get('array_task')} on {host}")
+    if (task := _task(holder)) is not None:
+        return Sign(age, f"task {task} on {host}")
     return Sign(age, f"process {holder.get('pid')} on {host}")
+
+
+def _task(holder: dict[str, Any]) -> str | None:
+    """Return the task of Slurm that holds a lease, None if it is none's."""
+    job = holder.get("array_job")
+    return f"{job}_{holder.get('array_task')}" if job else None
 
 
 def is_held(path: Path) -> bool:

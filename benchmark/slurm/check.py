@@ -19,11 +19,14 @@ from benchmark.base.errors import UserError, unknown
 from benchmark.base.files import make_directory, read_json, write_json
 from benchmark.base.trust import own_name
 from benchmark.slurm import commands
-from benchmark.slurm.notation import gpu_count, gpu_type, megabytes, minutes
+from benchmark.slurm.notation import gpu_count, gpu_type, minutes
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.slurm.script import test_options
 
 _NO_SUCH_NODE = "Requested node configuration is not available"
+# As %T spells them, with marks such as * behind them.
+_AWAY = r"drain|down|fail|maint|reboot|power|unknown|inval|reserved|blocked|future|planned"
+_NOT_CONFIGURED = 1.0  # megabytes that Slurm gives a node of which nobody said how many it has
 _TRIES, _RETRY_SECONDS = 4, 2.0
 _PROBE_SECONDS = 10
 _PROBE_VALID_SECONDS = 24 * 3600.0
@@ -38,17 +41,20 @@ class NodeKind(NamedTuple):
     gpus: dict[str, int]  # by type on one node; "" for the sum
     cpus: int
     mem: float  # megabytes
+    away: bool = False  # drained, down, or in a partition that starts nothing
 
 
 def read_nodes() -> list[NodeKind]:
     """Ask sinfo once for the partitions and their nodes."""
-    listed = commands.ask(["sinfo", "--noheader", "--exact", "--format=%P|%l|%G|%c|%m"])
-    return [parse_node(line) for line in listed.splitlines() if line.count("|") == 4]
+    # --all: a partition that is hidden can be named nevertheless.
+    fields = "--format=%P|%l|%G|%c|%m|%T|%a"
+    listed = commands.ask(["sinfo", "--all", "--noheader", "--exact", fields])
+    return [parse_node(line) for line in listed.splitlines() if line.count("|") == 6]
 
 
 def parse_node(line: str) -> NodeKind:
-    """Read one line of sinfo's ``%P|%l|%G|%c|%m``."""
-    name, limit, gres, cpus, mem = line.split("|")
+    """Read one line of sinfo's ``%P|%l|%G|%c|%m|%T|%a``."""
+    name, limit, gres, cpus, mem, state, available = line.split("|")
     return NodeKind(
         partition=name.rstrip("*"),
         default=name.endswith("*"),
@@ -56,6 +62,7 @@ def parse_node(line: str) -> NodeKind:
         gpus=_parse_gres(gres),
         cpus=int(cpus),
         mem=float(mem),
+        away=available != "up" or re.match(_AWAY, state) is not None,
     )
 
 
@@ -72,21 +79,29 @@ def _parse_gres(text: str) -> dict[str, int]:
     return found
 
 
-def check_profile(profile: Profile, resources: Resources, nodes: Sequence[NodeKind]) -> None:
+def check_profile(profile: Profile, resources: Resources, nodes: Sequence[NodeKind]) -> str | None:
     """Refuse what this cluster would refuse, or would let wait for ever.
 
-    Asks ``sbatch --test-only``. Raises UserError that names the profile, what was asked for,
-    and what there is.
+    Asks ``sbatch --test-only``. Returns a line to show where jobs are taken, but cannot start
+    now. Raises UserError that names the profile, what was asked for, and what there is.
     """
     check_nodes(profile, resources, nodes)
     options = [*test_options(profile, resources), f"--signal=USR2@{profile.signal_seconds}"]
     command = ["sbatch", "--test-only", *options, "--wrap=true"]
     reply = _patiently(command)
     if reply.code == 0:
-        return
+        return None
     failure = commands.error(command, reply)
     if isinstance(failure, commands.SlurmUnreachableError):
         raise failure
+    if _NO_SUCH_NODE in reply.err:
+        names = profile.partition.split(",") if profile.partition else _default(nodes)
+        if all(node.away for node in nodes if node.partition in names):
+            # A job that cannot start now is no wrong one: sbatch itself queues it.
+            return (
+                f"all nodes of partition {', '.join(names)} are drained, down or reserved: what is"
+                " sent waits until they are back"
+            )
     reason = commands.refusal(reply.err)
     hints = {
         "account": (r"invalid account", profile.account),
@@ -145,13 +160,18 @@ def check_nodes(profile: Profile, resources: Resources, nodes: Sequence[NodeKind
             f"{where}: cpus-per-task {resources.cpus} is more than any node of partition"
             f" {named} has ({max(node.cpus for node in offered)})"
         )
-    mem = megabytes(resources.mem)
     most = max(node.mem for node in offered)
-    if mem != math.inf and mem > most:
+    if resources.megabytes == math.inf or resources.megabytes <= most:
+        return
+    if most <= _NOT_CONFIGURED:
         raise UserError(
-            f"{where}: mem {resources.mem} is more than any node of partition {named} has"
-            f" ({most:.0f}M)"
+            f"{where}: the nodes of partition {named} have no memory configured, so that Slurm"
+            " refuses any amount; set 'mem: none' in the profile"
         )
+    raise UserError(
+        f"{where}: {'mem' if resources.mem_per_cpu is None else 'mem-per-cpu'}"
+        f" {resources.memory} is more than any node of partition {named} has ({most:.0f}M)"
+    )
 
 
 def _default(nodes: Sequence[NodeKind]) -> list[str]:

@@ -188,18 +188,24 @@ class ClusterLimits(NamedTuple):
     max_array_size: int  # tasks in one array
     max_job_count: int  # tasks of everybody, pending ones included
     accounting: bool  # whether there is a slurmdbd for sacct to ask
+    limits: bool = False  # whether those of accounts and QOS are enforced
+    gpus_counted: bool = True  # whether sacct knows how many GPUs a job had
 
 
 def read_limits() -> ClusterLimits:
     """Read the cluster's limits from ``scontrol show config``."""
     text = ask(["scontrol", "show", "config"])
     found = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
+    most = re.search(r"\bmax_array_tasks=(\d+)", found.get("SchedulerParameters", ""))
     return ClusterLimits(
         cluster=found["ClusterName"],
         version=found["SLURM_VERSION"],
-        max_array_size=int(found["MaxArraySize"]),
+        max_array_size=min(int(found["MaxArraySize"]), int(most[1]) if most else 10**9),
         max_job_count=int(found["MaxJobCount"]),
         accounting=found["AccountingStorageType"].endswith("slurmdbd"),
+        limits=bool(re.search(r"limits|safe", found.get("AccountingStorageEnforce", ""))),
+        gpus_counted="gres/gpu" in found.get("AccountingStorageTRES", "")
+        or "gpu" not in found.get("GresTypes", ""),
     )
 
 

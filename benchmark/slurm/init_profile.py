@@ -7,8 +7,14 @@ from pathlib import Path
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import make_directory, write_text
+from benchmark.base.words import printable
+from benchmark.base.yamlfile import parse_yaml, validate
 from benchmark.slurm import commands
-from benchmark.slurm.check import NodeKind, associations, clock, read_nodes
+from benchmark.slurm.check import NodeKind, associations, check_profile, clock, read_nodes
+from benchmark.slurm.profile import Profile, apply_caps, load_site
+
+# Ways to ask for memory, the usual one first: some sites refuse --mem, or any amount.
+_MEMORY = ("", "mem-per-cpu: 500M", "mem: none")
 
 
 def init_profile(path: Path | None = None) -> Path:
@@ -24,9 +30,33 @@ def init_profile(path: Path | None = None) -> Path:
         accounts, qos = associations("account"), associations("qos")
     except commands.SlurmError:
         accounts, qos = [], []
+    nodes = read_nodes()
+    texts = [profile_text(limits, nodes, accounts, qos, memory) for memory in _MEMORY]
+    refused = ""
+    for text in texts:
+        why = _refusal(text, target, nodes)
+        if why is None:
+            break
+        refused = refused or why
+    else:
+        # Not for its memory, then: somebody has to look at it.
+        text = texts[0] + f"# sbatch --test-only refuses this as it stands: {printable(refused)}\n"
     make_directory(target.parent)
-    write_text(target, profile_text(limits, read_nodes(), accounts, qos))
+    write_text(target, text)
     return target
+
+
+def _refusal(text: str, target: Path, nodes: list[NodeKind]) -> str | None:
+    """Try a profile with ``sbatch --test-only``; returns why it is refused, None if it is not."""
+    profile = validate(Profile, parse_yaml(text, str(target)), str(target))
+    try:
+        profile = apply_caps(profile, load_site())
+        check_profile(profile, profile.resources(1, False), nodes)
+    except commands.SlurmUnreachableError:
+        raise
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def profile_path(name: str | None) -> Path | None:
@@ -41,9 +71,16 @@ def profile_path(name: str | None) -> Path | None:
 
 
 def profile_text(
-    limits: commands.ClusterLimits, nodes: list[NodeKind], accounts: list[str], qos: list[str]
+    limits: commands.ClusterLimits,
+    nodes: list[NodeKind],
+    accounts: list[str],
+    qos: list[str],
+    memory: str = "",
 ) -> str:
-    """Return a profile as YAML: the partition that seems right, the others as comments."""
+    """Return a profile as YAML: the partition that seems right, the others as comments.
+
+    ``memory``: its line about memory, empty for the usual amount.
+    """
     chosen = _choose(nodes)
     lines = [
         f"# Cluster {limits.cluster}, Slurm {limits.version}: written by `bench init slurm` from"
@@ -63,6 +100,8 @@ def profile_text(
     lines.append(f'time: "{clock(min(chosen.minutes, 24 * 60))}"')
     if chosen.gpus[""]:
         lines.append("gpus: 1  # without it, recipes with `device: auto` train on the CPU")
+    if memory:
+        lines.append(f"{memory}  # this cluster refuses the usual --mem")
     lines.append("# cpus-per-task and mem are the recipe's unless they are set here")
     lines.append("# data: /a/directory/that/all/nodes/share")
     lines.append("# runs: /a/directory/that/all/nodes/share")

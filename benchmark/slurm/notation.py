@@ -59,8 +59,11 @@ def megabytes(text: str) -> float:
 
 
 def gpu_count(text: str) -> int:
-    """Return the number of GPUs in ``2``, ``a100:2`` or ``a100``; ValueError for other text."""
-    match = re.fullmatch(r"(?:([A-Za-z][\w.-]*)(?::(\d+))?|(\d+))", text)
+    """Return the number of GPUs in ``2``, ``a100:2``, ``1g.5gb:2`` or ``a100``.
+
+    Raises ValueError for other text.
+    """
+    match = re.fullmatch(r"(?:(?!\d+(?::|$))(\w[\w.+-]*)(?::(\d+))?|(\d+))", text)
     if not match:
         raise ValueError(f"'{text}' is not a number of GPUs; write 1 or a100:1, as sbatch does")
     return int(match[2] or match[3] or 1)

@@ -6,6 +6,7 @@ Keys are spelt as sbatch spells its options. Imports no torch.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -16,12 +17,15 @@ from benchmark.base.errors import UserError, unknown
 from benchmark.base.log import logger, say
 from benchmark.base.shipped import shipped, user_folder
 from benchmark.base.trust import changed_by_others
+from benchmark.base.words import count
 from benchmark.base.yamlfile import load_yaml, validate
+from benchmark.slurm.further import check_options, parse_options
 from benchmark.slurm.notation import gpu_count, megabytes, minutes
 from benchmark.table.recipe import Count, Positive, Strict
 
 PACKAGED = shipped("slurm/profiles")
 SITE_FILE = Path("/etc/bench/site.yaml")
+NO_MEM = "none"
 _MEM = "2G"
 
 
@@ -52,15 +56,36 @@ def _lines(value: Any) -> Any:
 
 Time = Annotated[str, _spelling(minutes, "24:00:00")]
 Memory = Annotated[str, _spelling(megabytes, "4G")]
+MemoryOrNone = Annotated[
+    str, _spelling(lambda text: None if text == NO_MEM else megabytes(text), "4G")
+]
 Gpus = Annotated[str, BeforeValidator(_gpus)]
 
 
 class Resources(NamedTuple):
-    """What one task asks for; ``gpus`` as sbatch spells it, "0" for none."""
+    """What one task asks for; ``gpus`` as sbatch spells it, "0" for none.
+
+    ``mem``: of the node, NO_MEM if none is asked for; ``mem_per_cpu`` stands in its place.
+    """
 
     cpus: int
     gpus: str
     mem: str
+    mem_per_cpu: str | None = None
+
+    @property
+    def megabytes(self) -> float:
+        """The memory of a task; infinity for a whole node's, and where none is asked for."""
+        if self.mem_per_cpu is not None:
+            return self.cpus * megabytes(self.mem_per_cpu)
+        return float("inf") if self.mem == NO_MEM else megabytes(self.mem)
+
+    @property
+    def memory(self) -> str:
+        """The memory in words."""
+        if self.mem_per_cpu is not None:
+            return f"{self.mem_per_cpu} a CPU"
+        return "memory as the cluster gives it" if self.mem == NO_MEM else self.mem
 
 
 def check_signal(seconds: int, time: str) -> None:
@@ -74,6 +99,7 @@ class Profile(Strict):
 
     What is not set is left to the cluster's defaults, except: ``cpus-per-task`` is then the
     recipe's number of threads, ``mem`` 2G, and ``gpus`` 1 where the recipe trains on cuda.
+    ``mem: none`` asks for no memory. ``options``: further options of sbatch (``--nice=100``).
     ``signal-seconds``: how long before the time limit a task is told to checkpoint and requeue.
     ``data`` and ``runs`` are directories that login and compute nodes share.
     """
@@ -85,10 +111,21 @@ class Profile(Strict):
     time: Time = "24:00:00"
     gpus: Gpus | None = None
     cpus_per_task: Positive | None = Field(None, alias="cpus-per-task")
-    mem: Memory | None = None
+    mem: MemoryOrNone | None = None
+    mem_per_cpu: Memory | None = Field(None, alias="mem-per-cpu")
     constraint: str | None = None
     exclude: str | None = None
+    nodelist: str | None = None
+    exclusive: bool | str = False
+    reservation: str | None = None
+    licenses: str | None = None
+    gres: str | None = None
+    hint: str | None = None
+    export: str | None = None
+    mail_type: str | None = Field(None, alias="mail-type")
+    mail_user: str | None = Field(None, alias="mail-user")
     wckey: str | None = None
+    options: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
     setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
     array_parallelism: Positive | None = Field(None, alias="array-parallelism")
     max_array_size: Positive | None = Field(None, alias="max-array-size")
@@ -102,6 +139,25 @@ class Profile(Strict):
         check_signal(self.signal_seconds, self.time)
         return self
 
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Profile:
+        check_options(self.options, profile_keys())
+        if self.mem is not None and self.mem_per_cpu is not None:
+            raise ValueError("mem and mem-per-cpu exclude each other")
+        if self.gres is not None and re.search(r"(^|,)(gres[:/])?gpu\b", self.gres):
+            raise ValueError("gres: write GPUs as gpus, such as 'gpus: a100:1'")
+        return self
+
+    @property
+    def asked(self) -> dict[str, str | bool]:
+        """What is passed on to sbatch as it stands, by its name there."""
+        found = {
+            name.replace("_", "-"): getattr(self, name)
+            for name in _PASSED_ON
+            if getattr(self, name) not in (None, False)
+        }
+        return {**found, **parse_options(self.options)}
+
     @property
     def name(self) -> str:
         """The name of its file."""
@@ -112,14 +168,40 @@ class Profile(Strict):
         return Resources(
             cpus=self.cpus_per_task or threads,
             gpus=self.gpus if self.gpus is not None else ("1" if cuda else "0"),
-            mem=self.mem or _MEM,
+            mem=self.mem or (_MEM if self.mem_per_cpu is None else NO_MEM),
+            mem_per_cpu=self.mem_per_cpu,
         )
 
 
+_PASSED_ON = (
+    "constraint",
+    "exclude",
+    "nodelist",
+    "exclusive",
+    "reservation",
+    "licenses",
+    "gres",
+    "hint",
+    "export",
+    "mail_type",
+    "mail_user",
+    "wckey",
+)
+
+
+def profile_keys() -> set[str]:
+    """Return the keys of a profile, as they are spelt there."""
+    return {field.alias or name for name, field in Profile.model_fields.items()}
+
+
 class Caps(Strict):
-    """The most that a user may ask for at this site; what is not set is not capped."""
+    """The most that a user may ask for at this site; what is not set is not capped.
+
+    ``forbidden-options``: names of sbatch's options, of a profile's keys or beyond them.
+    """
 
     partitions: tuple[str, ...] | None = None
+    forbidden_options: tuple[str, ...] = Field((), alias="forbidden-options")
     time: Time | None = None
     gpus: Count | None = None
     cpus_per_task: Positive | None = Field(None, alias="cpus-per-task")
@@ -214,6 +296,7 @@ def apply_caps(profile: Profile, site: Site) -> Profile:
     Raises UserError where it asks for more than a cap.
     """
     caps = site.caps
+    _refuse_forbidden(profile, caps)
     profile = profile.model_copy(update=_followed(profile, caps))
     try:
         check_signal(profile.signal_seconds, profile.time)
@@ -231,13 +314,25 @@ def apply_caps(profile: Profile, site: Site) -> Profile:
     return profile
 
 
+def _refuse_forbidden(profile: Profile, caps: Caps) -> None:
+    fields = {name: field.alias or name for name, field in Profile.model_fields.items()}
+    asked = {*profile.asked, *(fields[name] for name in profile.model_fields_set)}
+    for option in caps.forbidden_options:
+        if option.removeprefix("--") in asked:
+            raise UserError(f"profile {profile.name}: this site does not allow {option}")
+
+
 def _followed(profile: Profile, caps: Caps) -> dict[str, Any]:
     """Return the site's limits for what a profile leaves open."""
     limits = ("array_parallelism", "max_array_size", "max_jobs")
     found = {name: getattr(profile, name) or getattr(caps, name) for name in limits}
     if caps.time and "time" not in profile.model_fields_set:
         found["time"] = min(profile.time, caps.time, key=minutes)
-    if caps.mem and profile.mem is None:
+    if profile.mem is not None or profile.mem_per_cpu is not None:
+        return found
+    if "mem" in caps.forbidden_options:
+        found["mem"] = NO_MEM
+    elif caps.mem:
         found["mem"] = min(_MEM, caps.mem, key=megabytes)
     return found
 
@@ -248,7 +343,14 @@ def cap_resources(profile: Profile, resources: Resources, site: Site) -> Resourc
     gpus = None if caps.gpus is None else str(caps.gpus)
     _refuse_above(profile, "gpus", resources.gpus, gpus, gpu_count)
     _refuse_above(profile, "cpus_per_task", resources.cpus, caps.cpus_per_task, int)
-    _refuse_above(profile, "mem", resources.mem, caps.mem, megabytes)
+    if caps.mem is not None and resources.mem_per_cpu is not None:
+        if resources.megabytes > megabytes(caps.mem):
+            raise UserError(
+                f"profile {profile.name}: mem-per-cpu {resources.mem_per_cpu} for"
+                f" {count(resources.cpus, 'CPU')} is more than this site allows ({caps.mem})"
+            )
+    elif resources.mem != NO_MEM:
+        _refuse_above(profile, "mem", resources.mem, caps.mem, megabytes)
     return resources
 
 

@@ -9,6 +9,7 @@ unknown, never gone. Imports no torch.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,9 @@ _SQUEUE = (
     "StartTime",
     "SubmitTime",
     "tres-alloc",
+    "tres-per-node",
+    "PriorityLong",
+    "EndTime",
     "Partition",
     "NodeList",
     "UserName",
@@ -57,6 +61,12 @@ _NO_ACCOUNTING = "accounting storage is disabled"
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"})
 # What sacct shows for a job that has not ended, or that it does not know to have ended.
 _OPEN = frozenset({"PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "RESIZING", "COMPLETING"})
+# A job of priority 0 is held, whatever reason it names; while it waits for these, some versions
+# show 0 for any job.
+_NOT_HELD = frozenset({"Dependency", "BeginTime"})
+# A COMPLETING job has ended at its end time, or it was requeued and has one that lies a whole
+# time limit (a minute at least) ahead. Half of that is left to clocks that differ.
+_CLOCKS_DIFFER = 30.0
 
 
 class QueueRecord(NamedTuple):
@@ -69,11 +79,14 @@ class QueueRecord(NamedTuple):
     restarts: int
     start: float | None  # seconds since 1970, None where it has not started
     submitted: float
-    gpus: int  # a task
+    gpus: int  # a task; as it asked where this cluster does not count what it has
     partition: str
     nodes: str
     user: str
     tag: Tag
+    held: bool = False
+    ending: bool = False  # it is over, and Slurm is still clearing up after it
+    counted: bool = True  # whether Slurm counts the GPUs that it has
 
     @property
     def waiting(self) -> bool:
@@ -83,9 +96,13 @@ class QueueRecord(NamedTuple):
     @property
     def task_state(self) -> TaskState:
         """The state of each of its tasks."""
+        if self.ending:
+            return TaskState("ending", self.nodes)
         if not self.waiting:
             return TaskState("running", self.nodes)
-        return TaskState("requeued" if self.restarts else "waiting", self.reason)
+        says_so = not self.held or TaskState("", self.reason).held
+        why = self.reason if says_so else f"{self.reason}, held"
+        return TaskState("requeued" if self.restarts else "waiting", why)
 
 
 class Ended(NamedTuple):
@@ -104,7 +121,7 @@ class Ended(NamedTuple):
 
 
 class TaskState(NamedTuple):
-    """One task: ``name`` is waiting, requeued, running, ended or unknown.
+    """One task: ``name`` is waiting, requeued, running, ending, ended or unknown.
 
     ``detail``: why it waits, or the state in which Slurm ended it.
     """
@@ -114,7 +131,7 @@ class TaskState(NamedTuple):
 
     @property
     def held(self) -> bool:
-        """Whether it waits to be released: ``JobHeldUser``, ``job requeued in held state``."""
+        """Whether it waits to be released: JobHeldUser, ``launch failed requeued held``."""
         return "held" in self.detail.lower()
 
 
@@ -155,8 +172,12 @@ class QueueSnapshot:
     def task(self, job: int, number: int) -> TaskState:
         """Return what is known of one task."""
         for record in self.by_job.get(job, ()):
-            if number in record.tasks:
+            if number in record.tasks and not record.ending:
                 return record.task_state
+            if number in record.tasks:
+                past = self.ended.get((job, number))
+                known = past is not None and past.state not in _OPEN
+                return TaskState("ending", past.state if known and past else record.nodes)
         ended = self.ended.get((job, number))
         if ended is None or ended.state in _OPEN:
             return TaskState("unknown")
@@ -191,8 +212,9 @@ def read_raw(
     only leaves sacct's part out.
     """
     separator = new_separator()
-    whose = "--all" if all_users else "--me"
-    waiting = commands.ask(["squeue", "--noheader", whose, _format(_SQUEUE, separator)], timeout)
+    # Without --all nothing is shown of partitions that are hidden.
+    whose = ["--all"] if all_users else ["--all", "--me"]
+    waiting = commands.ask(["squeue", "--noheader", *whose, _format(_SQUEUE, separator)], timeout)
     past, disabled = None, False
     if accounting:
         past, disabled = _ask_sacct(since, names, all_users, separator, timeout)
@@ -239,7 +261,7 @@ def _ask_sacct(
 def parse(raw: RawQueue) -> QueueSnapshot:
     """Read both texts; jobs that are not ours are passed over."""
     return QueueSnapshot(
-        queued=tuple(_parse_squeue(raw.squeue, raw.separator)),
+        queued=tuple(_parse_squeue(raw.squeue, raw.separator, raw.taken)),
         ended=_parse_sacct(raw.sacct or "", raw.separator),
         taken=raw.taken,
         accounting=raw.sacct is not None,
@@ -252,11 +274,11 @@ def read(since: float, names: Iterable[str] = (), *, accounting: bool = True) ->
     return parse(read_raw(since, names, accounting=accounting))
 
 
-def _parse_squeue(text: str, separator: str) -> Iterator[QueueRecord]:
+def _parse_squeue(text: str, separator: str, taken: float) -> Iterator[QueueRecord]:
     for row in _rows(text, separator, _SQUEUE, ended=True):
         # What is odd about a job costs its own row.
         with contextlib.suppress(ValueError):
-            record = _record(row)
+            record = _record(row, taken)
             if record is not None:
                 yield record
 
@@ -272,11 +294,14 @@ def _rows(
             yield {n: short(value, _LONGEST) for n, value in zip(names, values, strict=False)}
 
 
-def _record(row: dict[str, str]) -> QueueRecord | None:
+def _record(row: dict[str, str], taken: float) -> QueueRecord | None:
     tag = parse_tag(row["Name"], row["Comment"])
     if tag is None:
         return None
     tasks = row["ArrayTaskID"]
+    end = _seconds(row["EndTime"])
+    over = row["State"] == "COMPLETING" and end is not None and end < taken + _CLOCKS_DIFFER
+    has, asked = _gpus(row["tres-alloc"]), _gpus_asked(row["tres-per-node"])
     return QueueRecord(
         job=int(row["ArrayJobID"] if tasks != "N/A" else row["JobID"]),
         tasks=IndexSet.parse(tasks) if tasks != "N/A" else IndexSet.of([0]),
@@ -286,11 +311,14 @@ def _record(row: dict[str, str]) -> QueueRecord | None:
         # squeue guesses when a waiting job will start.
         start=None if row["State"] in _WAITING else _seconds(row["StartTime"]),
         submitted=_seconds(row["SubmitTime"]) or 0.0,
-        gpus=_gpus(row["tres-alloc"]),
+        gpus=has or asked,
         partition=row["Partition"],
         nodes=row["NodeList"],
         user=row["UserName"],
         tag=tag,
+        held=row["PriorityLong"] == "0" and row["Reason"] not in _NOT_HELD,
+        ending=over,
+        counted=has > 0 or asked == 0,
     )
 
 
@@ -327,12 +355,15 @@ def _parse_sacct(text: str, separator: str) -> dict[tuple[int, int], Ended]:
 
 
 def _gpus(tres: str) -> int:
-    """The number of GPUs in ``cpu=1,mem=100M,gres/gpu=2``."""
-    for item in tres.split(","):
-        name, _, amount = item.partition("=")
-        if name == "gres/gpu" and amount.isdigit():
-            return int(amount)
-    return 0
+    """The number of GPUs in ``cpu=1,mem=100M,gres/gpu=2``; of some clusters by type alone."""
+    found = dict(re.findall(r"(gres/gpu(?::[^=,]+)?)=(\d+)", tres))
+    return int(found.get("gres/gpu", 0)) or sum(map(int, found.values()))
+
+
+def _gpus_asked(tres: str) -> int:
+    """The number of GPUs in ``gres:gpu:a100:2``, as a job asked for them on each node."""
+    found = re.findall(r"(?:^|[:/,])gpu(?::[^:=,]*[^:=,\d][^:=,]*)?[:=](\d+)", tres)
+    return sum(map(int, found))
 
 
 def _seconds(text: str) -> float | None:
@@ -349,8 +380,9 @@ def find_array(tag: Tag, accounting: bool = True) -> int | None:
     after the job, in the command line that submitted it. Raises SlurmError.
     """
     names, separator = ("ArrayJobID", "JobID", "Comment"), new_separator()
-    question = ["squeue", "--noheader", "--me", "--states=all", _format(names, separator)]
-    for row in _rows(commands.ask(question), separator, names, ended=True):
+    mine = ["squeue", "--noheader", "--all", "--me", "--states=all"]
+    said = commands.ask([*mine, _format(names, separator)])
+    for row in _rows(said, separator, names, ended=True):
         if f"nonce={tag.nonce}" in row["Comment"].split():
             return int(row["ArrayJobID"] if row["ArrayJobID"].isdigit() else row["JobID"])
     if not accounting:

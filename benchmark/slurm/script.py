@@ -10,8 +10,9 @@ from typing import Any
 
 from submitit import SlurmExecutor
 
+from benchmark.slurm.further import as_arguments
 from benchmark.slurm.notation import Tag
-from benchmark.slurm.profile import Profile, Resources
+from benchmark.slurm.profile import NO_MEM, Profile, Resources
 
 
 class ArrayExecutor(SlurmExecutor):
@@ -66,11 +67,12 @@ def script_text(
         array_parallelism=profile.array_parallelism or tasks,
         signal_delay_s=profile.signal_seconds,
         stderr_to_stdout=True,
-        wckey=profile.wckey,
-        # A step does not inherit the task's CPUs (since Slurm 22.05).
-        srun_args=[f"--cpus-per-task={resources.cpus}"],
+        wckey=profile.wckey,  # submitit sends one of its own otherwise
+        # A step does not inherit the task's CPUs (since Slurm 22.05), nor, where jobs start with
+        # --export=NONE, what the script exports.
+        srun_args=[f"--cpus-per-task={resources.cpus}", "--export=ALL"],
         setup=_setup(folder, code, profile, environment),
-        additional_parameters={"chdir": folder, "requeue": True},
+        additional_parameters={**profile.asked, "chdir": folder, "requeue": True},
     )
     # A signal that comes before Python handles it would kill the task, and Slurm would take a
     # preempted job for a failed one. Ignored, it leaves the end to Slurm, which requeues.
@@ -89,9 +91,8 @@ def _sbatch_options(
         "nodes": 1,
         "gpus_per_node": resources.gpus if resources.gpus != "0" else None,
         "cpus_per_task": resources.cpus,
-        "mem": resources.mem,
-        "constraint": profile.constraint,
-        "exclude": profile.exclude,
+        "mem": None if resources.mem == NO_MEM else resources.mem,
+        "mem_per_cpu": resources.mem_per_cpu,
         "dependency": "afterany:" + ":".join(after) if after else None,
     }
     return {name: value for name, value in options.items() if value is not None}
@@ -112,6 +113,5 @@ def test_options(profile: Profile, resources: Resources) -> list[str]:
     """Return sbatch's options for a question about one task, without any script."""
     # Not named as our jobs are, since it is none of a table's.
     options = {**_sbatch_options(profile, resources, ()), "job_name": "benchprobe"}
-    if profile.wckey is not None:
-        options["wckey"] = profile.wckey
-    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    return as_arguments({**named, **profile.asked})

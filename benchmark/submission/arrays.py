@@ -17,7 +17,7 @@ from benchmark.base.files import write_json, write_text
 from benchmark.base.words import count
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm.commands import ClusterLimits, SlurmError, SlurmUnreachableError
-from benchmark.slurm.notation import Tag, word
+from benchmark.slurm.notation import Tag, gpu_count, word
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.slurm.script import script_text
 from benchmark.slurm.send import ArrayPlan, plan_arrays, send
@@ -27,6 +27,8 @@ from benchmark.submission.snapshot import CodeCopy
 
 TASK = ("-m", "benchmark.cli.job", "task")
 _Plan = ArrayPlan[PackFile]
+_ENDING = "ending"  # what packs depend on whose runs belong to tasks that Slurm is ending
+_MOST_ENDED = 5000  # a variable of the environment holds 128 kB at most
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Arrays:
     ``folder`` is made for them alone, with copies of the ``plugins``; ``code`` holds the package
     that each task takes a copy of its own from. ``resources``: what a task asks for, by pack id.
     ``elsewhere``: the tasks (``1234_5``) of teachers that were sent earlier, by pack id.
+    ``ended``, ``ending``: as the queue tells them
+    (:class:`~benchmark.submission.submission.Queue`).
     """
 
     table: str
@@ -50,17 +54,35 @@ class Arrays:
     plugins: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    ended: Mapping[str, str] = field(default_factory=dict)
+    ending: frozenset[str] = frozenset()
     command: tuple[str, ...] = TASK
 
     def plans(self) -> list[_Plan]:
         """The arrays, in the order in which they are sent."""
         size = min(self.limits.max_array_size, self.profile.max_array_size or 10**9)
-        return plan_arrays(self.packs, size, self.elsewhere, lambda pack: self.resources[pack.id])
+        packs = [self._behind(pack) for pack in self.packs]
+        return plan_arrays(packs, size, self._sent(), lambda pack: self.resources[pack.id])
+
+    def _behind(self, pack: PackFile) -> PackFile:
+        """Let a pack wait for the end of the tasks that had its runs, if they are only ending."""
+        if not self.ending.isdisjoint(self._left(pack)):
+            return pack.model_copy(update={"depends": (*pack.depends, _ENDING)})
+        return pack
+
+    def _left(self, pack: PackFile) -> set[str]:
+        """Return the tasks that had the runs of a pack, and are over."""
+        return {self.ended[key] for key in pack.keys if key in self.ended}
+
+    def _sent(self) -> dict[str, str]:
+        """Return what was sent earlier and can be waited for, by the name that packs depend on."""
+        mine = {task for pack in self.packs for task in self._left(pack)} & self.ending
+        return {**self.elsewhere, _ENDING: ":".join(sorted(mine))} if mine else {**self.elsewhere}
 
     def scripts(self) -> str:
         """Return the text of every script; ids of jobs that do not exist yet are named."""
         texts = []
-        tasks = dict(self.elsewhere)
+        tasks = self._sent()
         for number, plan in enumerate(self.plans()):
             texts.append(self._script(number, plan, tasks))
             tasks.update({pack.id: f"JOB{number}_{i}" for i, pack in enumerate(plan.items)})
@@ -73,7 +95,7 @@ class Arrays:
         """
         plans = self.plans()
         jobs: list[int] = []
-        tasks = dict(self.elsewhere)
+        tasks = self._sent()
         record = self._record(plans)
         self.folder.create()
         try:
@@ -116,6 +138,8 @@ class Arrays:
         tag = self._tag(number, plan)
         assert self.code is not None, "tasks run a copy of the code"
         first = own_copy.words(self.code.path, self.code.digest)
+        left = sorted({task for pack in plan.items for task in self._left(pack)})
+        ended = {"BENCH_ENDED": ",".join(left)} if 0 < len(left) <= _MOST_ENDED else {}
         return script_text(
             folder=self.folder.path,
             tag=tag,
@@ -124,7 +148,7 @@ class Arrays:
             profile=self.profile,
             resources=self.resources[plan.items[0].id],
             code=self.code.path,
-            environment={"BENCH_NONCE": tag.nonce, **self.environment},
+            environment={"BENCH_NONCE": tag.nonce, **ended, **self.environment},
             after=tuple(tasks[name] for name in plan.after),
         )
 
@@ -145,6 +169,7 @@ class Arrays:
                     "nonce": self._tag(number, plan).nonce,
                     "tasks": len(plan.items),
                     "after": list(plan.after),
+                    "gpus": gpu_count(self.resources[plan.items[0].id].gpus),
                     "job": None,
                 }
                 for number, plan in enumerate(plans)

@@ -144,7 +144,8 @@ def prepare_plan(
     # The queue before the files: a run that ends in between is seen at least once.
     queue = executor.queue(runs_dir)
     check_before_queue(plan.runs, data_dir, runs_dir, reader, plan.files)
-    left = remaining(plan, runs_dir, queued=queue.runs, busy=busy_keys(runs_dir))
+    busy = busy_keys(runs_dir)
+    left = remaining(plan, runs_dir, queued=queue.runs, busy=busy, ended=queue.ended)
     order = Order(
         table=plan.table.name,
         runs=tuple(left.runs),

@@ -28,7 +28,7 @@ class SentArray(NamedTuple):
     """One array of a submission; what went to no cluster is one array too.
 
     ``job``: None if Slurm's answer was lost, or it was not asked. ``sent``: seconds since 1970;
-    for Slurm when the submission was noted last.
+    for Slurm when the submission was noted last. ``gpus``: what each of its tasks asked for.
     """
 
     folder: Folder
@@ -38,6 +38,7 @@ class SentArray(NamedTuple):
     nonce: str
     job: int | None
     sent: float = 0.0
+    gpus: int = 0
 
     def in_queue(self, snapshot: QueueSnapshot) -> SentArray:
         """Return the array with its job looked up by its nonce if the answer was lost."""
@@ -143,7 +144,16 @@ def _arrays(folder: Folder) -> list[SentArray]:
         executor = data.get("executor", "slurm")  # an earlier version noted only what went there
         noted = folder.record.stat().st_mtime if executor == "slurm" else data["created"]
         return [
-            SentArray(folder, data["table"], executor, number, array["nonce"], array["job"], noted)
+            SentArray(
+                folder=folder,
+                table=data["table"],
+                executor=executor,
+                number=number,
+                nonce=array["nonce"],
+                job=array["job"],
+                sent=noted,
+                gpus=int(array.get("gpus", 0)),
+            )
             for number, array in enumerate(data["arrays"])
         ]
     return []
@@ -209,6 +219,8 @@ def in_queue(works: Iterable[Work], snapshot: QueueSnapshot) -> list[Work]:
         newer = work.array.sent > snapshot.taken
         if place is not None and place in queued:
             record, state = queued[place]
+            if record.ending:
+                state = snapshot.task(*place)
             work = work._replace(job=job, state=state, start=record.start, gpus=record.gpus)
         elif place is not None and place in snapshot.ended:
             # If sacct still shows it as open it has only just left the queue.
@@ -233,7 +245,8 @@ def runs_in_queue(runs_dir: Path, snapshot: QueueSnapshot) -> dict[str, Work]:
         records = snapshot.by_job.get(array.job, ()) if array.job is not None else ()
         if not records:
             continue
-        states = {number: record.task_state for record in records for number in record.tasks}
+        living = [record for record in records if not record.ending]
+        states = {number: record.task_state for record in living for number in record.tasks}
         for work in array.works():
             if work.number not in states:
                 continue

@@ -19,7 +19,7 @@ from benchmark.planning.packs import Pack
 from benchmark.planning.remaining import plan_packs, remaining
 from benchmark.planning.simulate import START_SECONDS, Machine, SimulatedPack, simulate
 from benchmark.run.identity import Run
-from benchmark.slurm.notation import gpu_count, megabytes, minutes
+from benchmark.slurm.notation import gpu_count, minutes
 from benchmark.slurm.profile import Profile, Resources, load_profile
 
 
@@ -93,7 +93,7 @@ def _spell(hours: float) -> str:
 
 def task_limits(profile: Profile, run: Run) -> Limits:
     """Return the time limit and the memory of a task that trains such runs."""
-    return Limits(minutes(profile.time) / 60, megabytes(_resources(run, profile).mem))
+    return Limits(minutes(profile.time) / 60, _resources(run, profile).megabytes)
 
 
 def _resources(run: Run, profile: Profile) -> Resources:

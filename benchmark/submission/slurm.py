@@ -26,6 +26,7 @@ from benchmark.run.directory import runs_dir as usual_runs_dir
 from benchmark.run.identity import Run
 from benchmark.slurm import commands, queue
 from benchmark.slurm.check import check_profile, check_visible, read_nodes
+from benchmark.slurm.limits import check_limits
 from benchmark.slurm.notation import Tag, gpu_count
 from benchmark.slurm.profile import (
     Profile,
@@ -40,10 +41,18 @@ from benchmark.slurm.profile import (
 from benchmark.submission.arrays import Arrays, fitting
 from benchmark.submission.folder import Folder
 from benchmark.submission.sending import leaving_nothing, sending, sent_meanwhile
-from benchmark.submission.sent import in_queue, latest, runs_in_queue, sent_arrays, slurm_work
+from benchmark.submission.sent import (
+    Work,
+    in_queue,
+    latest,
+    runs_in_queue,
+    sent_arrays,
+    slurm_work,
+)
 from benchmark.submission.simulation import task_limits
 from benchmark.submission.snapshot import CodeCopy, code_store, take_snapshot
 from benchmark.submission.submission import Prepared, Queue, Submission
+from benchmark.submission.successors import lead_students
 from benchmark.submission.wait import wait_for
 from benchmark.table.teachers import teachers_dir
 
@@ -103,7 +112,17 @@ class SlurmExecutor:
             state = f"{work.state.name} ({work.state.detail})"
             found[key] = Queued(work.id, work.task, state)
         tasks = sum(len(record.tasks) for record in snapshot.queued)
-        return Queue(found, known, tasks, _killed(runs_dir, found))
+        past = _past(runs_dir, found)
+        dead = [work for work in past if work.state.detail == "OUT_OF_MEMORY"]
+        over = [work for work in past if work.state.name in ("ended", "ending")]
+        return Queue(
+            runs=found,
+            known=known,
+            tasks=tasks,
+            killed={key: len(work.keys) for work in dead for key in work.keys},
+            ended={key: work.task for work in over for key in work.keys if work.task is not None},
+            ending=frozenset(str(work.task) for work in over if work.state.name == "ending"),
+        )
 
     def prepare(self, submission: Submission, queue: Queue) -> Prepared:
         """Hold the submission against the cluster, and say what would be sent.
@@ -115,10 +134,14 @@ class SlurmExecutor:
         arrays = self._arrays(submission, queue)
         needs = Counter(arrays.resources[pack.id] for pack in arrays.packs)
         nodes = read_nodes()
+        notes = []
         for need in needs:
-            check_profile(self.profile, need, nodes)
+            if arrays.limits.limits:
+                check_limits(self.profile, need)
+            notes.append(check_profile(self.profile, need, nodes))
+        said = dict.fromkeys(note for note in notes if note is not None)
         return Prepared(
-            tuple(self._told(submission, arrays, needs)),
+            (*self._told(submission, arrays, needs), *said),
             partial(self._send, submission, arrays, queue),
             lambda: replace(arrays, code=_code(submission, write=False)).scripts(),
         )
@@ -192,6 +215,8 @@ class SlurmExecutor:
             plugins=submission.plugins,
             environment={"BENCH_TEACHERS": str(teachers_dir().resolve())},
             elsewhere={queued.pack: queued.task for queued in submission.queued.values()},
+            ended=waiting.ended,
+            ending=waiting.ending,
         )
 
     def _resources(self, pack: Pack) -> Resources:
@@ -217,6 +242,7 @@ def _sent(submission: Submission, arrays: Arrays) -> str:
     code = _code(submission)
     environment = {**arrays.environment, **code.environment}
     jobs = replace(arrays, code=code, environment=environment).send()
+    lead_students(submission.runs_dir, arrays.folder)
     named = ", ".join(map(str, jobs[:8])) + (", ..." if len(jobs) > 8 else "")
     return (
         f"sent {count(len(arrays.packs), 'task')} as job{'s' * (len(jobs) != 1)} {named}; logs:"
@@ -224,8 +250,8 @@ def _sent(submission: Submission, arrays: Arrays) -> str:
     )
 
 
-def _killed(runs_dir: Path, queued: Collection[str]) -> dict[str, int]:
-    """Return how many runs shared the task that last trained a run, if it died for memory."""
+def _past(runs_dir: Path, queued: Collection[str]) -> list[Work]:
+    """Return the packs that last had runs which have no result and are not queued."""
     works = latest(slurm_work(runs_dir))
     lost = [
         work
@@ -233,15 +259,14 @@ def _killed(runs_dir: Path, queued: Collection[str]) -> dict[str, int]:
         if key not in queued and work.job is not None and not RunDir(runs_dir, key).result.exists()
     ]
     if not lost:
-        return {}
+        return []
     since = min(work.array.sent for work in lost) - queue.EARLIER_SECONDS
     names = {Tag(work.table, "", "").job_name for work in lost}
     try:
         snapshot = queue.read(since, names)
     except commands.SlurmError:
-        return {}
-    dead = [work for work in in_queue(lost, snapshot) if work.state.detail == "OUT_OF_MEMORY"]
-    return {key: len(work.keys) for work in dead for key in work.keys}
+        return []
+    return in_queue(lost, snapshot)
 
 
 def _reads(submission: Submission) -> list[Path]:
@@ -258,4 +283,4 @@ def _reads(submission: Submission) -> list[Path]:
 
 def _describe(need: Resources) -> str:
     gpus = f"gpus {need.gpus}" if gpu_count(need.gpus) else "no GPU"
-    return f"{count(need.cpus, 'CPU')}, {gpus}, {need.mem}"
+    return f"{count(need.cpus, 'CPU')}, {gpus}, {need.memory}"

@@ -97,13 +97,17 @@ class Queue:
 
     ``runs``: those that wait or run, by key. ``known``: all folders that had been sent then.
     ``tasks``: how many of this user's tasks are in it. ``killed``: by run key, how many runs
-    shared the process that last trained the run and died for memory.
+    shared the process that last trained the run and died for memory. ``ended``: by run key, the
+    task that last had the run and is over; ``ending``: those of them that are only being ended, so
+    that what follows must wait for them.
     """
 
     runs: Mapping[str, Queued] = field(default_factory=dict)
     known: frozenset[Folder] = frozenset()
     tasks: int = 0
     killed: Mapping[str, int] = field(default_factory=dict)
+    ended: Mapping[str, str] = field(default_factory=dict)
+    ending: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

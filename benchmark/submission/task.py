@@ -29,6 +29,7 @@ from benchmark.slurm.notation import Tag
 from benchmark.slurm.survive import EXIT_INTERRUPTED, Interruption, settle, this_job
 from benchmark.submission import marks
 from benchmark.submission.folder import Folder
+from benchmark.submission.successors import follow_teacher
 
 if TYPE_CHECKING:
     from benchmark.train.report import PackReporter
@@ -46,7 +47,10 @@ def train_here(
     from benchmark.train.pack import Surroundings, train_pack
     from benchmark.train.report import default_reporter
 
-    where = Surroundings(stop=stop, reporter=reporter or default_reporter, **checkpoint_seconds())
+    ended = frozenset(filter(None, os.environ.get("BENCH_ENDED", "").split(",")))
+    where = Surroundings(
+        stop=stop, reporter=reporter or default_reporter, ended=ended, **checkpoint_seconds()
+    )
     return train_pack(pack, where)
 
 
@@ -173,6 +177,8 @@ def run_task(folder: Folder, array: int, train: Train) -> int:
             return code
         pack = with_own_plugins(folder.read(array, number), folder)
         _show(pack)
+        if follow_teacher(pack, task):
+            return EXIT_INTERRUPTED
         report = train(pack, interruption)
     except UserError as error:
         say(str(error))

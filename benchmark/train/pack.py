@@ -63,7 +63,7 @@ def train_pack(pack: PackFile, where: Surroundings, crew: Crew = ALONE) -> Outco
     reporter = where.reporter()
     try:
         for run in pack.runs:
-            session = _open(run, pack, outcome, reporter)
+            session = _open(run, pack, where, outcome, reporter)
             if session is not None:
                 sessions[run.key] = session
         mine = [run for run in pack.runs if run.key in sessions]
@@ -85,7 +85,9 @@ def train_pack(pack: PackFile, where: Surroundings, crew: Crew = ALONE) -> Outco
     return outcome
 
 
-def _open(run: Run, pack: PackFile, outcome: Outcome, reporter: PackReporter) -> Session | None:
+def _open(
+    run: Run, pack: PackFile, where: Surroundings, outcome: Outcome, reporter: PackReporter
+) -> Session | None:
     """Take a run, or note why it is left alone. One run's directory is not its neighbours'."""
     rundir = RunDir(pack.runs_dir, run.key)
     try:
@@ -96,7 +98,7 @@ def _open(run: Run, pack: PackFile, outcome: Outcome, reporter: PackReporter) ->
             outcome.note(run.key, RunState.CANCELLED, "the run is cancelled")
             reporter.say(f"{run.key} is cancelled; leaving it alone")
             return None
-        return _take(rundir, outcome)
+        return _take(rundir, where, outcome)
     except RunHeldError as error:
         outcome.note(run.key, RunState.HELD, str(error))
         reporter.say(str(error))
@@ -108,8 +110,8 @@ def _open(run: Run, pack: PackFile, outcome: Outcome, reporter: PackReporter) ->
     return None
 
 
-def _take(rundir: RunDir, outcome: Outcome) -> Session | None:
-    lease = Lease.acquire(rundir)
+def _take(rundir: RunDir, where: Surroundings, outcome: Outcome) -> Session | None:
+    lease = Lease.acquire(rundir, where.ended)
     try:
         if _has_ended(rundir, outcome):  # by another process in between
             lease.release()

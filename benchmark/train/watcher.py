@@ -27,12 +27,14 @@ HEARTBEAT_SECONDS = 15.0
 class Surroundings:
     """What a pack is trained amid. Nothing here can change a number.
 
-    ``stop`` returns a reason once the pack should save its state and leave.
+    ``stop`` returns a reason once the pack should save its state and leave. ``ended``: tasks of
+    Slurm that are over, whose leases mean nothing.
     """
 
     checkpoint_seconds: float = 300.0
     stop: Callable[[], str | None] = lambda: None
     reporter: Callable[[], PackReporter] = default_reporter
+    ended: frozenset[str] = frozenset()
 
 
 @dataclass

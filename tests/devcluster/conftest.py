@@ -16,19 +16,22 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmark.base.trust import own_name
+from benchmark.planning.packs import Pack
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm import commands
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.submission.arrays import Arrays
 from benchmark.submission.folder import Folder
 from benchmark.submission.snapshot import CodeCopy, take_snapshot
+from benchmark.submission.submission import new_submission
+from tests.helpers import digits_plan
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEVCLUSTER = PROJECT / "slurm" / "devcluster"
@@ -79,6 +82,16 @@ class Cluster:
         user = own_name()
         self.command("scancel", "-u", user)
         until(lambda: not self.command("squeue", "-h", "-u", user), "the queue to empty")
+
+
+def configure(cluster: Cluster, text: str) -> None:
+    """Restart the controller with another configuration."""
+    (cluster.root / "etc" / "slurm.conf").write_text(text)
+    cluster.signal("slurmctld", signal.SIGTERM)
+    subprocess.run(["slurmctld"], check=True, timeout=60)  # up.sh would write its own
+    usable = lambda: cluster.command("sinfo", "-h", "-N", "-p", "main", "-o", "%T")  # noqa: E731
+    until(lambda: set(usable().split()) == {"idle"}, "the nodes to be back")
+    cluster.up()
 
 
 def displace(cluster: Cluster, node: str, cpus: int) -> None:
@@ -256,3 +269,17 @@ def pace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("BENCH_CHECKPOINT_SECONDS", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
         yield path
+
+
+def send_digits(
+    request: Arrays, digits: Path, runs: Path, tmp_path: Path, gpus: str = "0"
+) -> list[int]:
+    """Send three toys as runs of the digits table that ask for no memory of a node."""
+    plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"], seeds="0-2")
+    packs = tuple(Pack("digits", (run,)).file(runs, digits) for run in plan.runs)
+    for pack in packs:
+        toy(pack.id, tmp_path, steps=20)
+    folder = new_submission("digits", [], runs, digits).folder
+    need = {pack.id: Resources(1, gpus, "none") for pack in packs}
+    asked = replace(request, table="digits", folder=folder, packs=packs, resources=need)
+    return asked.send()

@@ -6,9 +6,11 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.cli.words.status import everybody as to_lines
-from benchmark.monitor.everybody import read_everybody, shares
+from benchmark.monitor.everybody import read_everybody, shares, to_json
+from benchmark.slurm import commands, queue
+from benchmark.slurm.commands import ClusterLimits
 from benchmark.slurm.queue import RawQueue, parse
-from tests.submitted import RECORDED
+from tests.submitted import RECORDED, UNCOUNTED
 
 pytestmark = pytest.mark.usefixtures("called")
 
@@ -33,3 +35,19 @@ def test_everybodys_tasks_come_from_names_and_comments_alone() -> None:
         *("user", "table", "running", "waiting", "requeued", "completed", "failed"),
         *("GPUs", "GPU-hours"),
     ]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_gpu_hours_that_this_cluster_does_not_count_are_not_tracked(
+    monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    """Where nothing runs, Slurm's configuration tells."""
+    raw = UNCOUNTED if runs else {**UNCOUNTED, "squeue": ""}
+    monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**raw))
+    limits = ClusterLimits("c", "22.05", 1001, 10_000, True, gpus_counted=False)
+    monkeypatch.setattr(commands, "read_limits", lambda: limits)
+    found = read_everybody()
+    assert {share.gpu_hours for share in found.found} == {None}
+    assert "AccountingStorageTRES has no gres/gpu" in found.warnings[-1]
+    assert to_json(found.found)["users"][0]["gpu_hours"] is None
+    assert all(line.endswith(" not tracked") for line in to_lines(found.found)[1:-1])

@@ -32,7 +32,7 @@ from benchmark.slurm import queue
 from benchmark.slurm.queue import RawQueue
 from tests import submitted
 from tests.helpers import SHORT, digits_plan, train
-from tests.submitted import RECORDED, age, failed, silent, started
+from tests.submitted import RECORDED, UNCOUNTED, age, failed, silent, started
 
 Ask = Callable[..., None]
 
@@ -140,6 +140,51 @@ def test_a_run_that_ends_while_slurm_is_asked_is_done(
     raw = {**RECORDED, "squeue": ""}
     slurm_says(raw, meanwhile=lambda: train([run], digits, tmp_path))
     assert dict(_one(tmp_path, digits).runs) == {"done": 1}
+
+
+def test_gpus_that_slurm_does_not_count_are_those_that_were_asked(
+    tmp_path: Path, digits: Path, students: list[Run], slurm_says: Ask
+) -> None:
+    slurm_says()
+    folder = submitted.in_slurm(tmp_path, digits, _packs(students[:6]), 96)
+    counted = _one(tmp_path, digits).gpu_hours
+    assert counted > 0
+    slurm_says(UNCOUNTED)
+    record = json.loads((folder / "submission.json").read_text())
+    record["arrays"][0]["gpus"] = 2
+    (folder / "submission.json").write_text(json.dumps(record))
+    assert _one(tmp_path, digits).gpu_hours == pytest.approx(counted)
+
+
+def test_why_tasks_wait_is_told(
+    tmp_path: Path, digits: Path, students: list[Run], slurm_says: Ask
+) -> None:
+    submitted.in_slurm(tmp_path, digits, _packs(students[:4]), 97)
+    reasons = {"Dependency": "", "PartitionDown": "", "AssocMaxWallDurationPerJobLimit": "cannot"}
+    for reason, said in reasons.items():
+        slurm_says({**RECORDED, "squeue": RECORDED["squeue"].replace("Dependency", reason)})
+        found = read_status(tmp_path, digits)
+        assert dict(found.tables[0].waiting) == {reason: 4}
+        assert json.loads(json.dumps(to_json(found)))["tables"][0]["waiting"] == {reason: 4}
+        text = " ".join(" ".join(to_lines(found)).split())
+        assert f"waiting 4 runs ({reason})" in text
+        assert ("it cannot start so: cancel it" in text) == bool(said)
+
+
+def test_a_run_whose_task_slurm_has_ended_is_not_kept_by_its_lease(
+    tmp_path: Path, digits: Path, students: list[Run], slurm_says: Ask
+) -> None:
+    """Killed a moment ago, on a node that this machine knows nothing of."""
+    submitted.in_slurm(tmp_path, digits, _packs(students[:2]), 96)
+    rundir = started(tmp_path, students[1])
+    Lease.acquire(rundir)
+    task = {"host": "elsewhere", "array_job": "96", "array_task": "1"}
+    rundir.lease.write_text(json.dumps(json.loads(rundir.lease.read_text()) | task))
+    slurm_says({**RECORDED, "taken": time.time() + 1})
+    assert dict(_one(tmp_path, digits).runs) == {"failed": 1, "stopped": 1}
+    # It gave a sign of life since Slurm was asked.
+    slurm_says({**RECORDED, "taken": time.time() - 60})
+    assert dict(_one(tmp_path, digits).runs) == {"failed": 1, "running": 1}
 
 
 def test_stuck_slow_and_dead_runs_are_told_apart(

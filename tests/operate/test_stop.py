@@ -160,6 +160,7 @@ def test_pausing_holds_what_waits_and_resuming_releases_it(
     called.pop()
     assert words.resumed(resume(runs_dir, None)) == ["resumed 1 submission"]
     assert called[1:] == [["scontrol", "release", "96"]]
+    monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**RECORDED))
     assert words.resumed(resume(runs_dir, None)) == ["resumed 0 submissions"]
 
 

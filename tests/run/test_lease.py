@@ -156,6 +156,16 @@ def test_another_host_is_believed_until_it_is_silent(rundir: RunDir) -> None:
     Lease.acquire(rundir).check()
 
 
+def test_a_task_that_slurm_has_ended_holds_nothing(rundir: RunDir) -> None:
+    """Killed on another host a moment ago: nothing but Slurm can tell."""
+    Lease.acquire(rundir)
+    edit(rundir.lease, host="elsewhere", array_job="12", array_task="3")
+    for ended in ((), ("12_4", "123")):
+        with pytest.raises(RunHeldError):
+            Lease.acquire(rundir, ended)
+    Lease.acquire(rundir, ["12_4", "12_3"]).check()
+
+
 def test_a_reboot_frees_a_run(rundir: RunDir) -> None:
     Lease.acquire(rundir)
     edit(rundir.lease, boot="before")

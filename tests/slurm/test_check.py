@@ -7,20 +7,20 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.base.yamlfile import parse_yaml, validate
-from benchmark.slurm import check
+from benchmark.slurm import check, limits
 from benchmark.slurm.check import check_nodes, check_profile, parse_node
 from benchmark.slurm.commands import ClusterLimits, Reply
 from benchmark.slurm.init_profile import profile_path, profile_text
 from benchmark.slurm.profile import Profile, Resources, Site, apply_caps
 
-# What `sinfo --format=%P|%l|%G|%c|%m` prints on clusters of several kinds.
+# What `sinfo --format=%P|%l|%G|%c|%m|%T|%a` prints on clusters of several kinds.
 NODES = [
     parse_node(line)
     for line in (
-        "cpu*|1-00:00:00|(null)|64|256000",
-        "gpu|12:00:00|gpu:a100:4(S:0-1)|32|512000",
-        "gpu|12:00:00|gpu:v100:2(S:0),shard:8|16|128000",
-        "long|infinite|gpu:2|8|64000",
+        "cpu*|1-00:00:00|(null)|64|256000|idle|up",
+        "gpu|12:00:00|gpu:a100:4(S:0-1)|32|512000|mixed|up",
+        "gpu|12:00:00|gpu:v100:2(S:0),shard:8|16|128000|drained*|up",
+        "long|infinite|gpu:2|8|64000|idle|inact",
     )
 ]
 SMALL = Resources(1, "0", "2G")
@@ -86,6 +86,55 @@ def test_a_controller_that_has_just_started_is_asked_again(monkeypatch: pytest.M
     monkeypatch.setattr(check.commands, "call", lambda _: Reply(1, "", text, 0.1))
     with pytest.raises(UserError, match="node configuration is not available"):
         check_profile(Profile(), SMALL, NODES)
+
+
+def test_nodes_that_are_away_now_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sbatch --test-only then says what it says of a job that no node will ever fit."""
+    text = "allocation failure: Requested node configuration is not available\n"
+    monkeypatch.setattr(check.commands, "call", lambda _: Reply(1, "", text, 0.1))
+    monkeypatch.setattr(check, "_RETRY_SECONDS", 0.0)
+    away = [parse_node(f"main*|infinite|(null)|64|256000|{s}|up") for s in ("drained", "down*")]
+    note = check_profile(Profile(), SMALL, away)
+    assert note is not None
+    assert "partition main are drained, down or reserved: what is sent waits" in note
+    with pytest.raises(UserError, match="cpus-per-task 65 is more"):
+        check_profile(Profile(), Resources(65, "0", "2G"), away)
+    with pytest.raises(UserError, match="node configuration is not available"):
+        check_profile(Profile(), SMALL, [*away, parse_node("main*|60|(null)|1|9000|mixed|up")])
+
+
+def test_nodes_without_configured_memory_take_no_amount() -> None:
+    nodes = [parse_node("main*|infinite|(null)|64|1|idle|up")]
+    with pytest.raises(UserError, match=r"no memory configured.*set 'mem: none' in the profile"):
+        check_nodes(Profile(), SMALL, nodes)
+    check_nodes(Profile(), Profile(mem="none").resources(1, False), nodes)
+
+
+# What `sacctmgr show assoc` and `show qos` say: "lab|root||normal||00:30:00|cpu=1|||".
+LAB = limits._limit("account lab", "00:30:00", "cpu=1,gres/gpu=2,mem=4G")
+
+
+@pytest.mark.parametrize(
+    ("profile", "resources", "found", "message"),
+    [
+        (Profile(time="31"), SMALL, [LAB], r"time 31 is more than account lab allows.*30 minutes"),
+        (Profile(time="9"), Resources(2, "0", "2G"), [LAB], r"cpus-per-task .*\(cpu=1\)"),
+        (Profile(time="9"), Resources(1, "a100:3", "2G"), [LAB], r"gpus .*\(gres/gpu=2\)"),
+        (Profile(time="9"), Resources(1, "0", "5G"), [LAB], r"mem .*\(mem=4G\)"),
+        (Profile(time="9"), Resources(1, "2", "4G"), [LAB], ""),
+        # What a QOS says stands above the account's.
+        (Profile(time="31"), SMALL, [limits._limit("QOS long", "1-00:00:00", ""), LAB], ""),
+        (Profile(time="9"), SMALL, [limits._limit("QOS brief", "00:05:00", ""), LAB], "QOS brief"),
+    ],
+)
+def test_limits_that_would_let_a_job_wait_for_ever(
+    profile: Profile, resources: Resources, found: list[limits.JobLimit], message: str
+) -> None:
+    if not message:
+        limits.check_job(profile, resources, found)
+        return
+    with pytest.raises(UserError, match=message):
+        limits.check_job(profile, resources, found)
 
 
 def test_a_cluster_without_a_default_partition_asks_for_one() -> None:

@@ -39,7 +39,11 @@ def test_amounts_of_memory_and_gpus() -> None:
     assert megabytes("0") == math.inf  # the whole node
     assert [gpu_count(t) for t in ("0", "2", "a100", "a100:4")] == [0, 2, 1, 4]
     assert [gpu_type(t) for t in ("2", "a100", "a100:4")] == [None, "a100", "a100"]
-    for function, bad in ((megabytes, "4Q"), (gpu_count, "-1"), (gpu_count, "a100:")):
+    parts = ("1g.5gb:1", "3g.39gb:2", "1g.5gb", "1080ti:4", "nvidia_a100_3g.39gb:1")
+    assert [gpu_count(t) for t in parts] == [1, 2, 1, 4, 1]
+    assert [gpu_type(t) for t in parts[:2]] == ["1g.5gb", "3g.39gb"]
+    bad_gpus = ("-1", "a100:", "2:1", ":1", "a100:b", "1 2")
+    for function, bad in ((megabytes, "4Q"), *((gpu_count, text) for text in bad_gpus)):
         with pytest.raises(ValueError, match="as sbatch does"):
             function(bad)
 

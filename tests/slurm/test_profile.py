@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.base.yamlfile import parse_yaml, validate
 from benchmark.slurm import profile as module
 from benchmark.slurm.profile import (
     Caps,
@@ -17,6 +19,7 @@ from benchmark.slurm.profile import (
     load_site,
     profile_files,
 )
+from benchmark.slurm.script import test_options as options
 
 
 def _write(folder: Path, text: str) -> str:
@@ -42,6 +45,46 @@ def test_what_is_not_set_follows_the_recipe() -> None:
     assert mine.resources(4, cuda=False) == Resources(16, "a100:2", "8G")
 
 
+def test_memory_is_asked_for_a_node_for_a_cpu_or_not_at_all() -> None:
+    node = Profile(mem="8G").resources(4, cuda=False)
+    each = Profile(**{"mem-per-cpu": "500M"}).resources(4, cuda=False)
+    none = Profile(mem="none").resources(4, cuda=False)
+    found = [[o for o in options(Profile(), need) if "mem" in o] for need in (node, each, none)]
+    assert found == [["--mem=8G"], ["--mem-per-cpu=500M"], []]
+    assert [need.megabytes for need in (node, each, none)] == [8192, 2000, math.inf]
+    site = Site(caps=Caps(mem="2G"))
+    capped = apply_caps(Profile(**{"mem-per-cpu": "500M"}), site)
+    assert cap_resources(capped, capped.resources(4, False), site) == each
+    with pytest.raises(UserError, match=r"mem-per-cpu 500M for 8 CPUs is more than this site"):
+        cap_resources(capped, capped.resources(8, False), site)
+    forbids = Site(caps=Caps(**{"forbidden-options": ["mem"]}))
+    assert options(apply_caps(Profile(), forbids), apply_caps(Profile(), forbids).resources(1, 0))
+    assert apply_caps(Profile(), forbids).mem == "none"
+
+
+def test_what_people_ask_for_besides_goes_to_sbatch_as_it_stands() -> None:
+    text = """{nodelist: n2, exclusive: true, reservation: course, licenses: 'nvlink:1',
+        gres: 'tmp:20G', hint: nomultithread, export: NONE, mail-type: END, mail-user: me@x.org,
+        constraint: a100, exclude: n1, wckey: mine, options: [--nice=100, --contiguous]}"""
+    profile = validate(Profile, parse_yaml(text, "p"), "p")
+    asked = set(options(profile, Resources(1, "0", "2G")))
+    assert asked >= {
+        "--nodelist=n2", "--exclusive", "--reservation=course", "--licenses=nvlink:1",
+        "--gres=tmp:20G", "--hint=nomultithread", "--export=NONE", "--mail-type=END",
+        "--mail-user=me@x.org", "--constraint=a100", "--exclude=n1", "--wckey=mine",
+        "--nice=100", "--contiguous",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("forbidden", ["reservation", "--nice", "qos"])
+def test_a_site_forbids_options_by_their_names(forbidden: str) -> None:
+    asks = {"reservation": "course", "options": ["--nice=100"], "qos": "high"}
+    site = Site(caps=Caps(**{"forbidden-options": [forbidden]}))
+    with pytest.raises(UserError, match=f"this site does not allow {forbidden}"):
+        apply_caps(Profile(**asks), site)
+    assert apply_caps(Profile(account="lab"), site).account == "lab"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -52,6 +95,13 @@ def test_what_is_not_set_follows_the_recipe() -> None:
         ("gpus: -1", "not a number of GPUs"),
         ("setup: module load x", "setup: write a list of lines, each after '- '"),
         ("array-parallelism: 0", "greater than or equal to 1"),
+        ("{mem: 1G, mem-per-cpu: 1G}", "mem and mem-per-cpu exclude each other"),
+        ("gres: gpu:2", "write GPUs as gpus, such as 'gpus: a100:1'"),
+        ("options: ['-N 2']", "'-N 2' is no option; write '--name=value'"),
+        ("options: [--nic=1]", "sbatch has no option --nic; did you mean 'nice'"),
+        ("options: [--array=0-9]", "--array is set by bench itself"),
+        ("options: [--partition=gpu]", "--partition has a key of its own: partition"),
+        ("options: [--gpus-per-node=1]", "--gpus-per-node has a key of its own: gpus"),
         ("{time: '2', signal-seconds: 120}", "signal-seconds 120 is not less than time 2"),
         ("- partition", "expected a mapping"),
         ("partition: a\npartition: b", "stands twice"),

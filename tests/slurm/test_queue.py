@@ -13,7 +13,15 @@ from benchmark.cli.words.status import everybody
 from benchmark.monitor.everybody import shares
 from benchmark.slurm import commands, queue
 from benchmark.slurm.notation import Tag, parse_tag, word
-from benchmark.slurm.queue import QueueSnapshot, RawQueue, TaskState, parse, read_raw
+from benchmark.slurm.queue import (
+    _SQUEUE,
+    QueueRecord,
+    QueueSnapshot,
+    RawQueue,
+    TaskState,
+    parse,
+    read_raw,
+)
 from tests.submitted import RECORDED
 
 DIGITS, CIFAR, STUDENTS = 96, 95, 97
@@ -85,6 +93,84 @@ def test_gpu_time_counts_starts_that_were_lost(snapshot: QueueSnapshot) -> None:
     assert [(r.gpus, r.start is not None, r.nodes) for r in running] == [(2, True, "n1")] * 2
 
 
+TAG = Tag("digits", "x2", "0a1b-0")
+NOW = 1_796_061_046.0
+
+
+def row(**columns: object) -> QueueRecord:
+    """Read one line of squeue, as it prints a task that waits but for ``columns``."""
+    usual = {
+        "ArrayJobID": 19, "ArrayTaskID": 1, "JobID": 19, "State": "PENDING", "Reason": "None",
+        "RestartCnt": 0, "StartTime": "N/A", "SubmitTime": int(NOW) - 9, "PriorityLong": 1,
+        "tres-alloc": "cpu=1,mem=100M,node=1,billing=1", "tres-per-node": "N/A",
+        "EndTime": "N/A", "Partition": "main", "NodeList": "", "UserName": "lena",
+        "Name": TAG.job_name, "Comment": TAG.comment,
+    }  # fmt: skip
+    values = {**usual, **columns}
+    line = "".join(f"{values[name]}\x1f" for name in _SQUEUE)
+    (found,) = parse(RawQueue(f"{line}\n", "", NOW)).queued
+    return found
+
+
+@pytest.mark.parametrize(
+    ("columns", "state"),
+    [
+        # scancel, then `scontrol requeue`, of tasks that take seconds to end.
+        ({"State": "COMPLETING", "NodeList": "n1", "EndTime": int(NOW)}, ("ending", "n1")),
+        (
+            {"State": "COMPLETING", "NodeList": "n1", "EndTime": int(NOW) + 3600, "RestartCnt": 1},
+            ("running", "n1"),
+        ),
+        ({"State": "RUNNING", "NodeList": "n1", "EndTime": int(NOW) - 5}, ("running", "n1")),
+        ({"Reason": "Dependency"}, ("waiting", "Dependency")),
+        ({"Reason": "Dependency", "PriorityLong": 0}, ("waiting", "Dependency")),
+    ],
+)
+def test_what_is_being_ended_neither_waits_nor_runs(
+    columns: dict[str, object], state: tuple[str, str]
+) -> None:
+    assert row(**columns).task_state == TaskState(*state)
+
+
+@pytest.mark.parametrize(
+    ("columns", "detail"),
+    [
+        ({"Reason": "JobHeldUser"}, "JobHeldUser"),
+        ({"Reason": "launch failed requeued held"}, "launch failed requeued held"),
+        (
+            {"State": "SPECIAL_EXIT", "Reason": "job requeued in held state"},
+            "job requeued in held state",
+        ),
+        # A job of priority 0 is held, whatever the reason is called.
+        ({"Reason": "BadConstraints"}, "BadConstraints, held"),
+        ({"Reason": "JobHoldMaxRequeue"}, "JobHoldMaxRequeue, held"),
+    ],
+)
+def test_every_hold_is_one(columns: dict[str, object], detail: str) -> None:
+    found = row(PriorityLong=0, **columns)
+    assert found.task_state.held
+    assert found.task_state.detail == detail
+    assert not row(Reason="Priority").task_state.held
+
+
+@pytest.mark.parametrize(
+    ("columns", "gpus", "counted"),
+    [
+        ({"tres-alloc": "cpu=1,mem=100M,node=1,billing=1,gres/gpu=2"}, 2, True),
+        # As a cluster prints it whose AccountingStorageTRES has no gres/gpu.
+        ({"tres-per-node": "gres:gpu:2"}, 2, False),
+        ({"tres-per-node": "gres:gpu:a100:4"}, 4, False),
+        ({"tres-per-node": "gres/gpu:1g.5gb:1,tmp:20G"}, 1, False),
+        ({"tres-per-node": "gres:tmp:20G"}, 0, True),
+    ],
+)
+def test_gpus_that_slurm_does_not_count_are_as_many_as_were_asked(
+    columns: dict[str, object], gpus: int, counted: bool
+) -> None:
+    found = row(State="RUNNING", **columns)
+    assert (found.gpus, found.counted) == (gpus, counted)
+
+
 def test_names_and_comments_can_be_read_back() -> None:
     tag = Tag("digits", "digits-x4-s0", "0a1b-0")
     assert parse_tag(tag.job_name, tag.comment) == tag
@@ -96,7 +182,10 @@ def test_names_and_comments_can_be_read_back() -> None:
 
 # -- names and comments are other people's text ----------------------------------------------------
 
-ROW = "{job}|N/A|{job}|RUNNING|None|{restarts}|9|9|gres/gpu=1|main|n1|{user}|{name}|{comment}|"
+ROW = (
+    "{job}|N/A|{job}|RUNNING|None|{restarts}|9|9|gres/gpu=1|gpu:1|1|N/A|main|n1|"
+    "{user}|{name}|{comment}|"
+)
 COMMENT = "bench table=digits pack=a nonce=b-0"
 
 

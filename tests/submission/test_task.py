@@ -82,7 +82,7 @@ def test_any_error_is_a_reason(pack: PackFile, monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA error:\nno kernel image")
 
-    monkeypatch.setattr("benchmark.train.pack.open_batches", broken)
+    monkeypatch.setattr("benchmark.train.start.open_batches", broken)
     assert train(pack, Interruption()).reasons == ("RuntimeError: CUDA error: no kernel image",)
 
 

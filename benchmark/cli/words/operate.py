@@ -38,6 +38,10 @@ def paused(done: Paused) -> list[str]:
 def resumed(done: Resumed) -> list[str]:
     """Return what starts again."""
     lines = [*_warned(done.warnings), f"resumed {count(done.submissions, 'submission')}"]
+    for why, number in done.released.items():
+        lines.append(f"released {count(number, 'task')} that Slurm held: {why}")
+    for said in done.refused:
+        lines.append(f"warning: Slurm does not release what an operator holds ({said}); ask them")
     if done.held:
         held = count(done.held, "submission")
         lines.append(f"{held} held after failures: `bench retry --failed` lets the rest start")

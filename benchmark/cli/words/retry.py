@@ -37,6 +37,8 @@ def _lines(found: Retried) -> Iterator[str]:
         runs = count(found.cancelled, "run")
         hint = f" ({runs} {is_are} cancelled: --cancelled)" if found.cancelled else ""
         yield f"nothing to retry{hint}"
+    for why, number in found.waiting.items():
+        yield f"{count(number, 'task')} held by Slurm ({why}): `bench resume` releases them"
 
 
 def _left_alone(found: Retried) -> Iterator[str]:

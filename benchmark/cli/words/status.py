@@ -11,7 +11,7 @@ from dataclasses import replace
 from benchmark.base.words import count, duration
 from benchmark.monitor.everybody import COLUMNS, Share
 from benchmark.monitor.failures import FailureGroup
-from benchmark.monitor.summary import Silent, Status, TableStatus
+from benchmark.monitor.summary import HELD_BY_SLURM, Silent, Status, TableStatus
 from benchmark.run.state import RunState
 
 WIDTH = 100
@@ -23,7 +23,9 @@ _ALWAYS = (
     RunState.MISSING,
 )
 _LABEL = 10
-_LABELS = ("failed", "damaged", "stopped", "held", "stuck", "slow", "note")
+_LABELS = ("failed", "damaged", "stopped", "waiting", "held", "stuck", "slow", "note")
+# Reasons of Slurm's that end by no waiting: the job itself asks for too much.
+_NEVER = r"Max\w*PerJob|PartitionTimeLimit|PartitionNodeLimit|NeverSatisfied|Invalid(Account|QOS)"
 _WIDEST = 60  # characters of a name that somebody else chose
 _MOST = 5  # groups, or runs, that are listed
 
@@ -50,10 +52,11 @@ def everybody(found: Iterable[Share], warnings: Iterable[str] = ()) -> list[str]
     users = max(4, *(len(item.user) for item in items))
     tables = max(5, *(len(item.table) for item in items))
     heads = "".join(f"{name:>11}" for name in COLUMNS)
-    lines.append(f"{'user':{users}}  {'table':{tables}}{heads}{'GPUs':>7}{'GPU-hours':>11}")
+    lines.append(f"{'user':{users}}  {'table':{tables}}{heads}{'GPUs':>7}{'GPU-hours':>12}")
     for item in items:
         counts = "".join(f"{item.tasks[name] or '.':>11}" for name in COLUMNS)
-        gpus = f"{item.gpus or '.':>7}{item.gpu_hours:>11.1f}"
+        hours = "not tracked" if item.gpu_hours is None else f"{item.gpu_hours:.1f}"
+        gpus = f"{item.gpus or '.':>7}{hours:>12}"
         lines.append(f"{item.user:{users}}  {item.table:{tables}}{counts}{gpus}")
     lines.append("tasks; what has ended and the GPU-hours are those of the last day")
     return lines
@@ -96,7 +99,8 @@ def _table(table: TableStatus) -> Iterator[str]:
     yield from _told(
         "requeued", [f"{count(n, 'run')} ({why})" for why, n in table.requeued.items()]
     )
-    yield from _told("held", [f"{count(n, 'run')}: {why}" for why, n in table.held.items()])
+    yield from _told("waiting", [_waiting(n, why) for why, n in table.waiting.items()])
+    yield from _told("held", [_held(n, why) for why, n in table.held.items()])
     yield from _told("stuck", [_stuck(item) for item in table.stuck[:_MOST]])
     yield from _more(len(table.stuck))
     yield from _told("slow", [_slow(item) for item in table.slow[:_MOST]])
@@ -143,6 +147,17 @@ def _hours(table: TableStatus) -> str:
 
 def _speed(table: TableStatus) -> str:
     return f"{table.images_per_second:,.0f} images/s over {count(table.runs['running'], 'run')}"
+
+
+def _waiting(number: int, why: str) -> str:
+    never = re.search(_NEVER, why)
+    mend = "; it cannot start so: cancel it, mend the profile, and submit again" if never else ""
+    return f"{count(number, 'run')} ({why}){mend}"
+
+
+def _held(number: int, why: str) -> str:
+    by_slurm = why.startswith(HELD_BY_SLURM)
+    return f"{count(number, 'run')}: {why}" + ("; `bench resume` releases them" if by_slurm else "")
 
 
 def _stuck(item: Silent) -> str:

@@ -21,6 +21,9 @@ def standing(found: ReadyPlan) -> Iterator[str]:
         states = Counter(queued[run.key].state for run in left.queued)
         told = ", ".join(f"{number} {state}" for state, number in states.most_common(4))
         yield f"queued already: {told}"
+        stopped = sum("held" in queued[run.key].state.lower() for run in left.queued)
+        if stopped:
+            yield f"held: {count(stopped, 'run')} of these; `bench status` says what releases them"
     if left.held:
         held = count(len(left.held), "run")
         yield f"left to another process, which trains now or next: {held}"

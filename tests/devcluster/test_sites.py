@@ -1,0 +1,108 @@
+"""What clusters do besides, on a real Slurm: no memory, limits, maintenance, hidden partitions."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmark.base.errors import UserError
+from benchmark.base.trust import own_name
+from benchmark.monitor.status import read_status
+from benchmark.slurm import commands
+from benchmark.slurm.check import check_profile, read_nodes
+from benchmark.slurm.init_profile import init_profile
+from benchmark.slurm.limits import check_limits
+from benchmark.slurm.profile import Profile, Resources, Site, load_profile
+from benchmark.submission.arrays import Arrays
+from tests.devcluster.conftest import PROJECT, Cluster, configure, send_digits, until
+
+pytestmark = pytest.mark.slurm
+
+SMALL = Resources(1, "0", "100M")
+
+
+def test_nodes_without_configured_memory(running: Cluster, tmp_path: Path) -> None:
+    config = running.root / "etc" / "slurm.conf"
+    before = config.read_text()
+    plain = before.replace("CR_Core_Memory", "CR_Core").replace(" DefMemPerCPU=100", "")
+    try:
+        configure(running, plain.replace(" RealMemory=4000", ""))
+        path = init_profile(tmp_path / "mine.yaml")
+        assert "\nmem: none  # this cluster refuses the usual --mem\n" in path.read_text()
+        profile = load_profile(str(path), Site())
+        assert check_profile(profile, profile.resources(1, False), read_nodes()) is None
+        with pytest.raises(UserError, match=r"no memory configured.*mem: none"):
+            check_profile(Profile(time="60"), SMALL, read_nodes())
+    finally:
+        configure(running, before)
+
+
+def test_limits_that_sbatch_accepts_a_job_over(running: Cluster) -> None:
+    """They would let it wait for ever: AssocMaxWallDurationPerJobLimit."""
+    limit = ["sacctmgr", "-iQ", "modify", "account", "lab", "set"]
+    profile = Profile(partition="main", time="60")
+    check_limits(profile, SMALL)
+    running.command(*limit, "maxwall=00:30:00", "maxtres=cpu=1")
+    try:
+        assert commands.read_limits().limits
+        assert check_profile(profile, SMALL, read_nodes()) is None
+        with pytest.raises(UserError, match=r"time 60 is more than account lab .*30 minutes"):
+            check_limits(profile, SMALL)
+        with pytest.raises(UserError, match=r"cpus-per-task .* account lab .*cpu=1"):
+            check_limits(Profile(time="10"), Resources(2, "0", "100M"))
+    finally:
+        running.command(*limit, "maxwall=-1", "maxtres=cpu=-1")
+
+
+def test_what_cannot_start_now_is_sent_and_waits(
+    cluster: Cluster, request_for: Callable[..., Arrays], digits: Path, tmp_path: Path
+) -> None:
+    nodes = ["scontrol", "update", "nodename=n[1-4]"]
+    cluster.command(*nodes, "state=drain", "reason=maintenance")
+    try:
+        note = check_profile(Profile(partition="main", time="60"), SMALL, read_nodes())
+        assert note is not None
+        assert "drained, down or reserved" in note
+        send_digits(request_for([]), digits, tmp_path / "runs", tmp_path)
+        seen = lambda: read_status(tmp_path / "runs", digits).tables[0].waiting  # noqa: E731
+        found = until(lambda: (w := seen()) and "None" not in w and w, "Slurm to say why")
+        assert sum(found.values()) == 3
+        assert all("DOWN, DRAINED" in why for why in found)
+    finally:
+        cluster.command(*nodes, "state=resume")
+
+
+def test_a_hidden_partition(cluster: Cluster, tmp_path: Path) -> None:
+    """Its jobs are shown to an ordinary user only who asks for all partitions."""
+    if own_name() != "root":
+        pytest.skip("only root can be somebody else")
+    create = ["scontrol", "create", "partitionname=secret", "nodes=n1", "hidden=yes"]
+    cluster.command("sacctmgr", "-iQ", "add", "user", "nobody", "account=lab")
+    cluster.command(*create)
+    wrap = ["-p", "secret", "-J", "bench-toy", "-o", "/dev/null", "--wrap", "sleep 60"]
+    program = (
+        "from benchmark.slurm import check, queue;"
+        "print(len(queue.read(0, accounting=False).queued),"
+        " 'secret' in {n.partition for n in check.read_nodes()},"
+        " queue.tasks_of_everybody())"
+    )
+    as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "BENCH_CALL_LOG": "/dev/null"}
+    try:
+        words = [*as_nobody, "sh", "-c", 'cd / && sbatch "$@" >/dev/null', "sh", *wrap]
+        subprocess.run(words, check=True, env=environment, timeout=60)
+        asked = [*as_nobody, sys.executable, "-c", program]
+        done = subprocess.run(
+            asked, env=environment, capture_output=True, text=True, timeout=60, cwd="/"
+        )
+        assert done.stdout.split() == ["1", "True", "1"], done.stderr
+    finally:
+        cluster.command("scancel", "-u", "nobody")
+        until(lambda: not cluster.command("squeue", "-h"), "the queue to empty")
+        cluster.command("scontrol", "delete", "partitionname=secret")
+        cluster.command("sacctmgr", "-iQ", "delete", "user", "nobody")
