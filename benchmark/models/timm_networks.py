@@ -202,8 +202,8 @@ class TimmTransformer(TimmModel):
     @property
     def heads(self) -> tuple[nn.Linear, ...]:
         """The classifiers, each of which reads one token: the first, the second, ..."""
-        second = getattr(self.network, "head_dist", None)
-        return (super().head,) if second is None else (super().head, second)
+        net = self.network  # whose classifier is a pair where it has two heads
+        return (net.head, net.head_dist) if hasattr(net, "head_dist") else (super().head,)
 
     def tokens(self, images: Tensor) -> Tensor:
         """Return what the blocks are given [B, N, C]: all tokens with their positions."""

@@ -77,10 +77,10 @@ def _teacher_problem(run: Run, runs_dir: Path) -> str:
     assert run.teacher is not None
     if read(RunDir(runs_dir, run.teacher.key)).state not in {*ENDED, RunState.DAMAGED}:
         return ""
-    from benchmark.train.teacher import load_teacher
+    from benchmark.train.teacher import check_trained
 
     try:
-        load_teacher(run, described(run.dataset.name, run.dataset.own).num_classes, runs_dir)
+        check_trained(run, runs_dir)
     except UserError as error:
         return str(error)
     return ""

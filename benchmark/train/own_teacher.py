@@ -69,7 +69,7 @@ def read_own(
     state = load_state(file.path)
     with seeded(0, "teacher"):  # its initial weights are overwritten
         network = build_model(model, num_classes, image_size=image_size)
-        known = _num_classes(network, state, num_classes)
+        known = classes_of(network, state, num_classes)
         if known != num_classes:
             network = build_model(model, known, image_size=image_size)
     load_into(network, state, str(file.path))
@@ -90,7 +90,7 @@ def pick_classes(model: Model, kept: Sequence[int]) -> Model:
     return model
 
 
-def _num_classes(network: Model, state: Mapping[str, Tensor], usual: int) -> int:
+def classes_of(network: Model, state: Mapping[str, Tensor], usual: int) -> int:
     """Return how many classes a file's head has."""
     expected: dict[str, Tensor] = network.state_dict(keep_vars=True)
     key = next((k for k, value in expected.items() if value is network.heads[0].weight), None)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
@@ -26,12 +27,13 @@ from benchmark.table.imagenet_classes import imagenet_classes, positions
 from benchmark.table.own_teachers import FileOfTeacher, Reads
 from benchmark.table.teachers import (
     Preprocessing,
+    RegisteredTeacher,
     checkpoint_file,
     file_digest,
     registered,
 )
 from benchmark.train.network import Affine, Network
-from benchmark.train.own_teacher import pick_classes, read_own
+from benchmark.train.own_teacher import classes_of, pick_classes, read_own
 from benchmark.train.rng import seeded
 from benchmark.train.session import AVERAGE_PREFIX, METHOD_PREFIX
 
@@ -159,12 +161,11 @@ def _public(
         )
     if file_digest(path) != digest:  # read anew, whatever was noted when the run was planned
         raise UserError(f"{path} changed since the runs were planned; submit them again")
-    if teacher.classes is not None and not classes:
+    known = num_known(teacher, _info(run))
+    if known > num_classes and not classes:
         raise UserError(f"{model} knows more classes than {dataset}: the data must be there")
-    if teacher.classes is None:
-        loaded = _model(model, num_classes, load_state(path), str(path))
-    else:
-        loaded = _model(model, len(imagenet_classes()), load_state(path), str(path))
+    loaded = _model(model, known, load_state(path), str(path))
+    if known > num_classes:
         loaded = pick_classes(loaded, positions(classes, model))
     renormalise = renormalisation(run, teacher.preprocessing)
     return LoadedTeacher(Network(model, loaded, run.recipe, size, renormalise), digest)
@@ -177,6 +178,26 @@ def _trained_with(rundir: RunDir) -> Preprocessing:
     data = DatasetRef.model_validate(cell["dataset"])
     info = normalised_by(described(data.name, data.own), augmentation)
     return Preprocessing(mean=info.mean, std=info.std)
+
+
+def num_known(teacher: RegisteredTeacher, data: DatasetInfo) -> int:
+    """Return how many classes a public teacher knows: what lies here may have some of them."""
+    return len(imagenet_classes()) if teacher.classes else data.num_classes
+
+
+def check_trained(run: Run, root: Path) -> None:
+    """Load the teacher of ours that a run names, whatever number of classes it was trained on.
+
+    Raises UserError where it cannot teach.
+    """
+    assert run.teacher is not None
+    state, _, source = _trained(run.teacher, root)
+    info, name = _info(run), run.teacher.model
+    side = run.teacher_input_size or run.recipe.crop_size or info.image_size
+    with torch.device("meta"):
+        network = build_model(name, info.num_classes, image_size=side)
+    known = classes_of(network, state, info.num_classes)
+    _model(name, known, state, source, side)
 
 
 _STANDS = {RunState.STOPPED: "was started and has not finished"}

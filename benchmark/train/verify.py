@@ -19,7 +19,7 @@ from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from benchmark.models.features import Model
 from benchmark.run.identity import Run
-from benchmark.table.imagenet_classes import imagenet_classes, positions
+from benchmark.table.imagenet_classes import positions
 from benchmark.table.recipe import Recipe, named_recipe, override
 from benchmark.table.teachers import (
     RegisteredTeacher,
@@ -31,6 +31,7 @@ from benchmark.table.teachers import (
 from benchmark.train.evaluate import Accuracy, evaluate
 from benchmark.train.network import Network
 from benchmark.train.rng import seeded
+from benchmark.train.teacher import num_known
 
 Tick = Callable[[], None]
 
@@ -47,7 +48,7 @@ def check_checkpoint(dataset: str, model: str, data_dir: Path) -> None:
     """
     (teacher,) = chosen(dataset, model)
     _load(teacher, dataset, data_dir)
-    _labels(teacher, require_dataset(dataset, data_dir))
+    _labels(teacher, dataset, data_dir)
 
 
 def check_teacher(run: Run, data_dir: Path, tick: Tick) -> None:
@@ -85,18 +86,17 @@ def _expected(teacher: RegisteredTeacher, sidecar: Sidecar) -> float | None:
 def _load(teacher: RegisteredTeacher, dataset: str, data_dir: Path) -> Model:
     path = checkpoint_file(teacher)
     assert path is not None, "planned from a file that is there"
-    num_classes = len(imagenet_classes())
-    if teacher.classes is None:
-        num_classes = dataset_info(dataset, data_dir=data_dir).num_classes
+    known = num_known(teacher, dataset_info(dataset, data_dir=data_dir))
     with seeded(0, "teacher"):  # its initial weights are overwritten
-        model = build_model(teacher.model, num_classes)
+        model = build_model(teacher.model, known)
     load_into(model, load_state(path), str(path))
     return model
 
 
-def _labels(teacher: RegisteredTeacher, sidecar: Sidecar) -> Tensor | None:
+def _labels(teacher: RegisteredTeacher, dataset: str, data_dir: Path) -> Tensor | None:
     """Return the teacher's number of each class of the data, None where they are the same."""
-    if teacher.classes is None:
+    sidecar = require_dataset(dataset, data_dir)
+    if num_known(teacher, dataset_info(dataset, data_dir=data_dir)) == sidecar.num_classes:
         return None
     return torch.tensor(positions(sidecar.classes, teacher.model))
 
@@ -110,7 +110,7 @@ def _measure(
     tick: Tick = lambda: None,
 ) -> Accuracy:
     network.model.eval()
-    labels = _labels(teacher, require_dataset(dataset, data_dir))
+    labels = _labels(teacher, dataset, data_dir)
     tests = _own_images(teacher, dataset, data_dir, recipe).test(recipe.eval_batch)
     if labels is not None:
         tests = (b._replace(labels=labels.to(b.labels.device)[b.labels]) for b in tests)

@@ -20,6 +20,7 @@ from benchmark.data.sidecar import SplitName, WriteSettings
 from benchmark.data.sources.encode import encode, largest
 from benchmark.data.sources.listing import Listing, list_images
 from benchmark.data.sources.source import Source, SourceSplit
+from benchmark.table.imagenet_classes import imagenet_classes
 
 # The sorted folder names of ILSVRC2012, one a line: what makes class numbers comparable.
 _IMAGENET_CLASSES = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
@@ -38,7 +39,8 @@ def find_test(path: Path) -> Path | None:
 def folder_source(info: DatasetInfo, path: Path, write: WriteSettings, workers: int) -> Source:
     """Return the images below ``path``; ``workers`` threads read and encode them.
 
-    Official is only the whole of ImageNet, stored as it is: the same classes, counts and images.
+    Official is only the whole of ImageNet, stored as it is: the same classes, counts and images;
+    some of its classes are another data set with a digest of its own.
     Raises UserError if folders are missing, the two splits have different classes, or a class
     has no images.
     """
@@ -53,8 +55,11 @@ def folder_source(info: DatasetInfo, path: Path, write: WriteSettings, workers: 
     if classes != test_classes:
         odd = sorted(set(classes) ^ set(test_classes))[0]
         raise UserError(f"{path}: class '{odd}' is in one of train and {test.name} only")
-    if len(classes) != info.num_classes:
-        raise UserError(f"{path} holds {len(classes)} classes; {info.name} has {info.num_classes}")
+    if len(classes) != info.num_classes and not _some_of_imagenet(info, classes):
+        raise UserError(
+            f"{path} holds {len(classes)} classes; {info.name} has {info.num_classes}"
+            + ("; a part of them must have the official folder names" if _names(info) else "")
+        )
     num_train, num_test = (len(listing.images) for listing in splits.values())
     return Source(
         splits={
@@ -72,12 +77,23 @@ def folder_source(info: DatasetInfo, path: Path, write: WriteSettings, workers: 
     )
 
 
+def _names(info: DatasetInfo) -> tuple[str, ...]:
+    return imagenet_classes() if info.name == "imagenet" else ()
+
+
+def _some_of_imagenet(info: DatasetInfo, classes: tuple[str, ...]) -> bool:
+    """Tell whether they are a part of the official classes, two or more, by their names."""
+    return 1 < len(classes) < info.num_classes and set(classes) <= set(_names(info))
+
+
 def _altered(
     info: DatasetInfo, classes: tuple[str, ...], num_train: int, num_test: int, write: WriteSettings
 ) -> str | None:
     if info.name != "imagenet":
         return "class folders carry no proof of being the official files"
     names = hashlib.sha256("\n".join(classes).encode()).hexdigest()
+    if _some_of_imagenet(info, classes):
+        return f"{len(classes)} of its {info.num_classes} classes"
     if names != _IMAGENET_CLASSES:
         return "its classes are not the official ones"
     if (num_train, num_test) != (info.num_train, info.num_test):
