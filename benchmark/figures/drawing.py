@@ -70,6 +70,11 @@ class FigureSource:
         found = [self.readings[key] for key in keys if key in self.readings]
         return sorted((r for r in found if r.state in _COUNTED), key=lambda run: run.seed)
 
+    def first_done(self, row: str, column: str) -> Reading | None:
+        """Return the finished run of the lowest seed in a place, whose network is looked into."""
+        done = (run for run in self.runs_of(row, column) if run.state is RunState.DONE)
+        return next(done, None)
+
     def trained_rows(self, column: str) -> list[tuple[GridRow, list[Reading]]]:
         """Return the rows of a column that have runs of students, with them."""
         rows = [row for row in self.grid.rows if row.kind in ("student", "method")]

@@ -27,7 +27,7 @@ from benchmark.methods.base import Probe, Setup
 from benchmark.methods.catalog import method_info
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into
-from benchmark.models.features import Model
+from benchmark.models.features import Features, Model
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import MethodRef, Run
 from benchmark.run.reading import read
@@ -95,6 +95,10 @@ class TrainedStudent(nn.Module):
         self.predictor = predictor
         self._network = network
         self.eval().requires_grad_(False)
+
+    def features(self, images: Tensor) -> Features:
+        """Return every map of the bare network, run as in training: size, layout, precision."""
+        return self._network.features(images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [B, K]; images are resized if the network reads another size."""

@@ -18,6 +18,7 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"digits-curves-wrn_16_2-resnet8.pdf", "digits-differences.csv"} <= names
     assert "digits-cost.png" in names
+    assert "digits-relative-logits-wrn_16_2-resnet8.pdf" in names
 
 
 def test_it_names_every_kind() -> None:

@@ -30,7 +30,7 @@ def draw(runs: Path, out: Path, *kinds: str, table: str = "cifar100") -> dict[st
 def test_a_kind_is_one_file_and_says_what_it_shows() -> None:
     kinds = figure_kinds()
     assert set(KINDS) <= set(kinds)
-    assert all(re.match(r"[A-Z].{20,}[^.]$", shows) for shows in kinds.values()), kinds
+    assert all(re.match(r"[A-Za-z].{20,}[^.]$", shows) for shows in kinds.values()), kinds
 
 
 def test_the_same_runs_give_the_same_bytes(
