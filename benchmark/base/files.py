@@ -31,16 +31,14 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
         name = f".{target}.{secrets.token_hex(6)}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            # Private until it is whole; run directories are for the whole lab to read.
-            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+            descriptor = os.open(name, flags, 0o666, dir_fd=folder)  # less what the umask takes
             with os.fdopen(descriptor, "w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                umask = os.umask(0)
-                os.umask(umask)
-                with contextlib.suppress(PermissionError):  # file systems without modes, as FAT
-                    os.fchmod(file.fileno(), 0o666 & ~umask if mode is None else mode)
+                if mode is not None:
+                    with contextlib.suppress(PermissionError):  # no modes there, as on FAT
+                        os.fchmod(file.fileno(), mode)
             os.replace(name, target, src_dir_fd=folder, dst_dir_fd=folder)
             _sync_directory(folder)
         except BaseException as error:

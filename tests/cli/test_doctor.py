@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from benchmark.base.speed import Form, Speed, known_speed, measure_speed
 from tests.cli.command import bench
+from tests.two_users import ALICE, as_root
 
 SLOW = {Form.PLAIN: 0.24, Form.CHANNELS_LAST: 0.2, Form.BF16: 0.32}
 
@@ -100,3 +103,25 @@ def test_the_speed_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert known_speed() is None
     finally:
         known_speed.cache_clear()
+
+
+def test_a_user_without_a_passwd_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+    ended = bench("doctor", "--runs", tmp_path / "runs", "--data", tmp_path / "data")
+    assert ended.code == 0
+    assert "note     user         54321 has no name on this machine (no passwd entry)" in ended.out
+
+
+@as_root
+def test_a_checkout_that_git_does_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = tmp_path / "checkout"
+    subprocess.run(["git", "init", "-q", str(checkout)], check=True)
+    for place in (checkout, checkout / ".git"):
+        os.chown(place, ALICE, ALICE)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    monkeypatch.setattr("benchmark.base.origin.code_root", lambda: checkout)
+    ended = bench("doctor", "--runs", tmp_path / "runs", "--data", tmp_path / "data")
+    (line,) = [text for text in ended.out.splitlines() if text.startswith("note     git ")]
+    assert "dubious ownership" in line
+    assert "git config --global --add safe.directory" in line

@@ -117,7 +117,7 @@ def test_a_submission_is_read_as_it_was_written(digits: Path, tmp_path: Path) ->
 
 
 def submit(digits: Path, runs_dir: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Submit the digits' KD of one seed, as a user does."""
+    """Submit the digits' KD of one seed, as a user does who keeps files from others."""
     only = [argument for item in KD for argument in ("--only", item)]
     where = ["--data", str(digits), "--runs", str(runs_dir), "--cluster", "local"]
     command = ["submit", "--table", "digits", "--seeds", "0", *only, *SETS, *where, *more]
@@ -126,6 +126,7 @@ def submit(digits: Path, runs_dir: Path, *more: str) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
+        umask=0o027,
     )
 
 
@@ -160,6 +161,8 @@ def test_from_a_command_to_results(digits: Path, tmp_path: Path) -> None:
         assert time.monotonic() < deadline, list(runs_dir.glob(".submissions/*/logs/*"))
         time.sleep(0.1)
     assert RunDir(runs_dir, student.key).read_result()["metrics"]["top1"]["last"] > 0
+    for path in (*runs_dir.glob("*/result.json"), *runs_dir.glob("*/records.jsonl")):
+        assert path.stat().st_mode & 0o777 == 0o640, "also in a queue of its own"
 
     before = result.stat().st_mtime_ns
     done = submit(digits, runs_dir, "--wait")
