@@ -45,9 +45,12 @@ def fixtures_root() -> Path | None:
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plug-ins that a test registers end with it."""
+    from benchmark import models
     from benchmark.methods import catalog
 
     monkeypatch.setattr(catalog, "_plugins", {})
+    monkeypatch.setattr(catalog, "_files", {})
+    monkeypatch.setattr(models, "_plugins", {})
 
 
 @pytest.fixture(scope="session")

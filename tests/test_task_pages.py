@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmark import models
+from benchmark.methods import catalog
 from tests.cli.command import bench
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -33,6 +35,8 @@ def run_page(name: str, folder: Path) -> list[str]:
             for line in filter(None, content.splitlines()):
                 words = shlex.split(line, comments=True)
                 assert words[0] == "bench", line
+                for registered in (catalog._plugins, catalog._files, models._plugins):
+                    registered.clear()  # as a process of its own begins
                 ended = bench(*words[1:])
                 wanted = 2 if "# refused" in line else 0
                 assert ended.code == wanted, (line, ended)
@@ -72,3 +76,11 @@ def test_own_data(folder: Path) -> None:
     assert "10 classes, 300 train images, 200 test images (raw, 8 pixels" in printed[2]
     assert "3 slots, 3 cells" in printed[3]
     assert "override: recipe.epochs = 1" in (folder / "results/ours.md").read_text()
+
+
+@pytest.mark.slow
+def test_own_network(folder: Path) -> None:
+    printed = run_page("own-network.md", folder)
+    forgotten = printed[3]
+    assert "unknown model 'small'" in forgotten
+    assert "my_net.py defines it: add --plugin my_net.py" in forgotten

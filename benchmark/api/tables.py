@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.machine import default_device
+from benchmark.base.plugin_file import named_plugins
 from benchmark.methods.catalog import add_plugin
 from benchmark.monitor.summary import Status
 from benchmark.planning.matrix import Context, Plan, make_plan
@@ -64,8 +65,11 @@ def choose(
 
 
 def add_plugins(plugins: Iterable[str | Path]) -> list[Path]:
-    """Register the methods of your own files, and return their paths."""
-    paths = [Path(path) for path in plugins]
+    """Register the methods and networks of your own files, and return their paths.
+
+    Those that BENCH_PLUGINS names are registered too.
+    """
+    paths = [*named_plugins(), *(Path(path) for path in plugins)]
     for path in paths:
         add_plugin(path)
     return paths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import typer
 
@@ -25,6 +26,12 @@ def _version(
         from benchmark.base.log import be_verbose
 
         be_verbose()
+    if os.environ.get("BENCH_PLUGINS"):
+        from benchmark.base.plugin_file import named_plugins
+        from benchmark.methods.catalog import add_plugin
+
+        for path in named_plugins():
+            add_plugin(path)
     if version:
         from benchmark import __version__
 

@@ -59,7 +59,8 @@ Sets = Annotated[
     ),
 ]
 Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="A file that defines a method of your own.")
+    list[Path] | None,
+    typer.Option("--plugin", help="A file that defines a method or networks of your own."),
 ]
 OwnTeachers = Annotated[
     list[str] | None,
@@ -108,7 +109,7 @@ def context(data: Path, device: str | None = None) -> Context:
 
 
 def add_plugins(plugins: list[Path] | None) -> None:
-    """Register the methods of --plugin."""
+    """Register the methods and networks of --plugin."""
     from benchmark.methods.catalog import add_plugin
 
     for path in plugins or ():

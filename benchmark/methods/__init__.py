@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from typing import TYPE_CHECKING, Any
 
+from benchmark.base.plugin_file import load_file
 from benchmark.methods.catalog import method_class_name, method_info
 
 if TYPE_CHECKING:
@@ -25,19 +24,7 @@ def build_method(name: str, setup: Setup, **options: Any) -> Method[Any]:
     if info.path.parent.samefile(__path__[0]):
         module = importlib.import_module(f"{__name__}.{name}")
     else:
-        module_name = f"benchmark_plugin_{name}_{info.version}"
-        if module_name not in sys.modules:
-            spec = importlib.util.spec_from_file_location(module_name, info.path)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[module_name] = module
-            try:
-                spec.loader.exec_module(module)
-            except BaseException:  # half a module would be taken for a whole one next time
-                del sys.modules[module_name]
-                raise
-        module = sys.modules[module_name]
+        module = load_file(info.path)
     method: Method[Any] = getattr(module, method_class_name(info.path))(
         setup, module.Options(**resolved)
     )

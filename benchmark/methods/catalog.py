@@ -15,10 +15,13 @@ from pydantic import ValidationError
 from benchmark.base import static
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError, unknown
+from benchmark.base.plugin_file import forgotten
 from benchmark.methods.options import MethodOptions, Planned
+from benchmark.models import add_networks
 
 _HERE = Path(__file__).parent
 _plugins: dict[str, Path] = {}
+_files: dict[str, Path] = {}
 
 
 @dataclass(frozen=True)
@@ -190,16 +193,20 @@ def _builtin() -> dict[str, MethodInfo]:
 def _plugin(path: Path) -> MethodInfo:
     tree = static.parse(path)
     if "Options" not in static.classes(tree) and static.home_of(tree, "Options") is None:
-        raise UserError(f"{path} defines no class Options, so it is no method")
+        raise UserError(
+            f"{path} defines no class Options, so it is no method, and no function marked @model,"
+            " so it is no network"
+        )
     info = _read(path, plugin=True)
     _options_class(path)
     return info
 
 
-def add_plugin(path: Path) -> MethodInfo:
-    """Register a method from a user's file; its name is the file's name.
+def add_plugin(path: Path) -> MethodInfo | None:
+    """Register what a user's file defines: networks, and a method that bears the file's name.
 
-    Raises UserError where the file is no method or its name is taken.
+    Returns the method, None for a file of networks alone. Raises UserError where the file
+    defines neither, or a name is taken.
     """
     path = path.resolve()
     if not path.is_file():
@@ -208,9 +215,21 @@ def add_plugin(path: Path) -> MethodInfo:
         raise UserError(f"plug-in {path}: '{path.stem}' is no valid method name")
     if path.stem in _builtin() or _plugins.get(path.stem, path) != path:
         raise UserError(f"plug-in {path}: a method named '{path.stem}' exists already; rename it")
+    defined = {*static.classes(static.parse(path))}
+    if _files.get(path.stem, path) != path:
+        raise UserError(f"plug-in {path}: {_files[path.stem]} has its name already; rename it")
+    networks = add_networks(path)
+    _files[path.stem] = path
+    if networks and "Options" not in defined:
+        return None
     info = _plugin(path)
     _plugins[path.stem] = path
     return info
+
+
+def plugin_files() -> tuple[Path, ...]:
+    """Return the files of the user's own that are registered."""
+    return tuple(_files.values())
 
 
 def method_infos() -> dict[str, MethodInfo]:
@@ -222,5 +241,7 @@ def method_info(name: str, where: str = "") -> MethodInfo:
     """Return one method; UserError with the nearest guess where there is none."""
     infos = method_infos()
     if name not in infos:
-        raise unknown("method", name, infos, where)
+        raise UserError(
+            f"{unknown('method', name, infos, where)}{forgotten(name, _plugins.values())}"
+        )
     return infos[name]

@@ -12,13 +12,14 @@ import importlib
 import importlib.util
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.base import static
 from benchmark.base.errors import UserError, unknown
+from benchmark.base.plugin_file import file_version, forgotten, load_file
 
 if TYPE_CHECKING:
     from benchmark.models.features import Model
@@ -43,13 +44,20 @@ def model(version: int = 1, stages: int = 3) -> Callable[[Constructor], Construc
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A network as planning sees it: its name, the file that defines it, its version and stages."""
+    """A network as planning sees it: its name, the file that defines it, its version and stages.
+
+    ``path``: the file of the user's own, whose digest the version is then.
+    """
 
     name: str
     module: str
-    version: int
+    version: int | str
     takes: frozenset[str] = frozenset()  # of drop_path, image_size, norm_updates
     stages: int = 0
+    path: Path | None = None
+
+
+_plugins: dict[str, ModelInfo] = {}
 
 
 def _marked(path: Path) -> list[ModelInfo]:
@@ -67,9 +75,31 @@ def _marked(path: Path) -> list[ModelInfo]:
     return found
 
 
-@cache
+def add_networks(path: Path) -> list[ModelInfo]:
+    """Register the networks of a user's file, those that ``@model`` marks.
+
+    Raises UserError where one of their names is taken.
+    """
+    version = file_version(path)
+    found = [replace(info, version=version, path=path) for info in _marked(path)]
+    for info in found:
+        taken = _plugins.get(info.name)
+        if info.name in _builtin() or (taken is not None and taken.path != path):
+            raise UserError(
+                f"plug-in {path}: a network named '{info.name}' exists already; rename it"
+            )
+    _plugins.update({info.name: info for info in found})
+    return found
+
+
 def model_infos() -> dict[str, ModelInfo]:
-    """Return every named network; two of one name are a programmer's error."""
+    """Return every named network, this project's and then those of plug-ins."""
+    return {**_builtin(), **_plugins}
+
+
+@cache
+def _builtin() -> dict[str, ModelInfo]:
+    """This project's networks; two of one name are a programmer's error."""
     infos: dict[str, ModelInfo] = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         for info in _marked(path):
@@ -108,7 +138,8 @@ def model_info(name: str, where: str = "") -> ModelInfo:
     infos = model_infos()
     known = bare if bare.startswith("tv_") else name
     if known not in infos:
-        raise unknown("model", name, infos, where)
+        loaded = [info.path for info in _plugins.values() if info.path]
+        raise UserError(f"{unknown('model', name, infos, where)}{forgotten(name, loaded)}")
     return infos[known]
 
 
@@ -141,6 +172,8 @@ def build_model(
         "norm_updates": norm_updates,
     }
     taken = {key: value for key, value in settings.items() if key in info.takes}
+    if info.path is not None:
+        return _of_plugin(info, num_classes, taken)
     module = importlib.import_module(f"{__name__}.{info.module}")
     if name.startswith("timm:"):
         bare = name.removeprefix("timm:").partition(".")[0]
@@ -148,3 +181,25 @@ def build_model(
         return built
     constructed: Model = getattr(module, info.name)(num_classes, **taken)
     return constructed
+
+
+def _of_plugin(info: ModelInfo, num_classes: int, taken: dict[str, Any]) -> Model:
+    """Build a network of a user's file; UserError where it is none that can be trained."""
+    from benchmark.models.features import Model
+
+    assert info.path is not None
+    try:
+        built = getattr(load_file(info.path), info.name)(num_classes, **taken)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{info.path}: {info.name} cannot be built: {type(error).__name__}: {reason}"
+        ) from error
+    if not isinstance(built, Model):
+        raise UserError(
+            f"{info.path}: {info.name} returns a {type(built).__name__}, not a network with"
+            " features; wrap it (benchmark.models.wrapped.wrap)"
+        )
+    return built

@@ -15,16 +15,17 @@ from typing import Any
 from benchmark.base.errors import UserError
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import dataset_identity, dataset_info, is_own_name
-from benchmark.methods.catalog import method_info
+from benchmark.methods.catalog import add_plugin, method_info
 from benchmark.models import check_drop_path, model_info
 from benchmark.planning.own_files import FoundFile, check_given, find_file
 from benchmark.planning.suited import ask_methods, check_composition
+from benchmark.planning.taught import distilled_methods, reference
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
 from benchmark.table.own_data import OwnData
 from benchmark.table.own_teachers import FileOfTeacher, OwnTeacher, is_tag
 from benchmark.table.recipe import Recipe, named_recipe, override
 from benchmark.table.selection import Selection, accepts, nothing_matches, unknown_values
-from benchmark.table.spec import Column, DistilledTeacher, MethodUse, Row, Table
+from benchmark.table.spec import Column, MethodUse, Row, Table
 from benchmark.table.teachers import checkpoint_digest, registered
 
 # Stands for facts that are not looked up.
@@ -94,6 +95,8 @@ def make_plan(table: Table, selection: Selection, context: Context) -> Plan:
     Raises UserError for unknown names, options that do not exist, conflicting compositions,
     and selections that match nothing.
     """
+    for path in table.plugins:
+        add_plugin(Path(path))
     builder = _Builder(table, selection, context)
     slots = tuple(builder.slots())
     wanted_seeds = any(item.key == "seed" and not item.excludes for item in selection.only)
@@ -261,7 +264,7 @@ class _Builder:
         if run.weights is None:
             self.needed.add(run.key)
             self.needed.update(self._ancestors(run))
-        return _reference(run, recipe)
+        return reference(run, recipe)
 
     def _ancestors(self, run: Run) -> Iterator[str]:
         while run.teacher is not None and run.teacher.source == "train":
@@ -301,10 +304,10 @@ class _Builder:
         teacher = None
         methods: tuple[MethodRef, ...] = ()
         if distilled is not None:
-            methods = _distilled_methods(distilled, model, where)
+            methods = distilled_methods(distilled, model, where)
             check_composition(methods, recipe, f"{where}, teacher {model}")
             above = self._teacher_run(dataset, distilled.teacher, seed, where, (*students, model))
-            teacher = _reference(above, recipe)
+            teacher = reference(above, recipe)
         run = self._make(
             dataset, model, recipe, seed, where, weights=weights, teacher=teacher, methods=methods
         )
@@ -342,7 +345,8 @@ class _Builder:
         models += [rest["pair"]] if rest.get("pair") else []
         models += sorted({*networks} - {"student", "pair", *models})
         built = {model, *models[2 if teacher else 1 :]}  # whatever is trained
-        versions = {f"model:{name}": model_info(name, where).version for name in models}
+        versions: dict[str, int | str] = {}
+        versions |= {f"model:{name}": model_info(name, where).version for name in models}
         versions["engine"] = ENGINE_VERSION
         versions["augmentation"] = augmentation_info(recipe.augmentation, where).version
         check_drop_path(model, recipe.drop_path, where)
@@ -387,32 +391,3 @@ def _selectable(row: Row, column: Column, teacher: str, student: str) -> dict[st
         "method": methods if len(methods) == 1 else ["+".join(methods)] if methods else [],
         "uses": methods,
     }
-
-
-def _reference(teacher: Run, recipe: Recipe) -> TeacherRef:
-    """Return how a student's run names its teacher, which reads images at its own size."""
-    own = teacher.recipe.input_size
-    return TeacherRef(
-        model=teacher.model,
-        source=("file" if teacher.reads else "registry") if teacher.weights else "train",
-        key=teacher.weights or teacher.key,
-        reads=teacher.reads,
-        input_size=None if own == recipe.input_size else own or "data",
-    )
-
-
-def _distilled_methods(
-    distilled: DistilledTeacher, model: str, where: str
-) -> tuple[MethodRef, ...]:
-    infos = [(method_info(use.name, where), use) for use in distilled.methods]
-    predicting = [info.name for info, _ in infos if info.overrides_predict]
-    if predicting:
-        raise UserError(
-            f"{where}: {model} cannot teach what {predicting[0]} makes of it: what is evaluated"
-            f" there is {predicting[0]}'s own prediction, and students are taught by the"
-            " network's classifier; distil this teacher by another method"
-        )
-    return tuple(
-        MethodRef(name=i.name, version=i.version, options=i.resolve(u.options, where))
-        for i, u in infos
-    )

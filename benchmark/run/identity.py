@@ -84,7 +84,7 @@ class Run(Grown):
     pair: str | None = None
     recipe: Recipe
     seed: Count
-    versions: dict[str, int]
+    versions: dict[str, int | str]
     reads: Reads | None = None
     later: ClassVar[frozenset[str]] = frozenset({"reported", "pair", "reads"})
 

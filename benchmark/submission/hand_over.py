@@ -12,6 +12,7 @@ from typing import cast
 
 from benchmark.base.errors import UserError
 from benchmark.base.log import say
+from benchmark.methods.catalog import plugin_files
 from benchmark.planning.matrix import Plan
 from benchmark.planning.pack_size import PackSize
 from benchmark.planning.packs import make_packs
@@ -153,7 +154,7 @@ def prepare_plan(
         runs_dir=runs_dir,
         data_dir=data_dir,
         pack_size=pack_size,
-        plugins=tuple(plugins),
+        plugins=tuple(dict.fromkeys([*(p.resolve() for p in plugins), *plugin_files()])),
         reader=reader,
         queued={run.key: queue.runs[run.key] for run in left.queued},
         refused=_left_out(left, runs_dir),

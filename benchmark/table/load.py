@@ -123,6 +123,11 @@ def _place(data: dict[str, Any], path: Path) -> None:
     policy = data.get("teacher")
     if isinstance(policy, dict) and isinstance(policy.get("files"), dict):
         data["teacher"] = {**policy, "files": beside(policy["files"], path.parent.absolute())}
+    if isinstance(data.get("plugins"), list):
+        data["plugins"] = [
+            str(path.parent.absolute() / Path(item).expanduser()) if isinstance(item, str) else item
+            for item in data["plugins"]
+        ]
 
 
 def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -131,7 +136,7 @@ def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str,
     Nothing else may change.
     """
     allowed = {"schema", "name", "base", "rows", "columns", "published", "title", "note", "names"}
-    allowed.add("teacher.files")
+    allowed |= {"teacher.files", "plugins"}
     policy = _part(data, "teacher", dict, path)
     data = {key: value for key, value in data.items() if key != "teacher"}
     data |= {f"teacher.{key}": value for key, value in policy.items()}
@@ -158,6 +163,7 @@ def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str,
         "columns": [*_part(base, "columns", list, path), *_part(data, "columns", list, path)],
         "names": {**_part(base, "names", dict, path), **_part(data, "names", dict, path)},
         "published": published,
+        "plugins": [*_part(base, "plugins", list, path), *_part(data, "plugins", list, path)],
         **_with_files(base, _part(data, "teacher.files", dict, path), path),
     }
 

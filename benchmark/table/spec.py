@@ -238,6 +238,7 @@ class Table(Strict):
     claims: tuple[Claim, ...] = ()
     note: str | None = None
     base: str | None = None
+    plugins: tuple[str, ...] = ()  # files of the user's own: methods and networks
 
     @field_validator("published", mode="before")
     @classmethod

@@ -1,0 +1,37 @@
+"""What a run says of its teacher, and a teacher's run of its own. Imports no torch."""
+
+from __future__ import annotations
+
+from benchmark.base.errors import UserError
+from benchmark.methods.catalog import method_info
+from benchmark.run.identity import MethodRef, Run, TeacherRef
+from benchmark.table.recipe import Recipe
+from benchmark.table.spec import DistilledTeacher
+
+
+def reference(teacher: Run, recipe: Recipe) -> TeacherRef:
+    """Return how a student's run names its teacher, which reads images at its own size."""
+    own = teacher.recipe.input_size
+    return TeacherRef(
+        model=teacher.model,
+        source=("file" if teacher.reads else "registry") if teacher.weights else "train",
+        key=teacher.weights or teacher.key,
+        reads=teacher.reads,
+        input_size=None if own == recipe.input_size else own or "data",
+    )
+
+
+def distilled_methods(distilled: DistilledTeacher, model: str, where: str) -> tuple[MethodRef, ...]:
+    """Return the methods by which a teacher is itself taught; UserError for one that predicts."""
+    infos = [(method_info(use.name, where), use) for use in distilled.methods]
+    predicting = [info.name for info, _ in infos if info.overrides_predict]
+    if predicting:
+        raise UserError(
+            f"{where}: {model} cannot teach what {predicting[0]} makes of it: what is evaluated"
+            f" there is {predicting[0]}'s own prediction, and students are taught by the"
+            " network's classifier; distil this teacher by another method"
+        )
+    return tuple(
+        MethodRef(name=i.name, version=i.version, options=i.resolve(u.options, where))
+        for i, u in infos
+    )
