@@ -17,6 +17,7 @@ from benchmark.base.inside import folder_of
 
 # What this project writes as JSON has kilobytes; anything far longer is not one of its files.
 LONGEST = 10_000_000
+LARGEST_WEIGHTS = 16 << 30  # bytes; the largest public teacher has a twentieth of it
 
 
 @contextlib.contextmanager

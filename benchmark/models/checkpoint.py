@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,28 @@ def _read(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
+    refuse_packed(path)
     dtypes = [type(np.dtype(kind)) for kind in _KINDS]
     inert = [argparse.Namespace, np.dtype, *dtypes, type(np.float64(0)), *_numpy_scalar()]
     with torch.serialization.safe_globals(inert), warnings.catch_warnings():
         # Other pickle protocols than torch's own are read as well, with a warning.
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def refuse_packed(path: Path) -> None:
+    """Refuse an archive whose content is larger than itself: torch's own are not compressed.
+
+    Before it is unpacked, which no length of the file would bound. Raises UserError.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        inside = sum(entry.file_size for entry in archive.infolist())
+    if inside > path.stat().st_size:
+        raise UserError(
+            f"it is compressed, {inside:,} bytes in {path.stat().st_size:,}, as no file of torch is"
+        )
 
 
 def _numpy_scalar() -> list[Any]:

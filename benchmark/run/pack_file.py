@@ -55,7 +55,7 @@ def read_pack(text: str | bytes, where: str) -> PackFile:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where} cannot be read: {error}") from error
     if isinstance(data, dict) and data.get("schema") != SCHEMA:
         raise UserError(

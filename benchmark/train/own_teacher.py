@@ -136,7 +136,7 @@ def _carried(path: Path) -> tuple[str, ...]:
         carried = (file.metadata() or {}).get("classes")
     try:
         names = json.loads(carried) if carried else []
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     return tuple(str(name) for name in names) if isinstance(names, list) else ()
 

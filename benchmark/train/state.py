@@ -15,7 +15,7 @@ import torch
 from benchmark.base.errors import UserError
 from benchmark.base.files import open_regular, replacing
 from benchmark.base.inside import rename, unlink
-from benchmark.models.checkpoint import unreadable
+from benchmark.models.checkpoint import refuse_packed, unreadable
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import SCHEMA
 
@@ -77,6 +77,7 @@ def _newest(rundir: RunDir, reader: Callable[[Path], dict[str, Any]]) -> dict[st
 def read(path: Path, whole: bool = True) -> dict[str, Any]:
     """Read a checkpoint file without executing anything in it; ``whole``: verify every byte."""
     try:
+        refuse_packed(path)
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             broken = archive.testzip() if whole else None
         if broken is not None:

@@ -12,7 +12,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import open_regular, read_json
+from benchmark.base.files import LARGEST_WEIGHTS, read_bytes, read_json
 from benchmark.data.augment import normalised_by
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import DatasetInfo, described
@@ -221,8 +221,7 @@ def _trained(teacher: TeacherRef, root: Path) -> tuple[dict[str, Tensor], str, s
             f" bench submit --only teacher={teacher.model} trains it with its students"
         )
     try:
-        with open_regular(rundir.weights) as file:
-            content = file.read()
+        content = read_bytes(rundir.weights, LARGEST_WEIGHTS)
         tensors = load_safetensors(content)
     except Exception as error:  # safetensors raises its own kinds for broken files
         reason = (str(error).splitlines() or [type(error).__name__])[0]

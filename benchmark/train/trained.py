@@ -18,6 +18,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import LARGEST_WEIGHTS, read_bytes
 from benchmark.data.augment import Normalise, normalised_by
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import DatasetInfo, described
@@ -149,7 +150,7 @@ def _file_of(rundir: RunDir) -> tuple[tuple[str, ...], dict[str, FileOfTeacher]]
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        return load_safetensors(path.read_bytes())
+        return load_safetensors(read_bytes(path, LARGEST_WEIGHTS))
     except Exception as error:  # safetensors raises its own kinds for broken files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} cannot be read ({reason})") from error

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import logging
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -106,6 +107,9 @@ def test_a_run_that_cannot_be_loaded_says_why(
         benchmark.load_student(run.key, runs=tmp_path)
     weights.write_bytes(b"no weights")
     with pytest.raises(UserError, match="cannot be read"):
+        benchmark.load_student(run.key, runs=tmp_path)
+    os.truncate(weights, 2**40)
+    with pytest.raises(UserError, match="it is not a file of this project"):
         benchmark.load_student(run.key, runs=tmp_path)
     (tmp_path / run.key / "result.json").unlink()
     with pytest.raises(UserError, match="holds no trained network: the run is"):

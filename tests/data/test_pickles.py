@@ -133,3 +133,15 @@ def test_class_names(fixtures: Path, tmp_path: Path) -> None:
     assert read_names(tmp_path / "none", "label_names", 3) == ("0", "1", "2")
     with pytest.raises(UserError, match="does not name 10 classes"):
         read_names(store(tmp_path / "meta", {"label_names": ["a"]}), "label_names", 10)
+
+
+def test_what_is_no_file_of_sensible_size_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is not a regular file"):
+        read_pickle(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(pickle.dumps({"data": "x" * 100}))
+    monkeypatch.setattr("benchmark.data.sources.pickles._LARGEST", 100)
+    with pytest.raises(UserError, match=r"has 1\d\d bytes: no pickle of images is so large"):
+        read_pickle(tmp_path / "file")

@@ -6,6 +6,7 @@ import argparse
 import os
 import pickle
 import random
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from benchmark.base.errors import UserError
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
+from benchmark.train.state import CheckpointError, read
 from tests.fill import fill_state
 
 State = dict[str, Tensor]
@@ -195,3 +197,19 @@ def test_weights_that_do_not_fit(
     with pytest.raises(UserError, match=f"other.pth.*{said}"):
         load_into(network, load_state(path), str(path))
     assert torch.equal(nn.utils.parameters_to_vector(network.parameters()), before)
+
+
+def test_an_archive_larger_inside_than_outside_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pth"
+    torch.save({"model": {"weight": torch.zeros(300_000)}}, path)
+    load_state(path)
+    with zipfile.ZipFile(path) as plain:
+        contents = {entry.filename: plain.read(entry) for entry in plain.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in contents.items():
+            packed.writestr(name, content)
+    with pytest.raises(UserError, match=r"it is compressed, 1,2\d\d,\d+ bytes in ") as error:
+        load_state(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match="it is compressed"):
+        read(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import time
@@ -211,6 +212,8 @@ def taught(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
         ("other", r"does not fit the model: it lacks"),
         ("truncated", r"student\.safetensors cannot be read"),
         ("text", r"student\.safetensors cannot be read"),
+        ("huge", r"has 1,099,511,627,776 bytes: it is not a file of this project"),
+        ("pipe", r"student\.safetensors is not a regular file"),
     ],
 )
 def test_a_teacher_that_does_not_fit_fails_its_students(
@@ -229,6 +232,11 @@ def test_a_teacher_that_does_not_fit_fails_its_students(
         rundir.weights.write_bytes(rundir.weights.read_bytes()[:-1])
     if kind == "text":
         rundir.weights.write_text("hello")
+    if kind == "huge":
+        os.truncate(rundir.weights, 2**40)
+    if kind == "pipe":
+        rundir.weights.unlink()
+        os.mkfifo(rundir.weights)
     outcome = train([student], digits, tmp_path)
     assert outcome.endings == {student.key: "failed"}
     with pytest.raises(AssertionError, match=message):

@@ -8,6 +8,7 @@ inert stand-ins that keep bytes, and the array is made from the bytes after they
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import open_regular
 
+_LARGEST = 16 << 30  # bytes; the official files have a hundredth of it
 _NUMBERS = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
 
 
@@ -98,10 +101,15 @@ def read_pickle(path: Path) -> dict[str, Any]:
     plain data.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _LARGEST:
+                raise UserError(f"{path} has {size:,} bytes: no pickle of images is so large")
             content = _CifarUnpickler(file, encoding="bytes").load()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except UserError:
+        raise
     except (
         # What the unpickler raises on broken input, by its documentation and by fuzzing.
         pickle.UnpicklingError,

@@ -8,6 +8,7 @@ them all. The dashed line joins the rows that no other beats in both.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,16 +85,16 @@ def parameters(rundir: RunDir) -> int | None:
         with open_regular(rundir.weights) as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-    except (OSError, ValueError, struct.error, UserError):
+    except (OSError, ValueError, RecursionError, struct.error, UserError):
         return None
     total = 0
-    for name, entry in header.items():
-        own = not name.startswith(("method.", "average.", "__metadata__"))
-        if own and not name.endswith(_BUFFERS):
-            size = 1
-            for side in entry["shape"]:
-                size *= side
-            total += size
+    try:
+        for name, entry in header.items():
+            own = not name.startswith(("method.", "average.", "__metadata__"))
+            if own and not name.endswith(_BUFFERS):
+                total += math.prod(entry["shape"])
+    except (AttributeError, KeyError, TypeError):  # a header of another form
+        return None
     return total
 
 
