@@ -22,11 +22,15 @@ def doctor(
             help="Measure how fast the CPU trains in either precision; by default once.",
         ),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", help="Look at a compute node too, as this profile asks for one."),
+    ] = None,
 ) -> None:
     """Say what this machine has: packages, readers, devices, Slurm, datasets, teachers, speed."""
     from benchmark.monitor.doctor import examine
 
-    findings = examine(runs, data, speed)
+    findings = examine(runs, data, speed, profile)
     for finding in findings:
         show(finding.line())
     raise typer.Exit(1 if any(finding.broken for finding in findings) else 0)

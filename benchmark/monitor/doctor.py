@@ -26,6 +26,8 @@ from benchmark.data.sidecar import read_sidecar
 from benchmark.run.answers import answers_root, limit, used
 from benchmark.run.lease import check_exclusive
 from benchmark.slurm import commands
+from benchmark.slurm.probe import commands_on_nodes
+from benchmark.slurm.profile import Profile, load_profile
 from benchmark.submission.shared import distrust
 from benchmark.table.teachers import checkpoint_file, registry, teachers_dir
 
@@ -53,10 +55,14 @@ class Diagnosis:
         return f"{self.mark:8} {self.what:12} {self.text}"
 
 
-def examine(runs_dir: Path, data_dir: Path, measure: bool | None = None) -> list[Diagnosis]:
+def examine(
+    runs_dir: Path, data_dir: Path, measure: bool | None = None, profile: str | None = None
+) -> list[Diagnosis]:
     """Look at everything; nothing is changed but the user's cache.
 
-    ``measure`` the CPU's speed: anew, not at all, or (None) unless it is known.
+    ``measure`` the CPU's speed: anew, not at all, or (None) unless it is known. ``profile``: also
+    look at a compute node, by a task of a second that this profile asks for. Raises UserError if
+    there is no such profile.
     """
     return [
         *_code(),
@@ -66,6 +72,7 @@ def examine(runs_dir: Path, data_dir: Path, measure: bool | None = None) -> list
         *_devices(),
         *_speed(measure),
         *_slurm(),
+        *(_nodes(load_profile(profile)) if profile is not None else ()),
         _latex(),
         *_datasets(data_dir),
         _teachers(),
@@ -174,6 +181,29 @@ def _slurm() -> Iterator[Diagnosis]:
     yield Diagnosis("slurm", f"{path}; {answer[0]}", "ok" if reply.code == 0 else "missing")
     if reply.code == 0:
         yield from _memory_of_nodes()
+
+
+def _nodes(profile: Profile) -> Iterator[Diagnosis]:
+    """Say if compute nodes lack a command that tasks call."""
+    try:
+        found = commands_on_nodes(profile)
+    except commands.SlurmError as error:
+        yield Diagnosis("nodes", f"profile {profile.name}: {error}", "missing")
+        return
+    if found is None:
+        yield Diagnosis("nodes", f"profile {profile.name}: no node was free to look at", "note")
+    elif not found.scontrol:
+        text = (
+            f"no scontrol on {found.host}, where profile {profile.name} leads: tasks train there,"
+            " but cannot be requeued, so each must end within its time limit; put it on PATH by a"
+            " line of setup"
+        )
+        yield Diagnosis("nodes", text, "missing")
+    elif not found.squeue:
+        text = f"no squeue on {found.host}: students cannot look for a teacher that was sent again"
+        yield Diagnosis("nodes", text, "note")
+    else:
+        yield Diagnosis("nodes", f"profile {profile.name}: {found.host} has Slurm's commands")
 
 
 def _memory_of_nodes() -> Iterator[Diagnosis]:

@@ -99,7 +99,7 @@ def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
     kept: set[Folder] = set()
     for work in seen.packs:
         folders.setdefault(work.folder, []).extend(work.keys)
-        if work.living or (work.in_slurm and seen.snapshot is None):
+        if work.living or work.state.name == "ending" or (work.in_slurm and seen.snapshot is None):
             kept.add(work.folder)
     for folder, keys in folders.items():
         age = (time.time() - folder.path.stat().st_mtime) / 86400
@@ -121,9 +121,10 @@ def code_copies(runs_dir: Path, gone: Collection[Path], older_than: float) -> It
     used = code_in_use(runs_dir, {Folder(path) for path in gone})
     if used is None or not store.is_dir():
         return
+    real = {path.resolve() for path in used}  # each submission names it as its user spelt it
     for path in sorted(store.iterdir()):
         age = (time.time() - path.stat().st_mtime) / 86400
-        if path not in used and age >= older_than:
+        if path.resolve() not in real and age >= older_than:
             yield Removable(path, "snapshot of code", *_occupied(path))
 
 
@@ -148,8 +149,8 @@ def _occupied(folder: Path) -> tuple[int, int]:
 
 def _remove(runs_dir: Path, path: Path) -> str | None:
     """Remove a file or folder of the runs directory; return what went wrong."""
-    # A copy of code is named by the real path of its store.
-    root = runs_dir if path.is_relative_to(runs_dir) else runs_dir.resolve()
+    # A copy of code is named by the whole path of its store.
+    root = runs_dir if path.is_relative_to(runs_dir) else runs_dir.absolute()
     try:
         remove(root, path)
     except UserError as error:

@@ -90,8 +90,8 @@ class Pack:
             keys=tuple(run.key for run in self.runs),
             cells=tuple(run.cell_key for run in self.runs),
             runs=self.runs,
-            runs_dir=runs_dir.resolve(),
-            data_dir=data_dir.resolve(),
+            runs_dir=runs_dir.absolute(),
+            data_dir=data_dir.absolute(),
             reader=reader,
             files={sha256: file for sha256, file in (files or {}).items() if sha256 in needed},
         )

@@ -6,17 +6,13 @@ queued job would then wait for ever.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-import secrets
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError, unknown
-from benchmark.base.files import make_directory, read_json, write_json
 from benchmark.base.trust import own_name
 from benchmark.slurm import commands
 from benchmark.slurm.notation import gpu_count, gpu_type, minutes
@@ -28,8 +24,6 @@ _NO_SUCH_NODE = "Requested node configuration is not available"
 _AWAY = r"drain|down|fail|maint|reboot|power|unknown|inval|reserved|blocked|future|planned"
 _NOT_CONFIGURED = 1.0  # megabytes that Slurm gives a node of which nobody said how many it has
 _TRIES, _RETRY_SECONDS = 4, 2.0
-_PROBE_SECONDS = 10
-_PROBE_VALID_SECONDS = 24 * 3600.0
 
 
 class NodeKind(NamedTuple):
@@ -214,83 +208,3 @@ def associations(word: str) -> list[str]:
     command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc"]
     text = commands.ask([*command, f"user={own_name()}", f"format={word}"], patience=0)
     return sorted({name for line in text.splitlines() for name in line.split(",") if name})
-
-
-# -- the directories, as compute nodes see them --------------------------------------------------
-
-# Prints what is wrong, a line each, with the place last.
-_LOOK = """
-test -w "$1" || echo "$(hostname) cannot write $1"
-shift
-for place; do test -r "$place" || echo "$(hostname) cannot read $place"; done
-"""
-
-
-def check_visible(runs: Path, profile: Profile, reads: Sequence[Path] = ()) -> str | None:
-    """Check that compute nodes may write the runs directory (by a probe file) and read the rest.
-
-    ``reads``: files and folders that tasks read. Runs one task of a second; a success is
-    remembered for a day. Returns a line to show where no node was free to ask. Makes the runs
-    directory; raises UserError where a node does not see one of them.
-    """
-    make_directory(runs)
-    asked = [str(path.resolve()) for path in (runs, *reads)]
-    note = _probe_note(runs, profile)
-    known = _seen_lately(note)
-    if known.issuperset(asked):
-        return None
-    probe = runs.resolve() / f".probe-{secrets.token_hex(6)}"
-    small = Resources(cpus=1, gpus="0", mem="100M")
-    options = test_options(profile, small)
-    command = ["srun", f"--immediate={_PROBE_SECONDS}", *options, "--time=1", "--chdir=/"]
-    probe.write_text("", encoding="utf-8")
-    try:
-        reply = commands.call([*command, "sh", "-c", _LOOK, "sh", str(probe), *asked[1:]])
-    finally:
-        probe.unlink(missing_ok=True)
-    if " cannot " in reply.out:
-        raise UserError(_unseen(reply.out, runs, probe))
-    if reply.code == 0:
-        if note is not None:
-            with contextlib.suppress(OSError):
-                write_json(note, {"schema": 2, "seen": sorted(known | set(asked))})
-        return None
-    return (
-        f"no node was free to check that {runs} is visible there"
-        f" ({commands.refusal(reply.err) if reply.code is not None else 'no answer'});"
-        " each task checks it when it starts"
-    )
-
-
-def _unseen(said: str, runs: Path, probe: Path) -> str:
-    """Return the error for the first line of what the probe said."""
-    node, _, place = said.strip().splitlines()[0].partition(" cannot ")
-    place = place.partition(" ")[2]
-    if place == str(probe):
-        return (
-            f"{runs.resolve()} cannot be seen or written by compute nodes ({node}); set runs in"
-            " the profile, or --runs, to a directory that all nodes share"
-        )
-    return (
-        f"{place} cannot be read by compute nodes ({node}); put it where all nodes see it and name"
-        " that by data in the profile, --data, or BENCH_TEACHERS for teachers"
-    )
-
-
-def _seen_lately(note: Path | None) -> set[str]:
-    if note is None:
-        return set()
-    try:
-        fresh = time.time() - note.stat().st_mtime < _PROBE_VALID_SECONDS
-        return set(read_json(note, 2)["seen"]) if fresh else set()
-    except (OSError, UserError, KeyError):
-        return set()
-
-
-def _probe_note(runs: Path, profile: Profile) -> Path | None:
-    """Return where a success is remembered; None where nothing can be."""
-    stat = runs.stat()
-    name = f"probe-{stat.st_dev}-{stat.st_ino}-{profile.partition or 'default'}.json"
-    with contextlib.suppress(OSError):
-        return commands.state_dir() / name
-    return None

@@ -25,6 +25,7 @@ from benchmark.table.recipe import Count, Positive, Strict
 
 PACKAGED = shipped("slurm/profiles")
 SITE_FILE = Path("/etc/bench/site.yaml")
+_EARLY_SECONDS = 60
 NO_MEM = "none"
 _MEM = "2G"
 
@@ -89,9 +90,14 @@ class Resources(NamedTuple):
 
 
 def check_signal(seconds: int, time: str) -> None:
-    """Raise ValueError where a task would be told to end as soon as it starts."""
-    if seconds >= 60 * minutes(time):
-        raise ValueError(f"signal-seconds {seconds} is not less than time {time}")
+    """Raise ValueError where a task would be told to end as soon as it starts.
+
+    Slurm looks for limits now and then, and may signal up to a minute early.
+    """
+    limit = 60 * minutes(time)
+    if seconds + _EARLY_SECONDS >= limit:
+        early = "" if seconds >= limit else ", less the minute by which Slurm may signal early"
+        raise ValueError(f"signal-seconds {seconds} is not less than time {time}{early}")
 
 
 class Profile(Strict):

@@ -14,6 +14,14 @@ from benchmark.slurm.further import as_arguments
 from benchmark.slurm.notation import Tag
 from benchmark.slurm.profile import NO_MEM, Profile, Resources
 
+# A line of a profile's setup that fails may matter or not (some sites' `module purge` ends with 1):
+# it is said in the log and in the result. What a sourced file does inside is its own affair.
+_SAY_FAILED = (
+    'trap \'bench_code=$?; [ "${#BASH_SOURCE[@]}" -ne 1 ] ||'
+    ' { export BENCH_SETUP="exit code $bench_code of: $BASH_COMMAND";'
+    ' echo "$(hostname): a line of the setup failed, $BENCH_SETUP" >&2; }\' ERR'
+)
+
 
 class ArrayExecutor(SlurmExecutor):
     """submitit's executor with a command of our own in place of its pickles.
@@ -106,7 +114,11 @@ def _setup(folder: Path, code: Path, profile: Profile, environment: Mapping[str,
         'for d in "$BENCH_SUBMISSION" "$BENCH_CODE"; do [ -O "$d" ] || { echo "$(hostname): $d is'
         ' not visible here, or not owned by $(id -un)" >&2; exit 1; }; done'
     )
-    return [*exports, guard, *profile.setup]
+    return [
+        *exports,
+        guard,
+        *([_SAY_FAILED, *profile.setup, "trap - ERR"] if profile.setup else []),
+    ]
 
 
 def test_options(profile: Profile, resources: Resources) -> list[str]:

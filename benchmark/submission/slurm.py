@@ -25,9 +25,10 @@ from benchmark.run.directory import RunDir
 from benchmark.run.directory import runs_dir as usual_runs_dir
 from benchmark.run.identity import Run
 from benchmark.slurm import commands, queue
-from benchmark.slurm.check import check_profile, check_visible, read_nodes
+from benchmark.slurm.check import check_profile, read_nodes
 from benchmark.slurm.limits import check_limits
 from benchmark.slurm.notation import Tag, gpu_count
+from benchmark.slurm.probe import check_visible
 from benchmark.slurm.profile import (
     Profile,
     Resources,
@@ -198,7 +199,7 @@ class SlurmExecutor:
 
     def _arrays(self, submission: Submission, waiting: Queue) -> Arrays:
         limits = commands.read_limits()
-        folder = Folder(submission.folder.path.resolve())
+        folder = Folder(submission.folder.path.absolute())
         room = limits.max_job_count - queue.tasks_of_everybody()
         if self.profile.max_jobs is not None:
             room = min(room, self.profile.max_jobs - waiting.tasks)
@@ -213,7 +214,7 @@ class SlurmExecutor:
             resources={pack.id: self._resources(pack) for pack in submission.packs},
             limits=limits,
             plugins=submission.plugins,
-            environment={"BENCH_TEACHERS": str(teachers_dir().resolve())},
+            environment={"BENCH_TEACHERS": str(teachers_dir().absolute())},
             elsewhere={queued.pack: queued.task for queued in submission.queued.values()},
             ended=waiting.ended,
             ending=waiting.ending,

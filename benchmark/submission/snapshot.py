@@ -55,7 +55,7 @@ class CodeCopy:
 
 def code_store(runs_dir: Path) -> Path:
     """Return where a user's copies lie: beside the runs, since compute nodes see those."""
-    return runs_dir.resolve() / ".code" / own_name()
+    return runs_dir.absolute() / ".code" / own_name()
 
 
 def check_importable(store: Path) -> None:

@@ -19,8 +19,10 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv", "kd-benchmark")
 
 def provenance() -> dict[str, Any]:
     """Return what can be said of this process, as JSON values."""
+    failed = os.environ.get("BENCH_SETUP")
     return {
         **code_version(),
+        **({"setup_failed": failed} if failed else {}),
         "versions": _versions(),
         "python": platform.python_version(),
         "host": socket.gethostname(),

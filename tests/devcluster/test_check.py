@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.base.trust import own_name
+from benchmark.monitor.doctor import _nodes
 from benchmark.slurm import commands
-from benchmark.slurm.check import check_profile, check_visible, read_nodes
+from benchmark.slurm.check import check_profile, read_nodes
 from benchmark.slurm.init_profile import init_profile
+from benchmark.slurm.probe import check_visible
 from benchmark.slurm.profile import Profile, Resources, Site, load_profile
-from tests.devcluster.conftest import Cluster, until
+from benchmark.submission.arrays import Arrays
+from tests.devcluster.conftest import Cluster, toy, until
 
 pytestmark = pytest.mark.slurm
 
@@ -146,6 +150,37 @@ def test_data_that_a_node_does_not_see(cluster: Cluster, blind_node: Path, tmp_p
     assert check_visible(runs, profile) is None
     with pytest.raises(UserError, match="cannot be read"):
         check_visible(runs, profile, [blind_node / "dataset.json"])
+
+
+def test_a_python_that_a_node_does_not_see(
+    cluster: Cluster, blind_node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile(partition="main", time="01:00:00", exclude="n[2-4]")
+    (blind_node / "python").write_text("")
+    monkeypatch.setattr(sys, "executable", str(blind_node / "python"))
+    with pytest.raises(UserError, match=r"hidden/python cannot be read .* no task could start"):
+        check_visible(tmp_path / "runs", profile)
+
+
+def test_a_node_without_scontrol_trains_and_the_doctor_says_what_it_lacks(
+    cluster: Cluster, request_for: Callable[..., Arrays], tmp_path: Path
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("srun", "sh", "bash", "hostname"):
+        (few / name).symlink_to(str(shutil.which(name)))
+    # A line that fails is said; it need not matter.
+    setup = ("cat /no/such/file", f"export PATH={few}")
+    request = request_for([toy("p", tmp_path, steps=1)], setup=setup)
+    (job,) = request.send()
+    until(lambda: (tmp_path / "p.result.json").exists(), "the task to end")
+    log = request.folder.task_log(f"{job}_0").read_text()
+    assert "a line of the setup failed, exit code 1 of: cat /no/such/file" in log
+    (found,) = _nodes(Profile(partition="main", time="01:00:00", setup=setup))
+    assert found.mark == "missing"
+    assert "no scontrol on" in found.text
+    (found,) = _nodes(Profile(partition="main", time="01:00:00"))
+    assert found.mark == "ok"
 
 
 def test_no_node_is_free_to_look(cluster: Cluster, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def test_a_site_forbids_options_by_their_names(forbidden: str) -> None:
         ("options: [--partition=gpu]", "--partition has a key of its own: partition"),
         ("options: [--gpus-per-node=1]", "--gpus-per-node has a key of its own: gpus"),
         ("{time: '2', signal-seconds: 120}", "signal-seconds 120 is not less than time 2"),
+        ("{time: '2'}", "signal-seconds 90 .* time 2, less the minute .* may signal early"),
         ("- partition", "expected a mapping"),
         ("partition: a\npartition: b", "stands twice"),
     ],

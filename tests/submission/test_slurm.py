@@ -58,6 +58,35 @@ def test_where_runs_lie_is_told_to_those_who_would_look_elsewhere(
     assert any("set BENCH_RUNS" in line for line in prepared.lines) != known
 
 
+def test_links_stay_as_the_user_spelt_them(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a shared path leads to may be known on the login node alone."""
+    monkeypatch.setattr(slurm_executor_module, "read_nodes", list)
+    monkeypatch.setattr(slurm_executor_module, "check_profile", lambda *_: None)
+    monkeypatch.setattr(
+        commands, "read_limits", lambda: ClusterLimits("c", "22.05", 1001, 10_000, True)
+    )
+    monkeypatch.setattr(queue, "tasks_of_everybody", lambda: 0)
+    for name in ("runs", "teachers"):
+        (tmp_path / "disk7" / name).mkdir(parents=True)
+    shared = tmp_path / "shared"
+    shared.symlink_to(tmp_path / "disk7")
+    monkeypatch.setenv("BENCH_TEACHERS", str(shared / "teachers"))
+    plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"])
+    submission = new_submission(
+        "digits", plan_packs(plan, list(plan.runs)), shared / "runs", digits
+    )
+    prepared = SlurmExecutor(Profile(), Site()).prepare(submission, Queue())
+    text = prepared.script()
+    assert f"{shared}/runs/.submissions/" in text
+    assert f"{shared}/runs/.code/" in text
+    assert f"BENCH_TEACHERS={shared}/teachers" in text
+    assert "disk7" not in text
+    (pack,) = submission.files()
+    assert pack.runs_dir == shared / "runs"
+
+
 def test_students_of_a_teacher_that_is_queued_wait_for_it(digits: Path, tmp_path: Path) -> None:
     plan = digits_plan(digits, ["row=KD", "column=wrn_16_2-resnet8"])
     (teacher,) = plan.teachers
