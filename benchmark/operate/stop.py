@@ -135,10 +135,14 @@ def _still_training(keys: Collection[str], seen: Seen, told: Sequence[Work]) -> 
 def task_lists(works: Iterable[Work]) -> list[str]:
     """Return tasks as Slurm's commands take them: one text an array, ``12_[0-99,105]``."""
     arrays: dict[int, list[int]] = {}
+    singles = []
     for work in works:
-        if work.place is not None:
+        if work.place is not None and work.array.single:
+            singles.append(str(work.place[0]))
+        elif work.place is not None:
             arrays.setdefault(work.place[0], []).append(work.place[1])
-    return [f"{job}_[{IndexSet.of(numbers)}]" for job, numbers in sorted(arrays.items())]
+    lists = [f"{job}_[{IndexSet.of(numbers)}]" for job, numbers in sorted(arrays.items())]
+    return [*lists, *singles]
 
 
 def call_with_ids(command: list[str], ids: Sequence[str]) -> list[str]:

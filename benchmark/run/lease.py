@@ -140,8 +140,8 @@ def sign_of_life(path: Path) -> Sign | None:
 
 def _task(holder: dict[str, Any]) -> str | None:
     """Return the task of Slurm that holds a lease, None if it is none's."""
-    job = holder.get("array_job")
-    return f"{job}_{holder.get('array_task')}" if job else None
+    array, job = holder.get("array_job"), holder.get("job")
+    return f"{array}_{holder.get('array_task')}" if array else (str(job) if job else None)
 
 
 def is_held(path: Path) -> bool:

@@ -185,11 +185,16 @@ class ClusterLimits(NamedTuple):
 
     cluster: str
     version: str
-    max_array_size: int  # tasks in one array
+    max_array_size: int  # tasks in one array, 0 where there are no arrays
     max_job_count: int  # tasks of everybody, pending ones included
     accounting: bool  # whether there is a slurmdbd for sacct to ask
     limits: bool = False  # whether those of accounts and QOS are enforced
     gpus_counted: bool = True  # whether sacct knows how many GPUs a job had
+
+    @property
+    def arrays(self) -> bool:
+        """Whether this cluster takes job arrays."""
+        return self.max_array_size > 0
 
 
 def read_limits() -> ClusterLimits:

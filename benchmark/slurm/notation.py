@@ -136,6 +136,11 @@ def _text(part: range) -> str:
     return f"{part.start}-{part[-1]}" + (f":{part.step}" if part.step != 1 else "")
 
 
+def task_name(job: int, number: int, array: bool = True) -> str:
+    """Return how Slurm's commands name a task: ``1234_5``, or ``1234`` if it is no array's."""
+    return f"{job}_{number}" if array else str(job)
+
+
 # -- names and comments of jobs -------------------------------------------------------------------
 
 

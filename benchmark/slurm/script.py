@@ -36,13 +36,17 @@ class ArrayExecutor(SlurmExecutor):
         """Scripts can be written where there is no Slurm; submitting looks for it itself."""
         return 2
 
-    def text(self, command: str, tasks: int) -> str:
-        """Return the script of an array of ``tasks`` tasks that each run ``command``."""
+    def text(self, command: str, tasks: int | None) -> str:
+        """Return the script of an array of ``tasks`` tasks that each run ``command``.
+
+        None: of a job that is no array.
+        """
         self.parameters["map_count"] = tasks
         text = str(self._make_submission_file_text(command, uid=""))
         # In the names of logs Slurm reads %j and its like; a folder's own % is doubled there.
         folder = str(self.folder)
-        written = folder.replace("%j", "%A_%a")  # by submitit, which means its own names
+        # submitit, which means its own names alone, may have written it otherwise.
+        written = folder if tasks is None else folder.replace("%j", "%A_%a")
         escaped = folder.replace("%", "%%")
         for found in (written, folder):
             text = text.replace(f"{found}/%", f"{escaped}/%")
@@ -53,7 +57,7 @@ def script_text(
     *,
     folder: Path,
     tag: Tag,
-    tasks: int,
+    tasks: int | None,
     command: list[str],
     profile: Profile,
     resources: Resources,
@@ -61,7 +65,7 @@ def script_text(
     code: Path,
     after: tuple[str, ...] = (),
 ) -> str:
-    """Return the sbatch script of one array.
+    """Return the sbatch script of one array, or of one job (``tasks`` None).
 
     ``folder`` is the private submission folder: the tasks' working directory and where their
     logs go. ``command``: what Python is given. ``code``: the copy that it starts from. ``after``:
@@ -72,7 +76,7 @@ def script_text(
         **_sbatch_options(profile, resources, after),
         job_name=tag.job_name,
         comment=tag.comment,
-        array_parallelism=profile.array_parallelism or tasks,
+        array_parallelism=profile.array_parallelism or tasks or 1,
         signal_delay_s=profile.signal_seconds,
         stderr_to_stdout=True,
         wckey=profile.wckey,  # submitit sends one of its own otherwise

@@ -17,7 +17,7 @@ from benchmark.base.files import write_json, write_text
 from benchmark.base.words import count
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm.commands import ClusterLimits, SlurmError, SlurmUnreachableError
-from benchmark.slurm.notation import Tag, gpu_count, word
+from benchmark.slurm.notation import Tag, gpu_count, task_name, word
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.slurm.script import script_text
 from benchmark.slurm.send import ArrayPlan, plan_arrays, send
@@ -60,7 +60,7 @@ class Arrays:
 
     def plans(self) -> list[_Plan]:
         """The arrays, in the order in which they are sent."""
-        size = min(self.limits.max_array_size, self.profile.max_array_size or 10**9)
+        size = max(1, min(self.limits.max_array_size, self.profile.max_array_size or 10**9))
         packs = [self._behind(pack) for pack in self.packs]
         return plan_arrays(packs, size, self._sent(), lambda pack: self.resources[pack.id])
 
@@ -105,7 +105,8 @@ class Arrays:
                 write_text(script, self._script(number, plan, tasks))
                 job = send(script, self._tag(number, plan), self.limits.accounting)
                 jobs.append(job)
-                tasks.update({pack.id: f"{job}_{i}" for i, pack in enumerate(plan.items)})
+                names = [task_name(job, i, self.limits.arrays) for i in range(len(plan.items))]
+                tasks.update((pack.id, n) for pack, n in zip(plan.items, names, strict=True))
                 record["arrays"][number]["job"] = job
                 write_json(self.folder.record, record)
         except SlurmUnreachableError as error:
@@ -143,7 +144,7 @@ class Arrays:
         return script_text(
             folder=self.folder.path,
             tag=tag,
-            tasks=len(plan.items),
+            tasks=len(plan.items) if self.limits.arrays else None,
             command=[*first, *self.command, str(self.folder.path), str(number)],
             profile=self.profile,
             resources=self.resources[plan.items[0].id],
@@ -171,6 +172,7 @@ class Arrays:
                     "after": list(plan.after),
                     "gpus": gpu_count(self.resources[plan.items[0].id].gpus),
                     "job": None,
+                    **({} if self.limits.arrays else {"single": True}),
                 }
                 for number, plan in enumerate(plans)
             ],

@@ -108,7 +108,7 @@ def jobs(folder: Folder) -> list[int]:
     """Return the array ids of a submission, as far as they are known."""
     data = folder.read_record()
     known = [array["job"] for array in data["arrays"] if array["job"] is not None]
-    own = os.environ.get("SLURM_ARRAY_JOB_ID")
+    own = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID"))
     # A first task may start before its submission has noted the job's id.
     return sorted({*known, int(own)} if own else set(known))
 

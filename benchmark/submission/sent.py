@@ -16,6 +16,7 @@ from benchmark.base.files import read_json, write_json
 from benchmark.base.trust import own_name
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile
+from benchmark.slurm.notation import task_name
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
 from benchmark.submission.folder import SCHEMA, Folder, submissions_dir
 from benchmark.submission.marks import is_at_work, why_held
@@ -29,6 +30,7 @@ class SentArray(NamedTuple):
 
     ``job``: None if Slurm's answer was lost, or it was not asked. ``sent``: seconds since 1970;
     for Slurm when the submission was noted last. ``gpus``: what each of its tasks asked for.
+    ``single``: a job that is no array, where a cluster takes none.
     """
 
     folder: Folder
@@ -39,6 +41,7 @@ class SentArray(NamedTuple):
     job: int | None
     sent: float = 0.0
     gpus: int = 0
+    single: bool = False
 
     def in_queue(self, snapshot: QueueSnapshot) -> SentArray:
         """Return the array with its job looked up by its nonce if the answer was lost."""
@@ -102,7 +105,9 @@ class Work(NamedTuple):
     @property
     def task(self) -> str | None:
         """Its task as Slurm's commands name it: 1234_5."""
-        return None if self.job is None else f"{self.job}_{self.number}"
+        if self.job is None:
+            return None
+        return task_name(self.job, self.number, not self.array.single)
 
     @property
     def log(self) -> Path:
@@ -153,6 +158,7 @@ def _arrays(folder: Folder) -> list[SentArray]:
                 job=array["job"],
                 sent=noted,
                 gpus=int(array.get("gpus", 0)),
+                single=bool(array.get("single", False)),
             )
             for number, array in enumerate(data["arrays"])
         ]

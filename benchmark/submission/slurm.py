@@ -161,7 +161,11 @@ class SlurmExecutor:
         yield (
             f"{count(sum(len(pack.runs) for pack in packs), 'run')} in "
             + " and ".join(f"{count(n, 'task')} of {_describe(need)}" for need, n in needs.items())
-            + f", {count(len(plans), 'job array')}"
+            + (
+                f", {count(len(plans), 'job array')}"
+                if arrays.limits.arrays
+                else ", a job for each: this cluster takes no arrays, so none keeps others back"
+            )
             + (f", of which {waiting} wait{'s' * (waiting == 1)} for a teacher" if waiting else "")
         )
         yield estimate(packs, arrays.resources, submission.runs_dir, submission.data_dir).words()

@@ -165,8 +165,10 @@ Train = Callable[[PackFile, Interruption], TaskReport]
 def run_task(folder: Folder, array: int, train: Train) -> int:
     """Run this process's task of an array and return its exit code."""
     interruption = Interruption().install()
-    number = int(os.environ["SLURM_ARRAY_TASK_ID"])
-    task = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{number}"
+    number = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    job = this_job()
+    assert job is not None, "a task of Slurm's has a job"
+    task = job[0]
     reason = marks.held(folder)
     if reason is not None:
         say(f"not started: this submission is held ({reason})")

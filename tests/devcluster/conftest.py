@@ -272,13 +272,18 @@ def pace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def send_digits(
-    request: Arrays, digits: Path, runs: Path, tmp_path: Path, gpus: str = "0"
+    request: Arrays,
+    digits: Path,
+    runs: Path,
+    tmp_path: Path,
+    gpus: str = "0",
+    steps: int = 20,
 ) -> list[int]:
     """Send three toys as runs of the digits table that ask for no memory of a node."""
     plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"], seeds="0-2")
     packs = tuple(Pack("digits", (run,)).file(runs, digits) for run in plan.runs)
     for pack in packs:
-        toy(pack.id, tmp_path, steps=20)
+        toy(pack.id, tmp_path, steps=steps)
     folder = new_submission("digits", [], runs, digits).folder
     need = {pack.id: Resources(1, gpus, "none") for pack in packs}
     asked = replace(request, table="digits", folder=folder, packs=packs, resources=need)

@@ -21,7 +21,7 @@ from benchmark.slurm.init_profile import init_profile
 from benchmark.slurm.probe import check_visible
 from benchmark.slurm.profile import Profile, Resources, Site, load_profile
 from benchmark.submission.arrays import Arrays
-from tests.devcluster.conftest import Cluster, toy, until
+from tests.devcluster.conftest import DEVCLUSTER, Cluster, toy, until
 
 pytestmark = pytest.mark.slurm
 
@@ -150,6 +150,15 @@ def test_data_that_a_node_does_not_see(cluster: Cluster, blind_node: Path, tmp_p
     assert check_visible(runs, profile) is None
     with pytest.raises(UserError, match="cannot be read"):
         check_visible(runs, profile, [blind_node / "dataset.json"])
+
+
+def test_a_cluster_below_a_closed_folder_says_why_it_does_not_start(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    up = [str(DEVCLUSTER / "up.sh"), str(closed / "cluster")]
+    done = subprocess.run(up, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "munged does not start below it" in done.stderr
 
 
 def test_a_python_that_a_node_does_not_see(

@@ -1,4 +1,4 @@
-"""What clusters do besides, on a real Slurm: no memory, limits, maintenance, hidden partitions."""
+"""What clusters do besides, on a real Slurm: limits, maintenance, hidden partitions."""
 
 from __future__ import annotations
 
@@ -15,31 +15,14 @@ from benchmark.base.trust import own_name
 from benchmark.monitor.status import read_status
 from benchmark.slurm import commands
 from benchmark.slurm.check import check_profile, read_nodes
-from benchmark.slurm.init_profile import init_profile
 from benchmark.slurm.limits import check_limits
-from benchmark.slurm.profile import Profile, Resources, Site, load_profile
+from benchmark.slurm.profile import Profile, Resources
 from benchmark.submission.arrays import Arrays
-from tests.devcluster.conftest import PROJECT, Cluster, configure, send_digits, until
+from tests.devcluster.conftest import PROJECT, Cluster, send_digits, until
 
 pytestmark = pytest.mark.slurm
 
 SMALL = Resources(1, "0", "100M")
-
-
-def test_nodes_without_configured_memory(running: Cluster, tmp_path: Path) -> None:
-    config = running.root / "etc" / "slurm.conf"
-    before = config.read_text()
-    plain = before.replace("CR_Core_Memory", "CR_Core").replace(" DefMemPerCPU=100", "")
-    try:
-        configure(running, plain.replace(" RealMemory=4000", ""))
-        path = init_profile(tmp_path / "mine.yaml")
-        assert "\nmem: none  # this cluster refuses the usual --mem\n" in path.read_text()
-        profile = load_profile(str(path), Site())
-        assert check_profile(profile, profile.resources(1, False), read_nodes()) is None
-        with pytest.raises(UserError, match=r"no memory configured.*mem: none"):
-            check_profile(Profile(time="60"), SMALL, read_nodes())
-    finally:
-        configure(running, before)
 
 
 def test_limits_that_sbatch_accepts_a_job_over(running: Cluster) -> None:
