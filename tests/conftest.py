@@ -87,3 +87,18 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("data")
     write_dataset("digits", None, data)
     return data
+
+
+@pytest.fixture(scope="session")
+def few_photographs(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Path:
+    """A data directory with ten classes of ImageNet, six training and three test images each."""
+    from benchmark.data.write import write_dataset
+
+    folder, data = tmp_path_factory.mktemp("photographs"), tmp_path_factory.mktemp("imagenet")
+    for split, count in (("train", 6), ("val", 3)):
+        for source in sorted((fixtures / "data/imagenette-subset" / split).iterdir()):
+            (folder / split / source.name).mkdir(parents=True)
+            for file in sorted(source.iterdir())[:count]:
+                (folder / split / source.name / file.name).symlink_to(file)
+    write_dataset("imagenet", folder, data, allow_altered=True)
+    return data

@@ -56,7 +56,7 @@ def parse_selection(
             raise UserError(
                 f"--set {text}: expected recipe=NAME, recipe.FIELD=VALUE or method.NAME.OPTION=A,B"
             )
-        if parts == ["recipe"]:
+        if parts in (["recipe"], ["recipe", "from"]):
             named = value.strip()
         elif parts[0] == "recipe":
             recipe[".".join(parts[1:])] = _value(value, text)

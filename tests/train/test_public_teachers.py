@@ -163,6 +163,7 @@ def test_a_real_teacher_is_measured_to_the_image(register: Any, photographs: Pat
     [
         ({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}, {}, 335),
         ({}, {"model": "timm:efficientnet_lite0"}, 373),  # symmetric padding loads as well
+        ({"resize": 224}, {}, 372),  # another crop: these photographs are of that size
     ],
 )
 def test_wrong_settings_are_seen(
@@ -178,6 +179,40 @@ def test_wrong_settings_are_seen(
     assert f"({right} right)" in line
     assert not good
     assert "MISSED" in line
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Path:
+    """120 photographs as they are, of as many of ImageNet's classes."""
+    folder, data = tmp_path_factory.mktemp("classes"), tmp_path_factory.mktemp("imagenet")
+    for source in (fixtures / "data/imagenet-fullsize-sample").rglob("*.JPEG"):
+        wnid = source.name.partition("_")[0]
+        for split in ("train", "val"):
+            (folder / split / wnid).mkdir(parents=True, exist_ok=True)
+            (folder / split / wnid / source.name).symlink_to(source)
+    write_dataset("imagenet", folder, data, allow_altered=True)
+    return data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preprocessing", "right"),
+    [({}, 113), ({"interpolation": "bilinear"}, 112), ({"resize": 224}, None)],
+)
+def test_the_crop_and_its_filter_are_seen(
+    preprocessing: dict[str, Any], right: int | None, register: Any, full_size: Path
+) -> None:
+    """Whole photographs tell what photographs of 224 pixels do not."""
+    sidecar = read_sidecar("imagenet", full_size)
+    assert sidecar is not None
+    assert (sidecar.altered, sidecar.num_classes) == ("120 of its 1000 classes", 120)
+    known = [{"digest": sidecar.digest, "correct": 113, "images": 120}]
+    register(preprocessing, dataset="imagenet", classes=None, measured=known)
+    ((line, good),) = verify_teachers("imagenet", MODEL, full_size)
+    assert good is (preprocessing == {})
+    assert ("MISSED" in line) is not good
+    if right is not None:
+        assert f"({right} right)" in line
 
 
 @pytest.mark.slow
