@@ -101,5 +101,6 @@ base: deit
 columns: [{name: small, teacher: civt_tiny, student: tv_resnet18}]
 rows: [{name: KD, methods: [kd], recipe: {drop_path: 0.0}}]
 """)
-    ended = bench(*asked(str(table), "KD"), "--only", "column=small", "--set", "recipe.crop_size=40")
+    words = ["--only", "column=small", "--set", "recipe.crop_size=40"]
+    ended = bench(*asked(str(table), "KD"), *words)
     refused(ended, "civt_tiny", "16 x 16 pixels, not 40")
