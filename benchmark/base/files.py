@@ -21,12 +21,12 @@ LARGEST_WEIGHTS = 16 << 30  # bytes; the largest public teacher has a twentieth 
 
 
 @contextlib.contextmanager
-def replacing(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
+def replacing(path: Path, mode: int | None = None, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that replaces it, fsynced, when the block ends.
 
     Its permissions are ``mode``, or what the umask leaves. On any error (a full disk, say) the
-    temporary file is removed and ``path`` stays as it was. Raises UserError if the folder is a link
-    that another user made.
+    temporary file is removed and ``path`` stays as it was. Not ``durable``: a crash of the machine
+    may leave an empty file. Raises UserError if the folder is a link that another user made.
     """
     with folder_of(path) as (folder, target):
         name = f".{target}.{secrets.token_hex(6)}.tmp"
@@ -36,12 +36,14 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             with os.fdopen(descriptor, "w+b") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
                 if mode is not None:
                     with contextlib.suppress(PermissionError):  # no modes there, as on FAT
                         os.fchmod(file.fileno(), mode)
             os.replace(name, target, src_dir_fd=folder, dst_dir_fd=folder)
-            _sync_directory(folder)
+            if durable:
+                _sync_directory(folder)
         except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import make_directory, replacing, write_json
+from benchmark.base.inside import unlink
 from benchmark.data.datasets import DatasetInfo, dataset_info
 from benchmark.data.digest import Tally, dataset_digest
 from benchmark.data.fetch import download_folder
@@ -164,7 +165,7 @@ def write_source(
             )
         # Without its sidecar a dataset does not exist: a crash between two renames leaves none
         # behind rather than a mixture.
-        target.unlink(missing_ok=True)
+        unlink(target)
     write_json(target, sidecar.to_json())
     return sidecar
 
@@ -180,7 +181,7 @@ def remove_abandoned(folder: Path) -> None:
     """Remove what a killed writer left; a living one writes to its file all the time."""
     for path in folder.glob(".*.beton.*.tmp"):
         if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-            path.unlink(missing_ok=True)
+            unlink(path)
 
 
 def _sidecar(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import make_directory
+from benchmark.base.files import make_directory, replacing
 from benchmark.site.rendering import HERE
 
 ASSETS = ("site.css", "site.js", "tablesort.min.js", "tablesort.LICENCE.txt")
@@ -70,6 +70,5 @@ def _replace(path: Path, data: bytes) -> None:
     Not fsynced, unlike what training writes: a thousand pages would wait for the disk a thousand
     times, and a report that a crash damages is simply written again.
     """
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_bytes(data)
-    beside.replace(path)
+    with replacing(path, durable=False) as file:
+        file.write(data)
