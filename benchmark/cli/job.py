@@ -1,7 +1,8 @@
 """What queues start: a queue of this machine, one of its packs, or one task of a Slurm array.
 
 ``python -m benchmark.cli.job queue FOLDER``, ``... pack FOLDER NUMBER DESCRIPTOR GPUS`` (see
-submission/process.py), ``... task FOLDER ARRAY``.
+submission/process.py), ``... follow FOLDER NUMBER`` for each further process of a pack, ``... task
+FOLDER ARRAY``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ def main(kind: str, folder: Path, number: int = 0, *more: str) -> int:
         descriptor, gpus = more
         answer(int(descriptor), run_pack_in_job(folder, number, gpus.split(",") if gpus else ()))
         return 0
+    if kind == "follow":
+        from benchmark.submission.task import follow_in_job
+
+        return follow_in_job(folder, number)
     leave_with_it()
     with reporting():
         try:

@@ -54,7 +54,10 @@ def submit(
     from benchmark.planning.pack_size import parse_pack_size
     from benchmark.submission.executors import directories, executor_for
     from benchmark.submission.hand_over import prepare_plan
+    from benchmark.submission.together import followed
 
+    if cluster == "inline" and (code := followed(dry_run)) is not None:
+        raise typer.Exit(code)
     chosen = selection(only, seeds, sets, teacher)
     executor = executor_for(cluster, profile)
     where = directories(executor, runs, data)

@@ -84,10 +84,12 @@ def estimate(
     for pack in packs:
         cost = history.cost(pack.runs)
         need = resources[pack.id]
-        gpu += cost.hours * gpu_count(need.gpus)
-        cpu += cost.hours * need.cpus
+        # Measured or guessed of one process; how well several share it was not measured.
+        own = cost.hours / need.processes
+        gpu += own * gpu_count(need.gpus) * need.nodes
+        cpu += own * need.cpus * need.processes
         hours, low, high = hours + cost.hours, low + cost.low, high + cost.high
-        longest, memory = max(longest, cost.hours), max(memory, cost.memory_mb)
+        longest, memory = max(longest, own), max(memory, cost.memory_mb)
         disk += cost.disk_mb
         found += cost.measured * len(pack.runs)
         total += len(pack.runs)

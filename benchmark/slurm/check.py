@@ -149,10 +149,12 @@ def check_nodes(profile: Profile, resources: Resources, nodes: Sequence[NodeKind
             f"{where}: gpus {resources.gpus} is more than any node of partition {named} has"
             f" ({_most_gpus(offered)})"
         )
-    if resources.cpus > max(node.cpus for node in offered):
+    most_cpus = max(node.cpus for node in offered)
+    if resources.cpus * resources.tasks > most_cpus:
+        times = f" for {resources.tasks} tasks a node" if resources.tasks > 1 else ""
         raise UserError(
-            f"{where}: cpus-per-task {resources.cpus} is more than any node of partition"
-            f" {named} has ({max(node.cpus for node in offered)})"
+            f"{where}: cpus-per-task {resources.cpus}{times} is more than any node of partition"
+            f" {named} has ({most_cpus})"
         )
     most = max(node.mem for node in offered)
     if resources.megabytes == math.inf or resources.megabytes <= most:

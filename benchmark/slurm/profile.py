@@ -64,21 +64,29 @@ Gpus = Annotated[str, BeforeValidator(_gpus)]
 
 
 class Resources(NamedTuple):
-    """What one task asks for; ``gpus`` as sbatch spells it, "0" for none.
+    """What one job asks for; ``gpus`` of a node, as sbatch spells it, "0" for none.
 
-    ``mem``: of the node, NO_MEM if none is asked for; ``mem_per_cpu`` stands in its place.
+    ``mem``: of the node, NO_MEM if none is asked for; ``mem_per_cpu`` stands in its place. A run's
+    processes are the job's tasks: ``tasks`` on each of ``nodes``, each with ``cpus``.
     """
 
     cpus: int
     gpus: str
     mem: str
     mem_per_cpu: str | None = None
+    nodes: int = 1
+    tasks: int = 1
+
+    @property
+    def processes(self) -> int:
+        """How many processes train one run."""
+        return self.nodes * self.tasks
 
     @property
     def megabytes(self) -> float:
-        """The memory of a task; infinity for a whole node's, and where none is asked for."""
+        """The memory on a node; infinity for a whole node's, and where none is asked for."""
         if self.mem_per_cpu is not None:
-            return self.cpus * megabytes(self.mem_per_cpu)
+            return self.cpus * self.tasks * megabytes(self.mem_per_cpu)
         return float("inf") if self.mem == NO_MEM else megabytes(self.mem)
 
     @property
@@ -106,6 +114,8 @@ class Profile(Strict):
     What is not set is left to the cluster's defaults, except: ``cpus-per-task`` is then the
     recipe's number of threads, ``mem`` 2G, and ``gpus`` 1 where the recipe trains on cuda.
     ``mem: none`` asks for no memory. ``options``: further options of sbatch (``--nice=100``).
+    ``nodes`` and ``ntasks-per-node``: the processes of one run, no more than its replicas; where
+    the latter is not set there is one for each GPU that the replicas can use, and one on a CPU.
     ``signal-seconds``: how long before the time limit a task is told to checkpoint and requeue.
     ``data`` and ``runs`` are directories that login and compute nodes share.
     """
@@ -116,6 +126,8 @@ class Profile(Strict):
     qos: str | None = None
     time: Time = "24:00:00"
     gpus: Gpus | None = None
+    nodes: Positive = 1
+    ntasks_per_node: Positive | None = Field(None, alias="ntasks-per-node")
     cpus_per_task: Positive | None = Field(None, alias="cpus-per-task")
     mem: MemoryOrNone | None = None
     mem_per_cpu: Memory | None = Field(None, alias="mem-per-cpu")
@@ -169,13 +181,27 @@ class Profile(Strict):
         """The name of its file."""
         return self._name
 
-    def resources(self, threads: int, cuda: bool) -> Resources:
-        """Return what a task asks for whose recipe uses ``threads`` and perhaps a GPU."""
+    def resources(self, threads: int, cuda: bool, replicas: int = 1) -> Resources:
+        """Return what a job asks for whose recipe uses ``threads`` and perhaps GPUs.
+
+        Raises UserError where its processes would be more than the run's replicas.
+        """
+        gpus = self.gpus if self.gpus is not None else ("1" if cuda else "0")
+        tasks = self.ntasks_per_node
+        if tasks is None:
+            tasks = max(1, min(gpu_count(gpus) if cuda else 1, replicas // self.nodes))
+        if self.nodes * tasks > replicas:
+            raise UserError(
+                f"profile {self.name}: {self.nodes} node{'s' * (self.nodes > 1)} with {tasks}"
+                f" task{'s' * (tasks > 1)} each are more processes than recipe.replicas {replicas}"
+            )
         return Resources(
             cpus=self.cpus_per_task or threads,
-            gpus=self.gpus if self.gpus is not None else ("1" if cuda else "0"),
+            gpus=gpus,
             mem=self.mem or (_MEM if self.mem_per_cpu is None else NO_MEM),
             mem_per_cpu=self.mem_per_cpu,
+            nodes=self.nodes,
+            tasks=tasks,
         )
 
 

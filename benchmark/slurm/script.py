@@ -82,7 +82,7 @@ def script_text(
         wckey=profile.wckey,  # submitit sends one of its own otherwise
         # A step does not inherit the task's CPUs (since Slurm 22.05), nor, where jobs start with
         # --export=NONE, what the script exports.
-        srun_args=[f"--cpus-per-task={resources.cpus}", "--export=ALL"],
+        srun_args=[f"--cpus-per-task={resources.cpus}", "--export=ALL", *_several(resources)],
         setup=_setup(folder, code, profile, environment),
         additional_parameters={**profile.asked, "chdir": folder, "requeue": True},
     )
@@ -100,7 +100,8 @@ def _sbatch_options(
         "account": profile.account,
         "qos": profile.qos,
         "time": profile.time,
-        "nodes": 1,
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks if resources.processes > 1 else None,
         "gpus_per_node": resources.gpus if resources.gpus != "0" else None,
         "cpus_per_task": resources.cpus,
         "mem": None if resources.mem == NO_MEM else resources.mem,
@@ -108,6 +109,14 @@ def _sbatch_options(
         "dependency": "afterany:" + ":".join(after) if after else None,
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _several(resources: Resources) -> list[str]:
+    """Return what srun is told of a run's several processes.
+
+    The first one saves after another one died, so it must be left to end by itself.
+    """
+    return [] if resources.processes == 1 else ["--kill-on-bad-exit=0", "--wait=0"]
 
 
 def _setup(folder: Path, code: Path, profile: Profile, environment: Mapping[str, str]) -> list[str]:

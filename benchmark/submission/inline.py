@@ -17,10 +17,13 @@ from benchmark.planning.pack_size import Limits
 from benchmark.planning.precision import precision_note
 from benchmark.run.identity import Run
 from benchmark.slurm.profile import Resources
+from benchmark.submission.crews import check_replicas, processes_of
 from benchmark.submission.folder import Folder
 from benchmark.submission.marks import at_work, paused
 from benchmark.submission.submission import Prepared, Queue, Submission, summary
-from benchmark.submission.task import stop_on_signal, train_here
+from benchmark.submission.task import stop_on_signal, train_in_processes
+from benchmark.submission.together import lead
+from benchmark.train.place import told
 
 _POLL_SECONDS = 1.0
 
@@ -44,10 +47,17 @@ class InlineExecutor:
 
     def prepare(self, submission: Submission, queue: Queue) -> Prepared:
         """Say what will be trained."""
-        share = Resources(visible_cpus(), str(min(1, len(visible_gpus()))), "0")
-        shares = {pack.id: share for pack in submission.packs}
+        gpus = len(visible_gpus())
+        place = told()
+        shares = {}
+        for pack in submission.packs:
+            run = pack.runs[0]
+            processes = place.processes if place else processes_of(run, gpus)
+            check_replicas(run, processes)
+            shares[pack.id] = Resources(visible_cpus(), str(min(processes, gpus)), "0")
+        where = f"in {place.processes} processes" if place else "in this process"
         lines = (
-            f"{summary(submission.packs)}, in this process",
+            f"{summary(submission.packs)}, {where}",
             estimate(submission.packs, shares, submission.runs_dir, submission.data_dir).words(),
         )
         note = precision_note(run for pack in submission.packs for run in pack.runs)
@@ -61,19 +71,23 @@ def executor(profile: str | None = None) -> InlineExecutor:
 
 def _train(submission: Submission, wait: bool) -> int:
     """Train every pack; there is nothing to wait for afterwards."""
-    if not submission.packs:
-        return 0
-    submission.write("inline")
+    place = told()
+    if submission.packs:
+        submission.write("inline")
+    if place is not None:  # the others wait, also where there is nothing to train
+        return lead(submission.files(), place)
     code = 0
     stops = stop_on_signal(signal.SIGINT, signal.SIGTERM, insisting=_leave)
     with at_work(submission.folder.path), stops as asked:
-        for pack in submission.files():
+        for number, pack in enumerate(submission.files()):
             _wait_while_paused(submission.folder, asked)
             if asked:
                 say(f"stopped: {asked['why']}; submit again to continue")
                 return 1
             try:
-                outcome = train_here(pack, stop=lambda: asked.get("why"))
+                processes = processes_of(pack.runs[0], len(visible_gpus()))
+                folder = submission.folder.path
+                outcome = train_in_processes(pack, folder, number, processes, asked)
             except UserError as error:  # this pack's; the others may be well
                 say(f"{pack.label}: {error}")
                 code = 1

@@ -37,8 +37,9 @@ class LocalExecutor:
     def limits(self, run: Run) -> Limits:
         """Return the share of this machine's memory that one of the packs at a time has."""
         cpus = visible_cpus()
-        need = need_of(run, cpus)
-        at_a_time = len(visible_gpus()) if need.gpu else cpus // need.cpus
+        gpus = len(visible_gpus())
+        need = need_of(run, cpus, gpus)
+        at_a_time = gpus // need.gpus if need.gpus else cpus // need.cpus
         return Limits(memory_mb=memory_mb() / max(1, at_a_time))
 
     def queue(self, runs_dir: Path) -> Queue:
@@ -60,10 +61,8 @@ class LocalExecutor:
                     " add --set recipe.device=cpu to train on the CPU"
                 )
         where = count(cpus, "CPU") + (f" and {count(len(gpus), 'GPU')}" if gpus else "")
-        needs = {pack.id: need_of(pack.runs[0], cpus) for pack in submission.packs}
-        shares = {
-            name: Resources(need.cpus, str(int(need.gpu)), "0") for name, need in needs.items()
-        }
+        needs = {pack.id: need_of(pack.runs[0], cpus, len(gpus)) for pack in submission.packs}
+        shares = {name: Resources(need.cpus, str(need.gpus), "0") for name, need in needs.items()}
         lines = (
             f"{summary(submission.packs)} on {where}",
             estimate(submission.packs, shares, submission.runs_dir, submission.data_dir).words(),

@@ -20,6 +20,7 @@ from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED
+from benchmark.submission.crews import processes_of
 from benchmark.submission.folder import Folder
 from benchmark.submission.marks import at_work, note_failure, paused
 from benchmark.submission.process import PackProcess
@@ -34,7 +35,7 @@ class Need:
     """What one pack occupies while it runs."""
 
     cpus: int
-    gpu: bool
+    gpus: int
 
 
 @dataclass
@@ -46,10 +47,10 @@ class FreeDevices:
 
     def take(self, need: Need) -> list[str] | None:
         """Take what a pack needs: its GPUs, or None where it does not fit now."""
-        if need.cpus > self.cpus or (need.gpu and not self.gpus):
+        if need.cpus > self.cpus or need.gpus > len(self.gpus):
             return None
         self.cpus -= need.cpus
-        return [self.gpus.pop(0)] if need.gpu else []
+        return [self.gpus.pop(0) for _ in range(need.gpus)]
 
     def give(self, need: Need, gpus: Sequence[str]) -> None:
         """Put back what :meth:`take` gave."""
@@ -57,9 +58,11 @@ class FreeDevices:
         self.gpus += gpus
 
 
-def need_of(run: Run, cpus: int) -> Need:
-    """Return what a pack of such runs occupies on a machine with so many CPUs."""
-    return Need(min(run.recipe.threads, cpus), run.recipe.device == "cuda")
+def need_of(run: Run, cpus: int, gpus: int) -> Need:
+    """Return what a pack of such runs occupies on a machine with so many CPUs and GPUs."""
+    processes = processes_of(run, gpus)
+    cuda = run.recipe.device == "cuda"
+    return Need(min(run.recipe.threads * processes, cpus), processes if cuda else 0)
 
 
 def run_queue(submission: Submission) -> int:
@@ -82,7 +85,7 @@ class _LocalQueue:
         self.submission = submission
         self.folder = submission.folder
         self.free = FreeDevices()
-        self.total_cpus = self.free.cpus
+        self.total_cpus, self.total_gpus = self.free.cpus, len(self.free.gpus)
         self.waiting = list(enumerate(submission.packs))
         self.running: list[tuple[Pack, PackProcess, Need, list[str]]] = []
         self.ended: set[str] = set()
@@ -115,7 +118,7 @@ class _LocalQueue:
         for number, pack in list(self.waiting):
             if not all(name in self.ended for name in pack.depends):
                 continue
-            need = need_of(pack.runs[0], self.total_cpus)
+            need = need_of(pack.runs[0], self.total_cpus, self.total_gpus)
             gpus = self.free.take(need)
             if gpus is None:
                 continue

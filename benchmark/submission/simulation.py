@@ -97,4 +97,5 @@ def task_limits(profile: Profile, run: Run) -> Limits:
 
 
 def _resources(run: Run, profile: Profile) -> Resources:
-    return profile.resources(run.recipe.threads, run.recipe.device == "cuda")
+    recipe = run.recipe
+    return profile.resources(recipe.threads, recipe.device == "cuda", recipe.replicas)

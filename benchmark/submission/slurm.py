@@ -228,7 +228,8 @@ class SlurmExecutor:
         recipes = [run.recipe for run in pack.runs]
         cuda = any(recipe.device == "cuda" for recipe in recipes)
         threads = max(recipe.threads for recipe in recipes)
-        need = cap_resources(self.profile, self.profile.resources(threads, cuda), self.site)
+        asked = self.profile.resources(threads, cuda, recipes[0].replicas)
+        need = cap_resources(self.profile, asked, self.site)
         if cuda and gpu_count(need.gpus) == 0:
             raise UserError(
                 f"profile {self.profile.name} asks for no GPUs and {pack.label} trains on cuda;"
@@ -288,4 +289,6 @@ def _reads(submission: Submission) -> list[Path]:
 
 def _describe(need: Resources) -> str:
     gpus = f"gpus {need.gpus}" if gpu_count(need.gpus) else "no GPU"
-    return f"{count(need.cpus, 'CPU')}, {gpus}, {need.memory}"
+    several = f", {need.processes} processes a run" if need.processes > 1 else ""
+    several += f" on {need.nodes} nodes" if need.nodes > 1 else ""
+    return f"{count(need.cpus, 'CPU')}, {gpus}, {need.memory}{several}"

@@ -7,6 +7,7 @@ this machine's queue :func:`run_pack_in_job`. torch is imported only to train.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import os
 import shutil
@@ -14,7 +15,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -28,8 +29,10 @@ from benchmark.slurm import commands
 from benchmark.slurm.notation import Tag
 from benchmark.slurm.survive import EXIT_INTERRUPTED, Interruption, settle, this_job
 from benchmark.submission import marks
+from benchmark.submission.crews import Helpers, processes_of
 from benchmark.submission.folder import Folder
 from benchmark.submission.successors import follow_teacher
+from benchmark.train.place import Place, in_step, told
 
 if TYPE_CHECKING:
     from benchmark.train.report import PackReporter
@@ -42,16 +45,43 @@ def train_here(
     pack: PackFile,
     stop: Callable[[], str | None] = lambda: None,
     reporter: Callable[[], PackReporter] | None = None,
+    place: Place | None = None,
+    helpers: Helpers | None = None,
 ) -> Outcome:
-    """Train a pack in this process. Raises UserError if nothing of it can be trained."""
+    """Train a pack in this process. Raises UserError if nothing of it can be trained.
+
+    ``place``: among the processes that train it together; ``helpers`` are those that this one
+    starts itself.
+    """
+    from benchmark.train.crew import ALONE, Interrupted
     from benchmark.train.pack import Surroundings, train_pack
     from benchmark.train.report import default_reporter
+    from benchmark.train.watcher import Outcome
 
     ended = frozenset(filter(None, os.environ.get("BENCH_ENDED", "").split(",")))
     where = Surroundings(
         stop=stop, reporter=reporter or default_reporter, ended=ended, **checkpoint_seconds()
     )
-    return train_pack(pack, where)
+    if helpers is not None:
+        place = helpers.place
+    if place is None:
+        return train_pack(pack, where, ALONE)
+    from benchmark.train.join import join
+
+    try:
+        if helpers is None:
+            crew = join(place, stop)
+        else:
+            crew = join(place, stop, helpers.missing, helpers.start)
+    except Interrupted as asked:
+        outcome = Outcome()
+        for key in pack.keys if place.process == 0 else ():
+            outcome.note(key, RunState.INTERRUPTED, str(asked))
+        return outcome
+    try:
+        return train_pack(pack, where, crew)
+    finally:
+        crew.close()
 
 
 def checkpoint_seconds() -> dict[str, float]:
@@ -105,7 +135,9 @@ def run_pack_in_job(folder: Path, number: int, gpus: Sequence[str]) -> dict[str,
     try:
         with reporting(), stop_on_signal(signal.SIGTERM) as asked:
             pack = Folder(folder).read(0, number)
-            outcome = train_here(pack, stop=lambda: asked.get("why"), reporter=Lines)
+            outcome = train_in_processes(
+                pack, folder, number, processes_of(pack.runs[0], len(gpus)), asked, Lines
+            )
     except UserError as error:
         return {"exit_code": 2, "endings": {}, "reasons": {"": str(error)}}
     return {
@@ -113,6 +145,37 @@ def run_pack_in_job(folder: Path, number: int, gpus: Sequence[str]) -> dict[str,
         "endings": dict(outcome.endings),
         "reasons": dict(outcome.reasons),
     }
+
+
+def train_in_processes(
+    pack: PackFile,
+    folder: Path,
+    number: int,
+    processes: int,
+    asked: Mapping[str, str],
+    reporter: Callable[[], PackReporter] | None = None,
+) -> Outcome:
+    """Train pack ``number`` of a submission here, with others that are started for it."""
+    with contextlib.ExitStack() as stack:
+        helpers = None
+        if processes > 1:
+            helpers = stack.enter_context(Helpers(folder, number, processes))
+        return train_here(pack, lambda: asked.get("why"), reporter, helpers=helpers)
+
+
+def follow_in_job(folder: Path, number: int) -> int:
+    """Be one of the processes that the job of a pack has started, and return the exit code."""
+    from benchmark.train.report import Lines
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one's, who tells the others
+    with reporting(), stop_on_signal(signal.SIGTERM) as asked:
+        try:
+            pack = Folder(folder).read(0, number)
+            train_here(pack, lambda: asked.get("why"), Lines, place=told())
+        except UserError as error:
+            say(str(error))
+            return 2
+    return 0
 
 
 # -- a task of Slurm ------------------------------------------------------------------------------
@@ -173,6 +236,9 @@ def run_task(folder: Folder, array: int, train: Train) -> int:
     if reason is not None:
         say(f"not started: this submission is held ({reason})")
         return 1
+    place = in_step(folder.path)
+    if place is not None and place.process > 0:
+        return _follow(folder, array, number, place, interruption)
     try:
         code = _hold_back(folder, task, interruption)
         if code is not None:
@@ -192,6 +258,23 @@ def run_task(folder: Folder, array: int, train: Train) -> int:
     if report.reasons:
         _fail(folder, task, report.reasons[0])
     return report.code
+
+
+def _follow(
+    folder: Folder, array: int, number: int, place: Place, interruption: Interruption
+) -> int:
+    """Train with the first task of a step, which alone deals with Slurm and the disk."""
+    from benchmark.train.report import Lines
+
+    while marks.paused(folder) is not None and not interruption:
+        time.sleep(_PAUSED_SECONDS)  # the first one sends all of them back
+    try:
+        pack = with_own_plugins(folder.read(array, number), folder)
+        train_here(pack, interruption.name, Lines, place)
+    except UserError as error:
+        say(f"task {place.process}: {error}")
+        return 1
+    return 0
 
 
 def _hold_back(folder: Folder, task: str, interruption: Interruption) -> int | None:
@@ -262,7 +345,8 @@ def train(pack: PackFile, interruption: Interruption) -> TaskReport:
     if not pack.runs_dir.is_dir():
         raise UserError(f"the runs directory {pack.runs_dir} is not visible on {os.uname()[1]}")
     try:
-        return report_of(train_here(pack, interruption.name, Lines))
+        place = in_step(Path(os.environ.get("BENCH_SUBMISSION", ".")))
+        return report_of(train_here(pack, interruption.name, Lines, place))
     except UserError:
         raise
     except Exception as error:  # a failure like any other, whose traceback goes to the log
@@ -278,9 +362,11 @@ def report_of(outcome: Outcome) -> TaskReport:
     """
     endings = set(outcome.endings.values())
     failed = [key for key, ending in outcome.endings.items() if ending is RunState.FAILED]
+    lost = (outcome.lost,) if outcome.lost else ()
+    reasons = tuple(outcome.reasons.get(key, "no reason given") for key in failed)
     return TaskReport(
         code=outcome.exit_code,
-        reasons=tuple(outcome.reasons.get(key, "no reason given") for key in failed),
+        reasons=reasons + lost,
         interrupted=bool(endings & {RunState.STOPPED, RunState.CANCELLED}),
         advanced=outcome.advanced,
         cancelled=RunState.CANCELLED in endings and RunState.STOPPED not in endings,

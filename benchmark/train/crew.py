@@ -63,6 +63,9 @@ class Crew:
         """Return which replicas this process carries."""
         return Shard(replicas, self.process, self.processes)
 
+    def use(self, device: str) -> None:
+        """Prepare to exchange gradients that lie on a device."""
+
     def begin(self, keys: Sequence[str]) -> None:
         """Start with the runs of a pack, the same in all processes."""
         self._keys, self.failed = list(keys), {}
@@ -157,7 +160,7 @@ class Crew:
         return [own]
 
     def objects(self, own: T) -> list[T]:
-        """Return plain values of each process."""
+        """Return plain values of each process, as JSON holds them."""
         return [own]
 
     def first(self, tensors: Sequence[Tensor]) -> None:

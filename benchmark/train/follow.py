@@ -55,10 +55,11 @@ class Follower:
 
 def follow_pack(pack: PackFile, where: Surroundings, crew: Crew) -> Outcome:
     """Train with the first process those runs that it has taken; returns nothing of its own."""
-    keys = crew.told([])
-    crew.begin(keys)
-    runs = [run for run in pack.runs if run.key in keys]
     try:
+        crew.use(pack.runs[0].recipe.device)
+        keys = crew.told([])
+        crew.begin(keys)
+        runs = [run for run in pack.runs if run.key in keys]
         if runs:
             _follow(runs, pack, Follower(where.stop), crew)
     except PeerLostError as loss:

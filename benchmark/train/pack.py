@@ -58,6 +58,7 @@ def train_pack(pack: PackFile, where: Surroundings, crew: Crew = ALONE) -> Outco
         check_processes(run, crew.processes)
     if crew.process > 0:
         return follow_pack(pack, where, crew)
+    crew.use(pack.runs[0].recipe.device)
     outcome = Outcome()
     sessions: dict[str, Session] = {}
     reporter = where.reporter()

@@ -6,7 +6,7 @@ and a process that died is noticed at once.
 
 from __future__ import annotations
 
-import pickle
+import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from benchmark.base.errors import UserError
 from benchmark.train.crew import Crew, PeerLostError, in_order
 
 T = TypeVar("T")
@@ -33,13 +34,21 @@ class Processes(Crew):
     that does not answer than ``GRACE_SECONDS``.
     """
 
-    def __init__(self, device: str, stop: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(self, local: int = 0, stop: Callable[[], str | None] = lambda: None) -> None:
         super().__init__()
         self.process, self.processes = dist.get_rank(), dist.get_world_size()
-        self._device, self._stop = device, stop
-        self._control: Any = dist.group.WORLD
-        if device == "cuda":
-            self._control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._local, self._stop = local, stop
+        self._gpus: Any = None
+
+    def use(self, device: str) -> None:
+        """Choose this process's GPU, and let gradients go from GPU to GPU."""
+        if device != "cuda" or self._gpus is not None:
+            return
+        count = torch.cuda.device_count()
+        if self._local >= count > 1:
+            raise UserError(f"process {self.process} has no GPU: {count} are visible on its node")
+        torch.cuda.set_device(self._local % max(1, count))
+        self._gpus = dist.new_group(backend="nccl", timeout=PATIENCE)
 
     def added(self, rows: Tensor, replicas: int) -> Tensor:
         """Return the sum over all replicas: each process adds a stretch of it for all others."""
@@ -60,17 +69,17 @@ class Processes(Crew):
     def gathered(self, own: Tensor) -> list[Tensor]:
         """Return what each process gives."""
         found = [torch.empty_like(own) for _ in range(self.processes)]
-        self._done(dist.all_gather, found, own, group=self._control)
+        self._done(dist.all_gather, found, own, group=dist.group.WORLD)
         return found
 
     def objects(self, own: T) -> list[T]:
-        """Return plain values of each process."""
-        content = torch.frombuffer(bytearray(pickle.dumps(own)), dtype=torch.uint8)
+        """Return what each process gives, as JSON does: tuples become lists."""
+        content = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8)
         sizes = [int(size) for size in self.gathered(torch.tensor([len(content)]))]
         padded = torch.zeros(max(sizes), dtype=torch.uint8)
         padded[: len(content)] = content
         pairs = zip(self.gathered(padded), sizes, strict=True)
-        return [pickle.loads(found[:size].numpy().tobytes()) for found, size in pairs]
+        return [json.loads(found[:size].numpy().tobytes()) for found, size in pairs]
 
     def first(self, tensors: Sequence[Tensor]) -> None:
         """Give every process the first one's values, a message for each kind of number."""
@@ -91,11 +100,12 @@ class Processes(Crew):
     def _done(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Run a collective operation to its end, or to that of a peer or of our patience."""
         try:
-            work = action(*args, **kwargs, async_op=True)
-            if self._device == "cuda" and "group" not in kwargs:
+            group = kwargs.pop("group", self._gpus or dist.group.WORLD)
+            work = action(*args, **kwargs, group=group, async_op=True)
+            if group is self._gpus:
                 work.wait()  # on the device: nothing waits here
-                return
-            self._wait(work)
+            else:
+                self._wait(work)
         except RuntimeError as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise PeerLostError(f"another process of the run is gone ({reason[0]})") from error

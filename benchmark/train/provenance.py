@@ -23,7 +23,7 @@ def provenance() -> dict[str, Any]:
     return {
         **code_version(),
         **({"setup_failed": failed} if failed else {}),
-        "versions": _versions(),
+        "versions": versions(),
         "python": platform.python_version(),
         "host": socket.gethostname(),
         "cpu": _cpu_model(),
@@ -38,7 +38,8 @@ def provenance() -> dict[str, Any]:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what numbers depend on."""
     found = {}
     for name in _PACKAGES:
         try:

@@ -106,9 +106,9 @@ def cannot_start(crew: Crew, built: Mapping[str, Trainee | Exception]) -> dict[s
     own = {}
     for key, found in built.items():
         if isinstance(found, Trainee):
-            own[key] = ("", found.position, found.fingerprint())
+            own[key] = ["", *found.position, found.fingerprint()]
         else:
-            own[key] = (str(found) or type(found).__name__, (0, 0), 0)
+            own[key] = [str(found) or type(found).__name__, 0, 0, 0]
     everybody = crew.objects(own)
     problems: dict[str, str] = {}
     for key in {key for one in everybody for key in one}:
@@ -116,10 +116,10 @@ def cannot_start(crew: Crew, built: Mapping[str, Trainee | Exception]) -> dict[s
             problems[key] = "another process has taken it"
             continue
         entries = [one[key] for one in everybody]
-        reasons = [reason for reason, _, _ in entries if reason]
+        reasons = [str(entry[0]) for entry in entries if entry[0]]
         if reasons:
             problems[key] = reasons[0]
-        elif len(set(entries)) > 1:
+        elif any(entry != entries[0] for entry in entries):
             problems[key] = (
                 "the processes start from other checkpoints of it: is the runs directory shared"
                 " by all nodes?"

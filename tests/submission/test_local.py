@@ -62,23 +62,23 @@ def test_gpus_are_those_that_cuda_would_show(
 
 def test_packs_take_what_they_need_and_give_it_back() -> None:
     free = FreeDevices(cpus=4, gpus=["2", "GPU-a"])
-    first = free.take(Need(1, gpu=True))
-    second = free.take(Need(1, gpu=True))
+    first = free.take(Need(1, gpus=1))
+    second = free.take(Need(1, gpus=1))
     assert (first, second) == (["2"], ["GPU-a"])
-    assert free.take(Need(1, gpu=True)) is None
-    assert free.take(Need(3, gpu=False)) is None
-    assert free.take(Need(2, gpu=False)) == []
+    assert free.take(Need(1, gpus=1)) is None
+    assert free.take(Need(3, gpus=0)) is None
+    assert free.take(Need(2, gpus=0)) == []
     assert free.cpus == 0
-    free.give(Need(1, gpu=True), ["2"])
-    assert free.take(Need(1, gpu=True)) == ["2"]
+    free.give(Need(1, gpus=1), ["2"])
+    assert free.take(Need(1, gpus=1)) == ["2"]
 
 
 def test_a_pack_never_waits_for_more_cpus_than_there_are(run: Run) -> None:
     wide = run.model_copy(update={"recipe": override(run.recipe, {"threads": 64})})
-    assert need_of(wide, 2) == Need(2, gpu=False)
-    assert need_of(run, 2) == Need(1, gpu=False)
+    assert need_of(wide, 2, 0) == Need(2, gpus=0)
+    assert need_of(run, 2, 0) == Need(1, gpus=0)
     gpu = run.model_copy(update={"recipe": override(run.recipe, {"device": "cuda"})})
-    assert need_of(gpu, 2).gpu
+    assert need_of(gpu, 2, 1).gpus == 1
 
 
 def test_a_gpu_that_is_not_there_is_missed_before_anything_starts(
