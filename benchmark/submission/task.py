@@ -76,7 +76,7 @@ def train_here(
     except Interrupted as asked:
         outcome = Outcome()
         for key in pack.keys if place.process == 0 else ():
-            outcome.note(key, RunState.INTERRUPTED, str(asked))
+            outcome.note(key, RunState.STOPPED, str(asked))
         return outcome
     try:
         return train_pack(pack, where, crew)

@@ -23,13 +23,14 @@ def lead(packs: Sequence[PackFile], place: Place) -> int:
     from benchmark.train.crew import Interrupted, PeerLostError
     from benchmark.train.join import join
     from benchmark.train.pack import Surroundings, train_pack
+    from benchmark.train.report import default_reporter
 
     with stop_on_signal(*_SIGNALS) as asked:
 
         def stop() -> str | None:
             return asked.get("why")
 
-        where = Surroundings(stop=stop, checkpoint_seconds=checkpoint_seconds())
+        where = Surroundings(stop=stop, reporter=default_reporter, **checkpoint_seconds())
         code = 0
         try:
             crew = join(place, stop)
