@@ -30,7 +30,8 @@ def lead(packs: Sequence[PackFile], place: Place) -> int:
         def stop() -> str | None:
             return asked.get("why")
 
-        where = Surroundings(stop=stop, reporter=default_reporter, **checkpoint_seconds())
+        more = checkpoint_seconds()
+        where = Surroundings(stop=stop, reporter=default_reporter, ended=frozenset(), **more)
         code = 0
         try:
             crew = join(place, stop)
