@@ -76,6 +76,8 @@ def _train(submission: Submission, wait: bool) -> int:
         submission.write("inline")
     if place is not None:  # the others wait, also where there is nothing to train
         return lead(submission.files(), place)
+    if not submission.packs:
+        return 0
     code = 0
     stops = stop_on_signal(signal.SIGINT, signal.SIGTERM, insisting=_leave)
     with at_work(submission.folder.path), stops as asked:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,3 +187,34 @@ def test_the_sites_own_file_wins_over_the_environment(
     site.write_text("cap: {}", encoding="utf-8")
     with pytest.raises(UserError, match="did you mean 'caps'"):
         load_site()
+
+
+@pytest.mark.parametrize(
+    ("profile", "cuda", "replicas", "expected"),
+    [
+        ({}, True, 4, (1, 1)),  # one GPU, which is the default
+        ({"gpus": "8"}, True, 4, (1, 4)),
+        ({"gpus": "a100:2"}, True, 4, (1, 2)),
+        ({"gpus": "4", "nodes": 2}, True, 8, (2, 4)),
+        ({"gpus": "4", "nodes": 2}, True, 4, (2, 2)),
+        ({"gpus": "4"}, True, 1, (1, 1)),
+        ({}, False, 4, (1, 1)),
+        ({"ntasks-per-node": 2}, False, 4, (1, 2)),
+        ({"ntasks-per-node": 2, "nodes": 2}, False, 4, (2, 2)),
+    ],
+)
+def test_processes_of_a_run(
+    profile: dict[str, Any], cuda: bool, replicas: int, expected: tuple[int, int]
+) -> None:
+    found = Profile.model_validate(profile).resources(1, cuda, replicas)
+    assert (found.nodes, found.tasks) == expected
+    assert found.processes == expected[0] * expected[1] <= replicas
+
+
+@pytest.mark.parametrize(
+    ("profile", "replicas"),
+    [({"nodes": 2}, 1), ({"ntasks-per-node": 4}, 2), ({"nodes": 2, "ntasks-per-node": 2}, 3)],
+)
+def test_more_processes_than_replicas(profile: dict[str, Any], replicas: int) -> None:
+    with pytest.raises(UserError, match=f"more processes than recipe.replicas {replicas}"):
+        Profile.model_validate(profile).resources(1, False, replicas)

@@ -52,3 +52,34 @@ def test_lines_of_a_setup_that_fail_are_said_and_end_nothing(tmp_path: Path) -> 
     done = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
     assert done.stdout == "on: exit code 2 of: ls /no/such/place\n"
     assert done.stderr.count("a line of the setup failed") == 1
+
+
+def _divided(folder: Path, profile: Profile, replicas: int) -> str:
+    return script_text(
+        folder=folder,
+        tag=Tag("table", "pack", "1-0"),
+        tasks=3,
+        command=["-c", "pass"],
+        profile=profile,
+        resources=profile.resources(2, False, replicas),
+        environment={},
+        code=folder,
+    )
+
+
+def test_the_processes_of_a_run_are_the_tasks_of_its_job(tmp_path: Path) -> None:
+    profile = Profile.model_validate({"nodes": 2, "ntasks-per-node": 2})
+    text = _divided(tmp_path, profile, 4)
+    assert "#SBATCH --nodes=2" in text
+    assert "#SBATCH --ntasks-per-node=2" in text
+    assert "#SBATCH --cpus-per-task=2" in text
+    (srun,) = [line for line in text.splitlines() if line.startswith("srun ")]
+    # The first process saves after another one died: it must be left to end by itself.
+    assert "--kill-on-bad-exit=0 --wait=0" in srun
+
+
+def test_one_process_is_asked_for_as_before(tmp_path: Path) -> None:
+    text = _divided(tmp_path, Profile(), 4)
+    assert "#SBATCH --nodes=1" in text
+    assert "ntasks" not in text
+    assert "--wait" not in text
