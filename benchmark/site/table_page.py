@@ -211,6 +211,7 @@ def _lines(
             chart = IntervalChart(reach, margin)
             picture = chart.draw(one.delta, one.low, one.high, f"v-{kind_of(one.verdict)}")
         shown = layout.show_compared(grid, key, marks)
+        judged = bool(cell.values) and grid.has_published
         yield CellLine(
             anchors[key],
             layout.row_label(rows[row]),
@@ -225,8 +226,8 @@ def _lines(
             _number(one.delta if one else None),
             _interval(grid, one),
             picture,
-            kind_of(cell.verdict) if cell.values else str(cell.state),
-            layout.cell_words(grid, key) if cell.values else str(cell.state),
+            kind_of(cell.verdict) if judged else str(cell.state),
+            layout.cell_words(grid, key) if judged else str(cell.state),
             SYMBOLS.get(cell.verdict, "") if cell.verdict else "",
             str(cell.state),
             tuple((pages[k], readings[k].seed) for k in cell.runs if k in pages and k in readings),
