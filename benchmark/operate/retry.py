@@ -25,7 +25,7 @@ from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile
 from benchmark.run.reading import read
-from benchmark.run.state import RunState
+from benchmark.run.state import ENDED, RunState
 from benchmark.submission import marks
 from benchmark.submission.executors import executor_for
 from benchmark.submission.hand_over import Order, Ready, prepare
@@ -176,7 +176,10 @@ def _look(runs_dir: Path, table: str | None) -> Seen:
     told = False
     while True:
         seen = look(runs_dir, table=table)
-        ending = sum(work.state.name == "ending" for work in seen.works.values())
+        ending = any(
+            work.state.name == "ending" and seen.standings[key].name not in ENDED
+            for key, work in seen.works.items()
+        )
         if not ending or seen.silent or time.monotonic() > give_up:
             return seen
         if not told:

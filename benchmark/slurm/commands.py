@@ -83,6 +83,9 @@ def environment() -> dict[str, str]:
         if not re.match(r"(SBATCH|SQUEUE|SACCT|SINFO|SCANCEL|SLURM)_", name)
         or name in ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
     }
+    # A task asks its own cluster, for which it need not name it, and so need not reach slurmdbd.
+    if kept.get("SLURM_CLUSTERS") == os.environ.get("SLURM_CLUSTER_NAME"):
+        kept.pop("SLURM_CLUSTERS", None)
     return {**kept, "SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 
 

@@ -5,6 +5,7 @@ They are known to slurmdbd alone; where it says nothing, nothing is refused. Imp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,11 +17,15 @@ from benchmark.slurm.profile import Profile, Resources
 
 
 class JobLimit(NamedTuple):
-    """The most that one job may ask for; what is not limited is None or left out."""
+    """The most that one job may ask for; what is not limited is None or left out.
+
+    ``together``: what many jobs may have between them, so that a job of more waits for ever too.
+    """
 
     whose: str  # "account lab", "QOS normal"
     minutes: float | None
     tres: Mapping[str, str]  # cpu=8, gres/gpu=2, mem=64G
+    together: Mapping[str, str] = {}
 
 
 def check_limits(profile: Profile, resources: Resources) -> None:
@@ -51,14 +56,17 @@ def check_job(profile: Profile, resources: Resources, limits: list[JobLimit]) ->
         "mem": ("mem" if resources.mem_per_cpu is None else "mem-per-cpu", resources.megabytes),
     }
     for name, (key, amount) in wanted.items():
-        found = next((limit for limit in limits if name in limit.tres), None)
-        if found is None or amount == float("inf"):
+        if amount == float("inf"):
             continue
-        if amount > megabytes(found.tres[name]):  # a number of CPUs or GPUs is one without a unit
-            raise UserError(
-                f"{where}: {key} asks for more than {found.whose} allows a job"
-                f" ({name}={found.tres[name]}), so it would wait for ever"
-            )
+        for kind, whom in (("tres", "a job"), ("together", "all its jobs together")):
+            stands = [limit for limit in limits if name in getattr(limit, kind)]
+            most = getattr(stands[0], kind)[name] if stands else None
+            # A number of CPUs or GPUs is an amount without a unit.
+            if most is not None and amount > megabytes(most):
+                raise UserError(
+                    f"{where}: {key} asks for more than {stands[0].whose} allows {whom}"
+                    f" ({name}={most}), so it would wait for ever"
+                )
 
 
 def read_job_limits(profile: Profile) -> list[JobLimit]:
@@ -66,10 +74,10 @@ def read_job_limits(profile: Profile) -> list[JobLimit]:
 
     Raises SlurmError if slurmdbd does not answer.
     """
-    fields = "format=Account,Partition,DefaultQOS,MaxWall,MaxTRES"
+    fields = "format=Account,Partition,DefaultQOS,MaxWall,MaxTRES,GrpTRES"
     command = ["sacctmgr", "--noheader", "--parsable2", "show"]
     text = commands.ask([*command, "assoc", f"user={own_name()}", fields], patience=0)
-    rows = [line.split("|") for line in text.splitlines() if line.count("|") == 4]
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") == 5]
     accounts = {row[0] for row in rows}
     account = profile.account or (accounts.pop() if len(accounts) == 1 else None)
     if account is None:
@@ -82,17 +90,27 @@ def read_job_limits(profile: Profile) -> list[JobLimit]:
     found = [_limit(f"account {account}", *row[3:])]
     qos = profile.qos or row[2]
     if qos:
-        words = ["qos", qos, "format=Name,MaxWall,MaxTRES"]
+        words = ["qos", qos, "format=Name,MaxWall,MaxTRES,GrpTRES,MaxTRESPU,MaxTRESPA"]
         for line in commands.ask([*command, *words], patience=0).splitlines():
-            if line.count("|") == 2:
-                name, wall, tres = line.split("|")
-                found.insert(0, _limit(f"QOS {name}", wall, tres))
+            if line.count("|") == 5:
+                name, *limits = line.split("|")
+                found.insert(0, _limit(f"QOS {name}", *limits))
     return found
 
 
-def _limit(whose: str, wall: str, tres: str) -> JobLimit:
-    amounts = dict(item.split("=", 1) for item in tres.split(",") if "=" in item)
+def _limit(whose: str, wall: str, tres: str, *together: str) -> JobLimit:
     try:
-        return JobLimit(whose, minutes(wall) if wall else None, amounts)
+        longest = minutes(wall) if wall else None
     except ValueError:
-        return JobLimit(whose, None, amounts)
+        longest = None
+    least: dict[str, str] = {}
+    for text in together:
+        for name, most in _amounts(text).items():
+            least[name] = min(most, least.get(name, most), key=megabytes)
+    return JobLimit(whose, longest, _amounts(tres), least)
+
+
+def _amounts(tres: str) -> dict[str, str]:
+    """Read ``cpu=8,gres/gpu=2,mem=64G``; what is no amount of those is passed over."""
+    found = dict(item.split("=", 1) for item in tres.split(",") if "=" in item)
+    return {n: most for n, most in found.items() if re.fullmatch(r"\d+[KMGT]?", most)}

@@ -143,6 +143,7 @@ class Profile(Strict):
     mail_type: str | None = Field(None, alias="mail-type")
     mail_user: str | None = Field(None, alias="mail-user")
     wckey: str | None = None
+    clusters: str | None = None
     options: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
     setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
     array_parallelism: Positive | None = Field(None, alias="array-parallelism")
@@ -305,6 +306,11 @@ def load_profile(name: str = "default", site: Site | None = None) -> Profile:
     logger.debug("profile %s", path)
     profile = validate(Profile, load_yaml(path) or {}, str(path))
     profile._name = path.stem
+    if profile.clusters not in (None, os.environ.get("SLURM_CLUSTERS")):
+        raise UserError(
+            f"profile {path.stem} is for the cluster {profile.clusters}: export"
+            f" SLURM_CLUSTERS={profile.clusters}, so that all commands ask that one"
+        )
     return apply_caps(profile, site or load_site())
 
 

@@ -38,7 +38,8 @@ class Question(NamedTuple):
     def file(self) -> Path:
         """Where the answer is kept. The hour of ``since`` is enough to tell questions apart."""
         text = repr((self.since // 3600, sorted(self.names), self.all_users, self.accounting))
-        cluster = commands.environment().get("SLURM_CONF", "")
+        asked = commands.environment()
+        cluster = asked.get("SLURM_CONF", "") + asked.get("SLURM_CLUSTERS", "")
         digest = hashlib.sha256((text + cluster).encode()).hexdigest()[:16]
         return commands.state_dir() / f"queue-{digest}.json"
 

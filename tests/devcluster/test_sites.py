@@ -12,8 +12,10 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.base.trust import own_name
+from benchmark.monitor.look import look
 from benchmark.monitor.status import read_status
-from benchmark.slurm import commands
+from benchmark.operate.stop import cancel
+from benchmark.slurm import commands, queue
 from benchmark.slurm.check import check_profile, read_nodes
 from benchmark.slurm.limits import check_limits
 from benchmark.slurm.profile import Profile, Resources
@@ -38,8 +40,11 @@ def test_limits_that_sbatch_accepts_a_job_over(running: Cluster) -> None:
             check_limits(profile, SMALL)
         with pytest.raises(UserError, match=r"cpus-per-task .* account lab .*cpu=1"):
             check_limits(Profile(time="10"), Resources(2, "0", "100M"))
+        running.command(*limit, "maxtres=cpu=-1", "grptres=mem=50")
+        with pytest.raises(UserError, match=r"mem .* all its jobs together \(mem=50M\)"):
+            check_limits(Profile(time="10"), SMALL)
     finally:
-        running.command(*limit, "maxwall=-1", "maxtres=cpu=-1")
+        running.command(*limit, "maxwall=-1", "maxtres=cpu=-1", "grptres=mem=-1")
 
 
 def test_what_cannot_start_now_is_sent_and_waits(
@@ -57,6 +62,26 @@ def test_what_cannot_start_now_is_sent_and_waits(
         assert sum(seen().values()) == 3
     finally:
         cluster.command(*nodes, "state=resume")
+
+
+def test_a_cluster_that_is_named(
+    cluster: Cluster,
+    request_for: Callable[..., Arrays],
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where one slurmdbd knows several: sbatch then says 1234;devcluster."""
+    monkeypatch.setenv("SLURM_CLUSTERS", "devcluster")
+    runs = tmp_path / "runs"
+    (job,) = send_digits(request_for([]), digits, runs, tmp_path, steps=600)
+    tasks = {f"{job}_{number}" for number in range(3)}
+    running = lambda: {w.task for w in look(runs).packs if w.state.name == "running"}  # noqa: E731
+    until(lambda: running() == tasks, "three tasks to run")
+    # A task asks the controller that it runs under, and shows its pack there.
+    shown = lambda: {r.tag.pack for r in queue.read(0.0, accounting=False).queued}  # noqa: E731
+    until(lambda: shown() == {work.label for work in look(runs).packs}, "their packs to be shown")
+    assert cancel(runs, None, None, True).tasks == 3
 
 
 def test_a_hidden_partition(cluster: Cluster, tmp_path: Path) -> None:

@@ -122,6 +122,12 @@ LAB = limits._limit("account lab", "00:30:00", "cpu=1,gres/gpu=2,mem=4G")
         (Profile(time="9"), Resources(1, "a100:3", "2G"), [LAB], r"gpus .*\(gres/gpu=2\)"),
         (Profile(time="9"), Resources(1, "0", "5G"), [LAB], r"mem .*\(mem=4G\)"),
         (Profile(time="9"), Resources(1, "2", "4G"), [LAB], ""),
+        (
+            Profile(time="9"),
+            Resources(8, "0", "2G"),
+            [limits._limit("QOS shared", "", "", "cpu=64", "cpu=4,node=2", "")],
+            r"cpus-per-task .* QOS shared allows all its jobs together \(cpu=4\)",
+        ),
         # What a QOS says stands above the account's.
         (Profile(time="31"), SMALL, [limits._limit("QOS long", "1-00:00:00", ""), LAB], ""),
         (Profile(time="9"), SMALL, [limits._limit("QOS brief", "00:05:00", ""), LAB], "QOS brief"),

@@ -116,6 +116,17 @@ def test_a_wrong_profile_is_one_clear_line(tmp_path: Path, text: str, message: s
     assert "\n" not in str(error.value)
 
 
+def test_a_profile_of_another_cluster_is_used_where_all_commands_ask_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _write(tmp_path, "clusters: other")
+    monkeypatch.delenv("SLURM_CLUSTERS", raising=False)
+    with pytest.raises(UserError, match="for the cluster other: export SLURM_CLUSTERS=other"):
+        load_profile(path)
+    monkeypatch.setenv("SLURM_CLUSTERS", "other")
+    assert load_profile(path).clusters == "other"
+
+
 def test_an_unknown_profile_names_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown profile 'preemptable'; did you mean 'preempt"):
         load_profile("preemptable")
