@@ -75,6 +75,18 @@ def gpu_type(text: str) -> str | None:
     return None if name.isdigit() else name
 
 
+def gpus_counted(tres: str) -> int:
+    """Return the number of GPUs in ``cpu=1,mem=100M,gres/gpu=2``; of some clusters by type alone."""
+    found = dict(re.findall(r"(gres/gpu(?::[^=,]+)?)=(\d+)", tres))
+    return int(found.get("gres/gpu", 0)) or sum(map(int, found.values()))
+
+
+def gpus_asked(tres: str) -> int:
+    """Return the number of GPUs in ``gres:gpu:a100:2``, as a job asked for them on each node."""
+    found = re.findall(r"(?:^|[:/,])gpu(?::[^:=,]*[^:=,\d][^:=,]*)?[:=](\d+)", tres)
+    return sum(map(int, found))
+
+
 # -- sets of array tasks: 0-99,105,200-299:5%10 ---------------------------------------------------
 
 

@@ -9,7 +9,6 @@ unknown, never gone. Imports no torch.
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from typing import NamedTuple
 from benchmark.base.errors import UserError
 from benchmark.base.words import short
 from benchmark.slurm import commands
-from benchmark.slurm.notation import IndexSet, Tag, parse_tag
+from benchmark.slurm.notation import IndexSet, Tag, gpus_asked, gpus_counted, parse_tag
 
 _SQUEUE = (
     "ArrayJobID",
@@ -301,7 +300,7 @@ def _record(row: dict[str, str], taken: float) -> QueueRecord | None:
     tasks = row["ArrayTaskID"]
     end = _seconds(row["EndTime"])
     over = row["State"] == "COMPLETING" and end is not None and end < taken + _CLOCKS_DIFFER
-    has, asked = _gpus(row["tres-alloc"]), _gpus_asked(row["tres-per-node"])
+    has, asked = gpus_counted(row["tres-alloc"]), gpus_asked(row["tres-per-node"])
     return QueueRecord(
         job=int(row["ArrayJobID"] if tasks != "N/A" else row["JobID"]),
         tasks=IndexSet.parse(tasks) if tasks != "N/A" else IndexSet.of([0]),
@@ -334,7 +333,7 @@ def _parse_sacct(text: str, separator: str) -> dict[tuple[int, int], Ended]:
         state = row["State"].partition(" ")[0]  # "CANCELLED by 1000"
         # What runs now is counted from squeue.
         elapsed = 0.0 if state == "RUNNING" else _seconds(row["ElapsedRaw"]) or 0.0
-        gpu_seconds = elapsed * _gpus(row["AllocTRES"])
+        gpu_seconds = elapsed * gpus_counted(row["AllocTRES"])
         earlier = found.get(key)
         if earlier is not None:
             elapsed += earlier.elapsed
@@ -352,18 +351,6 @@ def _parse_sacct(text: str, separator: str) -> dict[tuple[int, int], Ended]:
             tag=tag if tag.nonce or earlier is None else earlier.tag,
         )
     return found
-
-
-def _gpus(tres: str) -> int:
-    """The number of GPUs in ``cpu=1,mem=100M,gres/gpu=2``; of some clusters by type alone."""
-    found = dict(re.findall(r"(gres/gpu(?::[^=,]+)?)=(\d+)", tres))
-    return int(found.get("gres/gpu", 0)) or sum(map(int, found.values()))
-
-
-def _gpus_asked(tres: str) -> int:
-    """The number of GPUs in ``gres:gpu:a100:2``, as a job asked for them on each node."""
-    found = re.findall(r"(?:^|[:/,])gpu(?::[^:=,]*[^:=,\d][^:=,]*)?[:=](\d+)", tres)
-    return sum(map(int, found))
 
 
 def _seconds(text: str) -> float | None:

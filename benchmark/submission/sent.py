@@ -30,7 +30,8 @@ class SentArray(NamedTuple):
 
     ``job``: None if Slurm's answer was lost, or it was not asked. ``sent``: seconds since 1970;
     for Slurm when the submission was noted last. ``gpus``: what each of its tasks asked for.
-    ``single``: a job that is no array, where a cluster takes none.
+    ``single``: a job that is no array, where a cluster takes none. ``cluster``: its name, empty
+    if that was not noted.
     """
 
     folder: Folder
@@ -42,6 +43,7 @@ class SentArray(NamedTuple):
     sent: float = 0.0
     gpus: int = 0
     single: bool = False
+    cluster: str = ""
 
     def in_queue(self, snapshot: QueueSnapshot) -> SentArray:
         """Return the array with its job looked up by its nonce if the answer was lost."""
@@ -159,6 +161,7 @@ def _arrays(folder: Folder) -> list[SentArray]:
                 sent=noted,
                 gpus=int(array.get("gpus", 0)),
                 single=bool(array.get("single", False)),
+                cluster=str(data.get("cluster", "")),
             )
             for number, array in enumerate(data["arrays"])
         ]

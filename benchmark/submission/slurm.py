@@ -171,6 +171,8 @@ class SlurmExecutor:
         yield estimate(packs, arrays.resources, submission.runs_dir, submission.data_dir).words()
         if submission.runs_dir.resolve() != usual_runs_dir().resolve():
             yield f"runs lie in {submission.runs_dir}; set BENCH_RUNS to it to collect them"
+        keys = {run.key for pack in packs for run in pack.runs}
+        yield from _sent_elsewhere(keys, submission.runs_dir, arrays.limits.cluster)
         left_out = len(submission.packs) - len(packs)
         if left_out:
             yield f"no room in the queue for {count(left_out, 'task')} more; submit again later"
@@ -273,6 +275,17 @@ def _past(runs_dir: Path, queued: Collection[str]) -> list[Work]:
     except commands.SlurmError:
         return []
     return in_queue(lost, snapshot)
+
+
+def _sent_elsewhere(keys: Collection[str], runs_dir: Path, cluster: str) -> Iterator[str]:
+    """Say which runs another cluster may have, of whose queue this one knows nothing."""
+    works = latest(slurm_work(runs_dir))
+    sent = Counter(works[key].array.cluster for key in keys if key in works)
+    for name in sorted(sent.keys() - {"", cluster}):
+        yield (
+            f"{count(sent[name], 'run')} of these went to the cluster {name} before, whose queue is"
+            " not known here: what still waits there is trained by whoever starts first"
+        )
 
 
 def _reads(submission: Submission) -> list[Path]:

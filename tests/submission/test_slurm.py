@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from benchmark.submission import slurm as slurm_executor_module
 from benchmark.submission.executors import directories
 from benchmark.submission.slurm import SlurmExecutor, executor
 from benchmark.submission.submission import Queue, new_submission
+from tests import submitted
 from tests.helpers import digits_plan
 
 
@@ -85,6 +87,26 @@ def test_links_stay_as_the_user_spelt_them(
     assert "disk7" not in text
     (pack,) = submission.files()
     assert pack.runs_dir == shared / "runs"
+
+
+def test_what_another_cluster_may_have_is_said(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_executor_module, "read_nodes", list)
+    monkeypatch.setattr(slurm_executor_module, "check_profile", lambda *_: None)
+    monkeypatch.setattr(queue, "tasks_of_everybody", lambda: 0)
+    plan = digits_plan(digits, ["row=Student", "column=wrn_16_2-resnet8"])
+    packs = plan_packs(plan, list(plan.runs))
+    folder = submitted.in_slurm(tmp_path, digits, packs, 12)
+    record = json.loads((folder / "submission.json").read_text())
+    (folder / "submission.json").write_text(json.dumps({**record, "cluster": "alps"}))
+    for name, known in (("alps", True), ("jura", False)):
+        limits = ClusterLimits(name, "22.05", 1001, 10_000, True)
+        monkeypatch.setattr(commands, "read_limits", lambda found=limits: found)
+        submission = new_submission("digits", packs, tmp_path, digits)
+        lines = SlurmExecutor(Profile(), Site()).prepare(submission, Queue()).lines
+        said = "1 run of these went to the cluster alps before"
+        assert any(said in line for line in lines) != known
 
 
 def test_students_of_a_teacher_that_is_queued_wait_for_it(digits: Path, tmp_path: Path) -> None:
