@@ -76,7 +76,7 @@ def gpu_type(text: str) -> str | None:
 
 
 def gpus_counted(tres: str) -> int:
-    """Return the number of GPUs in ``cpu=1,mem=100M,gres/gpu=2``; of some clusters by type alone."""
+    """Return the GPUs in ``cpu=1,mem=100M,gres/gpu=2``; some clusters count them by type alone."""
     found = dict(re.findall(r"(gres/gpu(?::[^=,]+)?)=(\d+)", tres))
     return int(found.get("gres/gpu", 0)) or sum(map(int, found.values()))
 
