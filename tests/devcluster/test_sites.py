@@ -30,6 +30,7 @@ SMALL = Resources(1, "0", "100M")
 def test_limits_that_sbatch_accepts_a_job_over(running: Cluster) -> None:
     """They would let it wait for ever: AssocMaxWallDurationPerJobLimit."""
     limit = ["sacctmgr", "-iQ", "modify", "account", "lab", "set"]
+    mine = ["sacctmgr", "-iQ", "modify", "user", own_name(), "set"]
     profile = Profile(partition="main", time="60")
     check_limits(profile, SMALL)
     running.command(*limit, "maxwall=00:30:00", "maxtres=cpu=1")
@@ -40,11 +41,13 @@ def test_limits_that_sbatch_accepts_a_job_over(running: Cluster) -> None:
             check_limits(profile, SMALL)
         with pytest.raises(UserError, match=r"cpus-per-task .* account lab .*cpu=1"):
             check_limits(Profile(time="10"), Resources(2, "0", "100M"))
-        running.command(*limit, "maxtres=cpu=-1", "grptres=mem=50")
+        running.command(*limit, "maxtres=cpu=-1")
+        running.command(*mine, "grptres=mem=50")
         with pytest.raises(UserError, match=r"mem .* all its jobs together \(mem=50M\)"):
             check_limits(Profile(time="10"), SMALL)
     finally:
-        running.command(*limit, "maxwall=-1", "maxtres=cpu=-1", "grptres=mem=-1")
+        running.command(*limit, "maxwall=-1", "maxtres=cpu=-1")
+        running.command(*mine, "grptres=mem=-1")
 
 
 def test_what_cannot_start_now_is_sent_and_waits(
