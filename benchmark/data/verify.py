@@ -107,7 +107,7 @@ def info(name: str, data_dir: Path) -> dict[str, Any]:
         "schema": 1,
         "name": name,
         "summary": known.summary,
-        "num_classes": known.num_classes,
+        "num_classes": sidecar.num_classes if sidecar else known.num_classes,
         "folder": str(sidecar_path(name, data_dir).parent),
         "write_command": known.write_command,
         "identity": dataset_identity(name, data_dir),

@@ -206,7 +206,7 @@ def _sidecar(
         name=info.name,
         official=altered is None,
         altered=altered,
-        num_classes=info.num_classes,
+        num_classes=len(source.classes),
         image_size=sizes.pop() if len(sizes) == 1 else None,
         classes=source.classes,
         write=write,

@@ -47,9 +47,10 @@ def submitted(table: str, *words: str) -> None:
 
 
 def latex(table: str) -> str:
-    ended = bench("collect", "--table", table, "--format", "latex")
+    ended = bench("collect", "--table", table, "--format", "tex", "--out", "shown")
     assert ended.code == 0, ended.err
-    return ended.out
+    (file,) = Path("shown").glob("*.tex")
+    return file.read_text()
 
 
 def results(runs: Path) -> dict[str, list[float]]:

@@ -236,6 +236,8 @@ def test_a_side_that_the_storage_cannot_hold_is_named(
 def test_a_part_of_imagenets_classes_is_imagenet_altered(imagenette: Path, tmp_path: Path) -> None:
     found = folder_source(dataset_info("imagenet"), imagenette, AS_IT_IS, 1)
     assert found.altered == "10 of its 1000 classes"
+    written = write_dataset("imagenet", imagenette, tmp_path / "data", allow_altered=True)
+    assert (written.num_classes, len(written.classes)) == (10, 10)
     with pytest.raises(UserError, match="not the official imagenet: 10 of its 1000 classes"):
         write_dataset("imagenet", imagenette, tmp_path)
     for name in ("train/a", "train/b", "val/a", "val/b"):
