@@ -330,10 +330,13 @@ def cleaned_runs(runs_dir: Path) -> dict[str, dict[str, str]]:
 
     Each run with its cell; none if nothing was removed or the list cannot be read.
     """
+    path = _cleaned(runs_dir)
     try:
-        tables = read_json(_cleaned(runs_dir), SCHEMA)["tables"]
+        if path.lstat().st_uid != os.geteuid():  # another user's, under this one's name
+            return {}
+        tables = read_json(path, SCHEMA)["tables"]
         return {str(name): dict(runs) for name, runs in tables.items()}
-    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, UserError, KeyError, TypeError, ValueError, AttributeError):
         return {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,17 @@ from benchmark.planning.packs import make_packs
 from benchmark.slurm.notation import IndexSet, Tag
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
 from benchmark.submission.folder import Folder
-from benchmark.submission.sent import Work, runs_beside, runs_in_queue, sent_arrays
+from benchmark.submission.sent import (
+    Work,
+    cleaned_runs,
+    note_cleaned,
+    runs_beside,
+    runs_in_queue,
+    sent_arrays,
+)
 from benchmark.submission.submission import new_submission
 from tests.helpers import digits_plan
+from tests.two_users import ALICE, as_root
 
 
 def _submission(runs: Path, name: str, *jobs: int | None) -> Path:
@@ -104,3 +113,13 @@ def test_runs_beside_those_that_are_trained(digits: Path, tmp_path: Path, table:
     assert runs_beside(tmp_path, table, keys[1:2]) == {run.key: run for run in runs[1:4]}
     second.folder.packs(0).write_text('{"schema": 7}')  # another version's
     assert runs_beside(tmp_path, table, keys[1:2]) == {}
+
+
+@as_root
+def test_what_another_user_says_was_cleaned_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / ".submissions").mkdir()
+    note_cleaned(tmp_path, "digits", {"run": "cell"})
+    assert cleaned_runs(tmp_path) == {"digits": {"run": "cell"}}
+    (path,) = (tmp_path / ".submissions").iterdir()
+    os.chown(path, ALICE, ALICE)
+    assert cleaned_runs(tmp_path) == {}
