@@ -4,21 +4,26 @@ The copy that was taken at submission lies in a runs directory that others may w
 may write a folder above it can put another one in its place, between any check and what follows.
 So a task reads the copy once, compares its digest with the one that the script holds (Slurm
 keeps the script), writes what it has read to a private folder of its node, and starts Python
-there. That folder goes when the task ends.
+there. That folder goes when the task ends; what a killed one left goes when another one starts.
 
 This file's text is given to ``python -I -c`` and must import nothing of the package.
 """
 
 import atexit
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
+import time
 
 BESIDE = ("origin.json", "changes.diff")  # what a copy holds besides the code
 MOST = 25_000_000  # bytes; a copy has less, see snapshot.py
 PLACE = "BENCH_OWN_CODE"
+PREFIX = "bench-code-"
+YOUNG = 60.0  # seconds; a folder that is being made is not held yet
 
 
 def digest_of(contents: dict[str, bytes]) -> str:
@@ -56,7 +61,7 @@ def write_copy(contents: dict[str, bytes]) -> str:
     while True:
         place = ""
         try:
-            place = tempfile.mkdtemp(prefix="bench-code-", dir=places.pop(0))
+            place = tempfile.mkdtemp(prefix=PREFIX, dir=places.pop(0))
             for name, content in contents.items():
                 path = os.path.join(place, name)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -68,6 +73,31 @@ def write_copy(contents: dict[str, bytes]) -> str:
                 shutil.rmtree(place, ignore_errors=True)
             if not places:
                 raise
+
+
+def hold(place: str) -> None:
+    """Hold a folder as long as this process lives, whatever it becomes."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    os.set_inheritable(descriptor, True)
+
+
+def sweep(parent: str) -> None:
+    """Remove the user's folders that nobody holds: their tasks were killed."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(parent):
+            if not name.startswith(PREFIX):
+                continue
+            with contextlib.suppress(OSError):
+                place = os.path.join(parent, name)
+                descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    found = os.fstat(descriptor)
+                    if found.st_uid == os.geteuid() and time.time() - found.st_mtime > YOUNG:
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(place, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
 
 def words(code: os.PathLike[str], digest: str) -> list[str]:
@@ -84,8 +114,10 @@ def start(code: str, digest: str, command: list[str]) -> None:
         raise SystemExit(f"the copy of the code {code} is gone ({error}): submit again") from None
     if digest_of(contents) != digest:
         raise SystemExit(f"{code} is not the code that was submitted: somebody changed it")
+    sweep(tempfile.gettempdir())
     try:
         place = write_copy(contents)
+        hold(place)
     except OSError as error:
         raise SystemExit(f"no room for a copy of the code: {error}") from None
     path = [place, *filter(None, [os.environ.get("PYTHONPATH")])]

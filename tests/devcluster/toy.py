@@ -12,6 +12,7 @@ from typing import Any
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm.survive import Interruption
 from benchmark.submission.folder import Folder
+from benchmark.submission.own_copy import leave_with_it
 from benchmark.submission.task import TaskReport, run_task
 
 
@@ -45,6 +46,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    leave_with_it()
     time.sleep(float(os.environ.get("TOY_STARTS_FOR", "0")))  # as imports do
     folder, array = Folder(Path(sys.argv[1])), int(sys.argv[2])
     raise SystemExit(run_task(folder, array, train))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.submission.own_copy import PLACE, digest_of, read_copy, words, write_copy
+from benchmark.submission.own_copy import PLACE, digest_of, read_copy, sweep, words, write_copy
 from benchmark.submission.snapshot import CodeCopy, take_snapshot
 
 SHOW = "import benchmark, os; print(benchmark.value, benchmark.__file__, os.environ['PYTHONPATH'])"
@@ -53,6 +53,28 @@ def test_it_goes_when_the_task_ends(code: CodeCopy, tmp_path: Path) -> None:
     leave = "from benchmark.submission.own_copy import leave_with_it; leave_with_it()"
     subprocess.run([sys.executable, "-c", leave], check=True, env={**os.environ, PLACE: place})
     assert not Path(place).exists()
+
+
+def test_what_a_killed_task_left_goes_and_nothing_else(code: CodeCopy, tmp_path: Path) -> None:
+    place = tmp_path / "node"
+    place.mkdir()
+    show = "import os, time; print(os.environ['PYTHONPATH'], flush=True); time.sleep(100)"
+    command = [sys.executable, *words(code.path, code.digest), "-c", show]
+    env = {**os.environ, "TMPDIR": str(place), "PYTHONPATH": ""}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as living:
+        assert living.stdout is not None
+        held = Path(living.stdout.readline().strip())
+        for name in ("bench-code-left", "bench-code-young", "others"):
+            (place / name / "benchmark").mkdir(parents=True)
+        (place / "bench-code-link").symlink_to(place / "others")
+        for path in (held, place / "bench-code-left", place / "others"):
+            os.utime(path, (1.0, 1.0))
+        sweep(str(place))
+        names = {held.name, "bench-code-young", "bench-code-link", "others"}
+        assert set(os.listdir(place)) == names
+        living.kill()
+    sweep(str(place))
+    assert set(os.listdir(place)) == names - {held.name}
 
 
 @pytest.mark.parametrize("name", ["benchmark/__init__.py", "sitecustomize.py"])
