@@ -7,8 +7,9 @@ grid is built around them. Imports no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from benchmark.data.datasets import dataset_infos
 from benchmark.planning.matrix import Slot
@@ -16,6 +17,7 @@ from benchmark.results.assign import Expected, Group, Place, assign, expect, sel
 from benchmark.results.choose import Choice, choose, progress
 from benchmark.results.described import describe
 from benchmark.results.grid import (
+    CellCost,
     CellKey,
     Grid,
     GridCell,
@@ -162,8 +164,19 @@ def _cell(
         selection=choice.selection,
         runs=tuple(run.key for run in shown.runs if run.state is not RunState.QUEUED),
         teachers=tuple(run.teacher or "" for run in shown.finished),
+        cost=None if shown.evaluated else _cost(shown.finished),
         own_teacher=row.of is None and any(_trained_here(run) for run in shown.finished),
     )
+
+
+def _cost(runs: Sequence[Reading]) -> CellCost | None:
+    """Return the mean seconds of an epoch, and what a prediction does."""
+    measured = [run.measured for run in runs if run.measured is not None]
+    if not measured:
+        return None
+    told = next((run.prediction for run in runs if run.prediction is not None), None)
+    seconds = fmean(found.student + (found.teacher or 0.0) for found in measured)
+    return CellCost(seconds, *(told or ()))
 
 
 def _trained_here(run: Reading) -> bool:

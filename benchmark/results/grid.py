@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from benchmark.results.found import ClaimResult as ClaimResult
 from benchmark.results.found import ClaimVerdict as ClaimVerdict
@@ -99,6 +99,18 @@ class HyperparameterChoice:
     bias: float | None = None
 
 
+class CellCost(NamedTuple):
+    """What its runs took and what their predictions do, None where results do not tell.
+
+    ``seconds``: of an epoch, the teacher's pass included, whoever shared it, mean over seeds;
+    ``parameters`` and ``multiply_adds``: of one prediction.
+    """
+
+    seconds: float | None = None
+    parameters: int | None = None
+    multiply_adds: int | None = None
+
+
 @dataclass(frozen=True)
 class GridCell:
     """One (row, column, metric).
@@ -109,10 +121,10 @@ class GridCell:
     ``published`` is the table's own entry, with what other sources print. ``expected_miss``: that
     it is known not to reproduce, and what comes out instead. ``overrides``: "recipe.epochs = 2"
     and so on. ``runs``: run keys. ``teachers``: of which teacher each seed of ``values`` learned;
-    ``own_teacher``: trained here, not the paper's. The judge adds ``comparisons`` (the published
-    statistic, or, where it is unstated, the one that the table speaks for or its protocol, and
-    then the others), ``judgement`` and ``interval``, the 95 % interval of the mean by the noise
-    that the verdict uses.
+    ``own_teacher``: trained here, not the paper's; ``cost`` of trained runs. The judge adds
+    ``comparisons`` (the published statistic, or, where it is unstated, the one that the table
+    speaks for or its protocol, and then the others), ``judgement`` and ``interval``, the 95 %
+    interval of the mean by the noise that the verdict uses.
     """
 
     state: State
@@ -130,6 +142,7 @@ class GridCell:
     runs: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
     own_teacher: bool = False
+    cost: CellCost | None = None
     comparisons: tuple[Comparison, ...] = ()
     judgement: Judgement | None = None
     interval: tuple[float, float] | None = None

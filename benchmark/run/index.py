@@ -23,7 +23,7 @@ from benchmark.base import files, words
 from benchmark.base.machine import own_cache_dir
 from benchmark.run import directory, identity, lease, reading
 from benchmark.run.directory import RunDir, entries
-from benchmark.run.reading import Measured, Progress, Reading, read, signature_of
+from benchmark.run.reading import Measured, Prediction, Progress, Reading, read, signature_of
 from benchmark.run.state import RunState
 from benchmark.table import recipe
 
@@ -264,4 +264,5 @@ def _reading(text: str) -> Reading:
         progress=found.progress and Progress._make(found.progress),
         numbers=tuple(found.numbers),
         measured=found.measured and Measured._make(found.measured),
+        prediction=found.prediction and Prediction._make(found.prediction),
     )

@@ -71,6 +71,13 @@ class Measured(NamedTuple):
     images: float | None
 
 
+class Prediction(NamedTuple):
+    """What one prediction of a trained network does."""
+
+    parameters: int
+    multiply_adds: int
+
+
 class Reading(NamedTuple):
     """What one run directory says.
 
@@ -104,6 +111,7 @@ class Reading(NamedTuple):
     val_top1: float | None = None
     numbers: tuple[float, ...] = ()
     measured: Measured | None = None
+    prediction: Prediction | None = None
     teacher_top1: float | None = None
 
     def value(self, metric: str, statistic: str) -> float:
@@ -240,6 +248,7 @@ def _finished(known: Reading, key: str, path: Path) -> Reading:
         commit=short(commit) if isinstance(commit, str) else None,
         teacher_file=file.removeprefix("sha256:")[:12] if isinstance(file, str) else None,
         measured=_measured(result),
+        prediction=_prediction(result),
         teacher_top1=_real(top1) if (top1 := result.get("teacher_top1")) is not None else None,
     )
     if result.get("diverged") is True:
@@ -287,6 +296,15 @@ def _measured(result: dict[str, Any]) -> Measured | None:
             None if peak is None else float(peak),
             _images(result, epochs),
         )
+    except _OTHER_FORM:
+        return None
+
+
+def _prediction(result: dict[str, Any]) -> Prediction | None:
+    """Return what a result tells of a prediction, None if it does not."""
+    try:
+        found = result["prediction"]
+        return Prediction(int(found["parameters"]), int(found["multiply_adds"]))
     except _OTHER_FORM:
         return None
 

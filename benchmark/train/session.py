@@ -20,6 +20,7 @@ from benchmark.run.lease import STALE_SECONDS, Lease
 from benchmark.train import state
 from benchmark.train.provenance import provenance
 from benchmark.train.result import of_outputs, summarise
+from benchmark.train.test_time import of_prediction
 from benchmark.train.trainee import Trainee
 
 METHOD_PREFIX = "method."
@@ -138,7 +139,9 @@ class Session:
             trainee.diverged_at,
             self.rundir.read_records(),
             self.starts,
-            extra | of_outputs(trainee.objective.reported, trainee.others, trainee.averaged),
+            extra
+            | {"prediction": of_prediction(trainee)}
+            | of_outputs(trainee.objective.reported, trainee.others, trainee.averaged),
             trainee.needs_teacher,
         )
         self.write_result(result)

@@ -229,6 +229,11 @@ class Trainee:
         none = torch.empty(0, dtype=torch.int64, device=self.device)
         return Batch(torch.empty(0, *self._image_shape, device=self.device), none, none)
 
+    @property
+    def image(self) -> Tensor:
+        """One image [1, C, H, W] of the size that the student reads, black."""
+        return torch.zeros(1, *self._image_shape, device=self.device)
+
     def _set_training(self, training: bool) -> None:
         # Walking the modules costs as much as a small layer, so only when the mode changes.
         if self._training is not training:

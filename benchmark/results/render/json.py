@@ -87,6 +87,7 @@ def _cell(cell: GridCell) -> dict[str, Any]:
         "diverged_seeds": list(cell.diverged_seeds),
         "failed_seeds": list(cell.failed_seeds),
         "evaluated_checkpoint": cell.exact,
+        "cost": None if cell.cost is None else cell.cost._asdict(),
         "runs": list(cell.runs),
     }
 

@@ -26,7 +26,9 @@ from benchmark.results.render.numbers import fixed as fixed
 from benchmark.results.render.numbers import metric_label as metric_label
 from benchmark.results.render.numbers import statistic_label as statistic_label
 from benchmark.results.render.numbers import tidy as tidy
+from benchmark.results.render.sentences import COST_NOTE as COST_NOTE
 from benchmark.results.render.sentences import cell_words as cell_words
+from benchmark.results.render.sentences import cost_words as cost_words
 from benchmark.results.render.sentences import headline as headline
 from benchmark.results.render.sentences import legend as legend
 from benchmark.results.render.sentences import pair_words as pair_words

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from benchmark.results.costs import row_costs
 from benchmark.results.grid import (
     CellKey,
     Comparison,
@@ -79,7 +80,7 @@ def render(
             parts.append(str(_paper(grid, marks, statistics or (grid.protocol,))))
         elif grid.has_published:
             parts += ["## Published and ours", *_side_by_side(grid, marks)]
-    parts += _ranks(grid) + _claims(grid)
+    parts += _ranks(grid) + _claims(grid) + _costs(grid)
     parts += [
         "## Notes",
         _notes(grid, marks, "side_by_side" if "side_by_side" in forms else "paper"),
@@ -249,6 +250,20 @@ def _claims(grid: Grid) -> list[str]:
         for r in grid.claim_results
     ]
     return ["## Claims", str(_Table(["claim", "verdict", "why", "source"], 4, rows))]
+
+
+def _costs(grid: Grid) -> list[str]:
+    """Return what each row costs, a column of the table beside the other."""
+    known = {(c.row.name, c.column.name): layout.cost_words(c) for c in row_costs(grid)}
+    if not known:
+        return []
+    header = ["method", *(escape(column.name) for column in grid.columns)]
+    rows = [
+        [escape(row.name), *(known.get((row.name, c.name), "-") for c in grid.columns)]
+        for row in grid.rows
+        if any(name == row.name for name, _ in known)
+    ]
+    return ["## Cost", str(_Table(header, 1, rows)), escape(layout.COST_NOTE)]
 
 
 def _notes(grid: Grid, marks: Footnotes, form: Form) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from benchmark.base.words import count
+from benchmark.results.costs import RowCost
 from benchmark.results.found import Pairwise, Shift
 from benchmark.results.grid import CellKey, Comparison, Grid, GridCell, Ranking, State, Verdict
 from benchmark.results.render.numbers import fixed, metric_label
@@ -25,6 +26,10 @@ LEGEND = {
     Verdict.EXPECTED_MISS: "known not to reproduce; it comes out as other sources report",
     Verdict.UNEXPECTED_HIT: "known not to reproduce, but here it does",
 }
+COST_NOTE = (
+    "Parameters and multiply-adds of one prediction; training in the plain student's time for as"
+    " many epochs, the teacher's pass included, as measured."
+)
 
 
 def cell_words(grid: Grid, key: CellKey) -> str:
@@ -147,3 +152,17 @@ def legend(grid: Grid) -> list[tuple[Verdict, str]]:
     used = {c.verdict for _, cell in grid.ordered for c in cell.comparisons}
     used |= {cell.verdict for _, cell in grid.ordered if cell.comparisons and cell.verdict}
     return [(v, LEGEND[v].format(margin=grid.margin)) for v in Verdict if v in used and v in LEGEND]
+
+
+def cost_words(found: RowCost) -> str:
+    """Return what a row costs: "0.08 M, 0.8 MMAC, 1.9x", as far as it is known."""
+    cost = found.cost
+    words = []
+    if cost.parameters is not None:
+        words.append(f"{cost.parameters / 1e6:.2f} M")
+    if cost.multiply_adds is not None:
+        million = cost.multiply_adds / 1e6
+        words.append(f"{million / 1e3:.2f} GMAC" if million >= 1000 else f"{million:.1f} MMAC")
+    if found.epochs is not None:
+        words.append(f"{found.epochs:.2f}x")
+    return ", ".join(words) or "-"
