@@ -87,7 +87,7 @@ def pause(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
 
 @app.command()
 def resume(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
-    """Let what was paused start."""
+    """Let what was paused start, and what Slurm holds of its own accord."""
     from benchmark.cli.words.operate import resumed
     from benchmark.operate.stop import resume as resume_runs
 

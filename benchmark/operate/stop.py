@@ -224,8 +224,10 @@ def resume(runs_dir: Path, table: str | None) -> Resumed:
         raise _untold(f"{waiting} in Slurm stay paused", str(error), "resume") from error
     for folder in folders & in_slurm:
         folder.paused.unlink(missing_ok=True)
-    released = Counter(work.state.detail for work in others)
-    return Resumed(len(folders), len(held), seen.warnings, released, refused)
+    # Whatever was refused is still held.
+    kept = {work.folder for work in others} if refused else set()
+    released = Counter(work.state.detail for work in others if work.folder not in kept)
+    return Resumed(len(folders - kept), len(held), seen.warnings, released, refused)
 
 
 def _may_live(work: Work, seen: Seen) -> bool:

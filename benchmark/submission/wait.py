@@ -75,9 +75,15 @@ def _without_result(keys: set[str], runs_dir: Path) -> set[str]:
     return {key for key in keys if read(RunDir(runs_dir, key)).state not in ENDED}
 
 
+def _words(state: TaskState) -> str:
+    """Return how a task stands; one that waits, for what (a limit may keep it for ever)."""
+    waits = state.name in ("waiting", "requeued") and state.detail
+    return f"{state.name} ({state.detail})" if waits else state.name
+
+
 def _tell(done: int, total: int, states: dict[str, TaskState], said: str) -> str:
-    counts = Counter(state.name for state in states.values())
-    parts = [f"{number} {name}" for name, number in sorted(counts.items())]
+    counts = Counter(_words(state) for state in states.values())
+    parts = [f"{number} {words}" for words, number in sorted(counts.items())]
     text = ", ".join([f"{done} of {total} runs have their result", *parts])
     if text != said:
         say(text)

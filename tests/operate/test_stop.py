@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,6 +165,24 @@ def test_pausing_holds_what_waits_and_resuming_releases_it(
     assert words.resumed(resume(runs_dir, None)) == ["resumed 0 submissions"]
 
 
+def test_what_slurm_holds_is_released_unless_an_operator_holds_it(
+    runs_dir: Path, called: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = {**RECORDED, "squeue": RECORDED["squeue"].replace("BeginTime", "JobHeldAdmin")}
+    monkeypatch.setattr(queue, "read_raw", lambda *question: RawQueue(**held))
+    assert words.resumed(resume(runs_dir, None)) == [
+        "resumed 1 submission",
+        "released 1 task that Slurm held: JobHeldAdmin",
+    ]
+    assert called == [["scontrol", "release", "96"]]
+    # As Slurm answers an ordinary user.
+    said = "Access/permission denied for job 96\nslurm_suspend error: Access/permission denied\n"
+    monkeypatch.setattr(commands, "call", lambda command, timeout=30.0: Reply(1, "", said, 0.1))
+    lines = words.resumed(resume(runs_dir, None))
+    assert lines[:2] == ["resumed 0 submissions", lines[1]]
+    assert "Slurm does not release what an operator holds" in lines[1]
+
+
 def test_resuming_leaves_alone_what_is_held_after_failures(
     runs_dir: Path, called: list[list[str]]
 ) -> None:
@@ -198,10 +217,10 @@ def test_what_is_trained_in_a_process_is_paused_between_packs(
 ) -> None:
     trained: list[str] = []
     states: list[str] = []
-    train_here = inline.train_here
+    train_in_processes = inline.train_in_processes
 
-    def train_then_pause(pack: PackFile, stop: Callable[[], str | None]) -> Outcome:
-        found = train_here(pack, stop=stop)
+    def train_then_pause(pack: PackFile, *where: Any) -> Outcome:
+        found = train_in_processes(pack, *where)
         trained.extend(found.endings)
         if len(trained) == 1:
             pause(tmp_path, None)
@@ -211,7 +230,7 @@ def test_what_is_trained_in_a_process_is_paused_between_packs(
         states.append(state(tmp_path, students[7]))
         resume(tmp_path, None)
 
-    monkeypatch.setattr(inline, "train_here", train_then_pause)
+    monkeypatch.setattr(inline, "train_in_processes", train_then_pause)
     monkeypatch.setattr(inline.time, "sleep", wait)
     packs = [Pack("digits", (run,)) for run in students[6:8]]
     submission = new_submission("digits", packs, tmp_path, digits)

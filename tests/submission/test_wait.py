@@ -56,6 +56,18 @@ def test_what_left_the_queue_without_a_result_is_a_failure(
     assert told.messages[-1] == "ended without a result, or held: 1 run"
 
 
+def test_why_tasks_wait_is_told(
+    runs_dir: Path,
+    students: list[Run],
+    finishing: Callable[..., None],
+    told: pytest.LogCaptureFixture,
+) -> None:
+    raw = {**RECORDED, "squeue": RECORDED["squeue"].replace("BeginTime", "PartitionDown")}
+    finishing(raw, students[2])
+    assert wait.wait_for([students[2].key], runs_dir, 0.0) == 0
+    assert told.messages[0] == "0 of 1 runs have their result, 1 requeued (PartitionDown)"
+
+
 def test_what_is_held_is_not_waited_for(
     runs_dir: Path,
     students: list[Run],
