@@ -23,6 +23,7 @@ BESIDE = ("origin.json", "changes.diff")  # what a copy holds besides the code
 MOST = 25_000_000  # bytes; a copy has less, see snapshot.py
 PLACE = "BENCH_OWN_CODE"
 PREFIX = "bench-code-"
+FEW = 3  # folders that a start removes: more would keep it waiting
 YOUNG = 60.0  # seconds; a folder that is being made is not held yet
 
 
@@ -83,9 +84,12 @@ def hold(place: str) -> None:
 
 
 def sweep(parent: str) -> None:
-    """Remove the user's folders that nobody holds: their tasks were killed."""
+    """Remove a few of the user's folders that nobody holds: their tasks were killed."""
+    removed = 0
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
+            if removed == FEW:
+                break
             if not name.startswith(PREFIX):
                 continue
             with contextlib.suppress(OSError):
@@ -96,6 +100,7 @@ def sweep(parent: str) -> None:
                     if found.st_uid == os.geteuid() and time.time() - found.st_mtime > YOUNG:
                         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         shutil.rmtree(place, ignore_errors=True)
+                        removed += 1
                 finally:
                     os.close(descriptor)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.submission.own_copy import PLACE, digest_of, read_copy, sweep, words, write_copy
+from benchmark.submission.own_copy import FEW, PLACE, digest_of, read_copy, sweep, words, write_copy
 from benchmark.submission.snapshot import CodeCopy, take_snapshot
 
 SHOW = "import benchmark, os; print(benchmark.value, benchmark.__file__, os.environ['PYTHONPATH'])"
@@ -75,6 +75,11 @@ def test_what_a_killed_task_left_goes_and_nothing_else(code: CodeCopy, tmp_path:
         living.kill()
     sweep(str(place))
     assert set(os.listdir(place)) == names - {held.name}
+    for number in range(FEW + 2):
+        (place / f"bench-code-{number}").mkdir()
+        os.utime(place / f"bench-code-{number}", (1.0, 1.0))
+    sweep(str(place))  # a task does not wait for all of them
+    assert len(os.listdir(place)) == len(names) - 1 + 2
 
 
 @pytest.mark.parametrize("name", ["benchmark/__init__.py", "sitecustomize.py"])
