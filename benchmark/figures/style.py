@@ -28,6 +28,7 @@ VERDICTS: dict[Verdict | None, tuple[str, str, bool]] = {
     Verdict.CONDITIONAL: (ORANGE, "D", False),
     Verdict.UNDERPOWERED: (SOFT, "o", False),
     Verdict.DIVERGED: (RED, "X", True),
+    Verdict.NOT_COMPARABLE: (SOFT, "s", False),
     Verdict.EXPECTED_MISS: (SOFT, "<", True),
     Verdict.UNEXPECTED_HIT: (GREEN, "P", True),
     Verdict.NOT_PUBLISHED: (INK, "o", True),

@@ -15,7 +15,7 @@ from benchmark.data.datasets import dataset_infos
 from benchmark.planning.matrix import Slot
 from benchmark.results.assign import Expected, Group, Place, assign, expect, selected
 from benchmark.results.choose import Choice, choose, progress
-from benchmark.results.described import describe
+from benchmark.results.described import describe, is_apart
 from benchmark.results.grid import (
     CellCost,
     CellKey,
@@ -166,6 +166,7 @@ def _cell(
         teachers=tuple(run.teacher or "" for run in shown.finished),
         cost=None if shown.evaluated else _cost(shown.finished),
         own_teacher=row.of is None and any(_trained_here(run) for run in shown.finished),
+        incomparable=empty.published_value is not None and is_apart(shown),
     )
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from benchmark.results.assign import Group
 
+# Where and how fast, not what: what differs in these alone is compared all the same.
+_SAME = ("device", "threads", "deterministic", "channels_last", "eval_batch", "keep_drops")
+
 
 def describe(group: Group) -> tuple[str, ...]:
     """Return what sets a group apart from the table's own runs, in words."""
@@ -37,3 +40,19 @@ def _words(name: str, value: Any) -> str:
     if name in ("key", "weights") and value is not None:
         return f"public checkpoint {str(value)[:8]}"
     return f"{name.replace('.options.', '.')} = {'unset' if value is None else value}"
+
+
+def is_apart(group: Group) -> bool:
+    """Say whether runs were not trained as what was published: data, recipe, a teacher's own file.
+
+    Options of methods and versions of code are overrides, too, but of what is compared.
+    """
+    if group.file is not None and group.file.own:
+        return True
+    for name in group.differences:
+        part, _, field = name.removeprefix("teacher.").partition(".")
+        if part in ("dataset", "file", "key", "weights"):
+            return True
+        if part == "recipe" and field.partition(".")[0] not in _SAME:
+            return True
+    return False

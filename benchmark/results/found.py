@@ -15,7 +15,8 @@ class Verdict(StrEnum):
     """What ours says about the published value.
 
     ``above`` and ``below`` speak of the printed number: above is better for accuracies and
-    worse for errors. ``conditional``: it depends on what the source leaves open, and the cell's
+    worse for errors. ``not comparable``: the runs had other data, another recipe or a teacher of
+    the user's own. ``conditional``: it depends on what the source leaves open, and the cell's
     ``condition`` says how. ``diverged``: the finished seeds would reproduce it, but more diverged
     than the table allows.
     """
@@ -26,6 +27,7 @@ class Verdict(StrEnum):
     CONDITIONAL = "conditional"
     UNDERPOWERED = "underpowered"
     DIVERGED = "diverged"
+    NOT_COMPARABLE = "not comparable"
     NOT_PUBLISHED = "not published"
     EXPECTED_MISS = "expected miss"
     UNEXPECTED_HIT = "unexpected hit"

@@ -121,7 +121,9 @@ class GridCell:
     ``published`` is the table's own entry, with what other sources print. ``expected_miss``: that
     it is known not to reproduce, and what comes out instead. ``overrides``: "recipe.epochs = 2"
     and so on. ``runs``: run keys. ``teachers``: of which teacher each seed of ``values`` learned;
-    ``own_teacher``: trained here, not the paper's; ``cost`` of trained runs. The judge adds
+    ``own_teacher``: trained here, not the paper's; ``cost`` of trained runs; ``incomparable``:
+    other data, another recipe or a file of the user's own, so that nothing is said about the
+    published value. The judge adds
     ``comparisons`` (the published statistic, or, where it is unstated, the one that the table
     speaks for or its protocol, and then the others), ``judgement`` and ``interval``, the 95 %
     interval of the mean by the noise that the verdict uses.
@@ -143,6 +145,7 @@ class GridCell:
     teachers: tuple[str, ...] = ()
     own_teacher: bool = False
     cost: CellCost | None = None
+    incomparable: bool = False
     comparisons: tuple[Comparison, ...] = ()
     judgement: Judgement | None = None
     interval: tuple[float, float] | None = None
@@ -174,7 +177,7 @@ class GridCell:
     @property
     def speaks(self) -> bool:
         """Whether it says something about the paper: values of the table's own runs."""
-        return bool(self.values) and not self.overrides
+        return bool(self.values) and not self.overrides and not self.incomparable
 
     @property
     def mean(self) -> float | None:

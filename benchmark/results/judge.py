@@ -60,6 +60,8 @@ def judge(grid: Grid, others: Iterable[Grid] = ()) -> Grid:
         for task, (compared, judgement) in zip(
             tasks, _judged(tasks, arrays, shown, grid), strict=True
         ):
+            if task.cell.incomparable:
+                compared, judgement = _apart(compared), Judgement(Verdict.NOT_COMPARABLE)
             cells[task.key] = replace(cells[task.key], comparisons=compared, judgement=judgement)
         if not overridden:
             wholes = [whole_table(m, tasks, arrays, shown, known) for m in grid.metrics]
@@ -80,6 +82,12 @@ def judge(grid: Grid, others: Iterable[Grid] = ()) -> Grid:
     )
 
 
+def _apart(compared: Iterable[Comparison]) -> tuple[Comparison, ...]:
+    """Return comparisons that say how far a value is off, and nothing of the published one."""
+    word = Verdict.NOT_COMPARABLE
+    return tuple(replace(one, verdict=word, p=None, seeds_needed=None) for one in compared)
+
+
 def _family(grid: Grid) -> int:
     """Return how many published cells the table has, run or not."""
     return sum(
@@ -94,7 +102,7 @@ def _tasks(known: Filled, *, overridden: bool) -> list[JudgedCell]:
     tasks = []
     for key, cell in known.grid.ordered:
         found = readings(cell, known.grid.protocol)
-        if found and bool(cell.overrides) == overridden:
+        if found and (bool(cell.overrides) or cell.incomparable) == overridden:
             assert cell.published is not None
             assert cell.published.value is not None
             tasks.append(

@@ -274,6 +274,29 @@ def test_overrides_are_marked() -> None:
     )
 
 
+def test_another_recipe_says_nothing_of_the_published_value() -> None:
+    odd = measured(
+        [9.5, 10.0, 10.5],
+        published=published(70.7, n=5),
+        overrides=("recipe.epochs = 1",),
+        incomparable=True,
+    )
+    own = measured(CLOSE, published=published(70.7, n=5))
+    grid = judge(small({"KD": own, "AT": odd}))
+    cell = grid.cells["AT", "pair", "top1"]
+    assert cell.verdict is Verdict.NOT_COMPARABLE
+    assert cell.delta == pytest.approx(-60.7)
+    assert {one.p for one in cell.comparisons} == {None}
+    assert not cell.speaks
+    assert [mark.kind for mark in cell.marks] == [MarkKind.OVERRIDE]
+    assert summary(grid) == "1 reproduced; with overrides: 1 not comparable"
+    assert grid.cells["KD", "pair", "top1"] == judge(small({"KD": own})).cells["KD", "pair", "top1"]
+    own_file = replace(odd, overrides=())  # a teacher's file of one's own is no override of a table
+    among = judge(small({"KD": own, "AT": own_file}))
+    assert among.cells["AT", "pair", "top1"].verdict is Verdict.NOT_COMPARABLE
+    assert [whole.judged for whole in among.wholes] == [1]
+
+
 def test_a_choice_on_test_shows_how_much_it_may_flatter() -> None:
     chosen = HyperparameterChoice("alpha = 0.3, temperature = 5", "test", 9)
     cell = judged(measured([70.0], selection=chosen))

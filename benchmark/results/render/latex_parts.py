@@ -17,6 +17,7 @@ SYMBOLS = {
     Verdict.CONDITIONAL: r"$\sim$",
     Verdict.UNDERPOWERED: "?",
     Verdict.DIVERGED: r"$\infty$",
+    Verdict.NOT_COMPARABLE: r"$\neq$",
     Verdict.EXPECTED_MISS: r"$\times$",
     Verdict.UNEXPECTED_HIT: r"\textbf{!!}",
 }

@@ -23,6 +23,8 @@ LEGEND = {
     "correction over all cells zero is not excluded, even where one interval alone excludes it; "
     "+k: so many further seeds settle it with probability 0.8",
     Verdict.DIVERGED: "the finished seeds would reproduce it, but more diverged than allowed",
+    Verdict.NOT_COMPARABLE: "other data, another recipe or a teacher's file of the user's own than "
+    "published, as its marks say: nothing follows for the published value",
     Verdict.EXPECTED_MISS: "known not to reproduce; it comes out as other sources report",
     Verdict.UNEXPECTED_HIT: "known not to reproduce, but here it does",
 }
