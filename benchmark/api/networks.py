@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.api.tables import add_plugins
-from benchmark.base.errors import UserError, nearest
-from benchmark.base.words import count
+from benchmark.base.errors import UserError
 from benchmark.methods.catalog import MethodInfo, method_info
 from benchmark.run import directory
-from benchmark.run.directory import RunDir, all_rundirs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,13 +37,7 @@ def load_student(
 
     add_plugins(plugins)
     where = Path(runs) if runs is not None else directory.runs_dir()
-    path = Path(run)
-    found = RunDir(path.parent, path.name) if path.is_dir() else RunDir(where, str(run))
-    if not found.cell.exists():
-        keys = [one.key for one in all_rundirs(where)]
-        hint = nearest(str(run), keys)
-        raise UserError(f"there is no run '{run}' in {where}{hint} ({count(len(keys), 'run')})")
-    return load_student(found, device)
+    return load_student(directory.find_run(run, where), device)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ for _group in (
     "figures",
     "report",
     "compare",
+    "evaluate",
     "methods",
     "data",
     "teachers",

@@ -26,7 +26,10 @@ def collect(
     table: TableName,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="md, tex, csv, json, parquet; one of csv, json is printed."),
+        typer.Option(
+            "--format",
+            help="md, tex, csv, json, parquet; csv or json alone is printed without --out.",
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
@@ -46,6 +49,9 @@ def collect(
     runs_rows: Annotated[
         bool, typer.Option("--runs-rows", help="As CSV: a line a run; with --out epochs too.")
     ] = False,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="LaTeX that compiles as it is, not to \\input.")
+    ] = False,
     only: Only = None,
     seeds: Seeds = None,
     plugin: Plugins = None,
@@ -63,6 +69,7 @@ def collect(
             "--format": formats,
             "--also": also,
             "--siunitx": siunitx,
+            "--standalone": standalone,
             "--runs-rows": runs_rows,
             "--out": out,
         }
@@ -75,10 +82,16 @@ def collect(
     if runs_rows and "csv" not in wanted:
         raise UserError("--runs-rows goes with --format csv; parquet always holds runs and epochs")
     report = make_report(
-        table, chosen, runs_dir=runs, protocol=protocol, also=also, siunitx=siunitx
+        table,
+        chosen,
+        runs_dir=runs,
+        protocol=protocol,
+        also=also,
+        siunitx=siunitx,
+        standalone=standalone,
     )
     say(*report.notes)
-    if len(wanted) == 1 and wanted[0] in ALONE and not (runs_rows and out):
+    if len(wanted) == 1 and wanted[0] in ALONE and out is None:
         text = report.rows().to_csv(index=False) if runs_rows else report.text(wanted[0])
         print(text, end="")
         return

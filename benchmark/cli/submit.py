@@ -59,7 +59,7 @@ def submit(
     if cluster == "inline" and (code := followed(dry_run)) is not None:
         raise typer.Exit(code)
     chosen = selection(only, seeds, sets, teacher)
-    executor = executor_for(cluster, profile)
+    executor = executor_for(cluster, profile, dry_run)
     where = directories(executor, runs, data)
     found = prepare_plan(
         plan_for(table, chosen, where.data, plugin, executor.device),

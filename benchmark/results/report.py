@@ -43,10 +43,11 @@ class Report:
     statistics: tuple[str, ...]
     notes: tuple[str, ...]
     siunitx: bool = False
+    standalone: bool = False
 
     def text(self, kind: str) -> str:
         """Return the table as ``md``, ``tex``, ``csv`` or ``json``."""
-        return _renderers(self.grid, self.statistics, self.siunitx)[kind]()
+        return _renderers(self.grid, self.statistics, self.siunitx, self.standalone)[kind]()
 
     def shown(self) -> str:
         """Return the table as a terminal shows it."""
@@ -101,6 +102,7 @@ def make_report(
     protocol: str | None = None,
     also: str | None = None,
     siunitx: bool = False,
+    standalone: bool = False,
 ) -> Report:
     """Fill and judge a table, by name or path.
 
@@ -114,7 +116,7 @@ def make_report(
     grid = replace(collected.grid, made_by=made_by("collect", name, chosen, protocol, also))
     statistics = dict.fromkeys(s for s in (grid.protocol, also) if s is not None)
     notes = tuple(_notes(collected, runs_dir, table.name))
-    return Report(grid, collected, runs_dir, tuple(statistics), notes, siunitx)
+    return Report(grid, collected, runs_dir, tuple(statistics), notes, siunitx, standalone)
 
 
 def explain_cell(
@@ -141,7 +143,7 @@ def explain_cell(
 
 
 def _renderers(
-    grid: Grid, statistics: Sequence[str], siunitx: bool
+    grid: Grid, statistics: Sequence[str], siunitx: bool, standalone: bool
 ) -> dict[str, Callable[[], str]]:
     # Each is imported when it is asked for: LaTeX alone takes longer than a table of numbers.
     def markdown() -> str:
@@ -153,7 +155,7 @@ def _renderers(
         from benchmark.results.render import latex
 
         return latex.render(
-            grid, ("paper", "side_by_side"), statistics, siunitx=siunitx, document=True
+            grid, ("paper", "side_by_side"), statistics, siunitx=siunitx, document=standalone
         )
 
     def csv() -> str:

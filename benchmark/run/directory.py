@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, nearest
 from benchmark.base.files import make_directory, read_bytes, read_json, write_json
 from benchmark.base.inside import check_own
+from benchmark.base.words import count
 from benchmark.base.yamlfile import validate
 from benchmark.run.identity import SCHEMA, Run
 
@@ -84,8 +85,13 @@ class RunDir:
 
     @property
     def weights(self) -> Path:
-        """The trained network."""
+        """The trained network, alone, with what it is as metadata."""
         return self.path / "student.safetensors"
+
+    @property
+    def extras(self) -> Path:
+        """What was trained beside it: parts of its methods, averaged weights; often nothing."""
+        return self.path / "extras.safetensors"
 
     @property
     def result(self) -> Path:
@@ -182,3 +188,14 @@ def all_rundirs(root: Path) -> Iterator[RunDir]:
         rundir = RunDir(root, name)
         if os.path.lexists(rundir.cell):
             yield rundir
+
+
+def find_run(run: str | Path, root: Path) -> RunDir:
+    """Return a run by its key or the path of its directory; UserError with the nearest guess."""
+    path = Path(run)
+    found = RunDir(path.parent, path.name) if path.is_dir() else RunDir(root, str(run))
+    if not found.cell.exists():
+        keys = [one.key for one in all_rundirs(root)]
+        hint = nearest(str(run), keys)
+        raise UserError(f"there is no run '{run}' in {root}{hint} ({count(len(keys), 'run')})")
+    return found

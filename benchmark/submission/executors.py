@@ -26,10 +26,11 @@ class Directories(NamedTuple):
     data: Path
 
 
-def executor_for(cluster: str | None, profile: str | None) -> Executor:
+def executor_for(cluster: str | None, profile: str | None, dry_run: bool = False) -> Executor:
     """Return an executor by its name, or by the path of a file that defines one.
 
-    Raises UserError for an unknown cluster or profile.
+    For a ``dry_run`` no Slurm has to be at hand. Raises UserError for an unknown cluster or
+    profile.
     """
     name = cluster or default_cluster()
     own = name.endswith(".py")
@@ -38,6 +39,8 @@ def executor_for(cluster: str | None, profile: str | None) -> Executor:
     if profile is not None and name in ("local", "inline"):
         raise UserError(f"--profile belongs to --cluster slurm, not to {name}")
     module = _load(Path(name)) if own else importlib.import_module(f"benchmark.submission.{name}")
+    if dry_run and name == "slurm":
+        return cast(Executor, module.executor_for_show(profile))
     return cast(Executor, module.executor(profile))
 
 

@@ -72,13 +72,29 @@ def executor_as_sent(profile: str, options: object) -> SlurmExecutor:
     return SlurmExecutor(profile_as_sent(profile, options, site), site)
 
 
+def executor_for_show(profile: str | None = None) -> SlurmExecutor:
+    """Return an executor for a dry run, which needs no Slurm at hand."""
+    found = executor(profile)
+    try:
+        commands.read_limits()
+    except commands.SlurmError as error:
+        say(f"{error}; the script is shown as it would be sent, held against no cluster")
+        return replace(found, offline=True)
+    return found
+
+
+# What Slurm's own defaults allow, for a dry run where nothing can be asked.
+_UNASKED = commands.ClusterLimits("not asked", "", 1001, 10_000, accounting=False)
+
+
 @dataclass(frozen=True)
 class SlurmExecutor:
-    """Sends packs to Slurm."""
+    """Sends packs to Slurm. ``offline``: shows what it would send, and asks nothing."""
 
     profile: Profile
     site: Site
     name: str = "slurm"
+    offline: bool = False
 
     @property
     def device(self) -> str:
@@ -106,7 +122,15 @@ class SlurmExecutor:
     def queue(self, runs_dir: Path) -> Queue:
         """Ask squeue once, and sacct once if runs of earlier submissions ended without a result."""
         known = frozenset(array.folder for array in sent_arrays(runs_dir))
-        snapshot = queue.read(time.time(), accounting=False)
+        if self.offline:
+            return Queue()
+        try:
+            snapshot = queue.read(time.time(), accounting=False)
+        except commands.SlurmError as error:
+            raise type(error)(
+                f"{error}; without a cluster: --cluster local trains on this machine, and --dry-run"
+                " shows the script"
+            ) from error
         found = {}
         for key, work in runs_in_queue(runs_dir, snapshot).items():
             assert work.task is not None
@@ -134,9 +158,9 @@ class SlurmExecutor:
             return Prepared((), partial(self._wait, submission, ()))
         arrays = self._arrays(submission, queue)
         needs = Counter(arrays.resources[pack.id] for pack in arrays.packs)
-        nodes = read_nodes()
+        nodes = () if self.offline else read_nodes()
         notes = []
-        for need in needs:
+        for need in () if self.offline else needs:
             if arrays.limits.limits:
                 check_limits(self.profile, need)
             notes.append(check_profile(self.profile, need, nodes))
@@ -204,9 +228,9 @@ class SlurmExecutor:
         return wait_for([*keys, *submission.queued], submission.runs_dir, every)
 
     def _arrays(self, submission: Submission, waiting: Queue) -> Arrays:
-        limits = commands.read_limits()
+        limits = _UNASKED if self.offline else commands.read_limits()
         folder = Folder(submission.folder.path.absolute())
-        room = limits.max_job_count - queue.tasks_of_everybody()
+        room = limits.max_job_count - (0 if self.offline else queue.tasks_of_everybody())
         if self.profile.max_jobs is not None:
             room = min(room, self.profile.max_jobs - waiting.tasks)
         # Copies, so that edits made while tasks wait change nothing.

@@ -159,13 +159,23 @@ def _extend(base: dict[str, Any], data: dict[str, Any], path: Path) -> dict[str,
     return {
         **base,
         **{k: data[k] for k in ("schema", "name", "base", "title", "note") if k in data},
-        "rows": [*_part(base, "rows", list, path), *_part(data, "rows", list, path)],
+        "rows": _joined(_part(base, "rows", list, path), _part(data, "rows", list, path)),
         "columns": [*_part(base, "columns", list, path), *_part(data, "columns", list, path)],
         "names": {**_part(base, "names", dict, path), **_part(data, "names", dict, path)},
         "published": published,
         "plugins": [*_part(base, "plugins", list, path), *_part(data, "plugins", list, path)],
         **_with_files(base, _part(data, "teacher.files", dict, path), path),
     }
+
+
+def _joined(rows: list[Any], further: list[Any]) -> list[Any]:
+    """Return rows with further ones, each behind the last of its group."""
+    found = list(rows)
+    for row in further:
+        group = row.get("group") if isinstance(row, dict) else None
+        same = [i for i, r in enumerate(found) if isinstance(r, dict) and r.get("group") == group]
+        found.insert(same[-1] + 1 if group and same else len(found), row)
+    return found
 
 
 def _with_files(base: dict[str, Any], files: dict[Any, Any], path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ the order is taken to be.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from benchmark.models.layouts import converted
 from benchmark.table.imagenet_classes import imagenet_classes
 from benchmark.table.own_teachers import FileOfTeacher
 from benchmark.table.teachers import file_digest
+from benchmark.train.about import read_about
 from benchmark.train.rng import seeded
 
 # A teacher that is no better than this many times guessing says nothing: its classes, their
@@ -130,14 +130,7 @@ def _carried(path: Path) -> tuple[str, ...]:
     """Return the class names that a safetensors file carries, empty where it has none."""
     if path.suffix != ".safetensors":
         return ()
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        carried = (file.metadata() or {}).get("classes")
-    try:
-        names = json.loads(carried) if carried else []
-    except (ValueError, RecursionError):
-        return ()
+    names = read_about(path).get("classes")
     return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 

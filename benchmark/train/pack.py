@@ -147,6 +147,8 @@ def _train(
     prepare_process(first)
     batches = open_data(first, pack, crew.share(first.recipe.replicas))
     extra: dict[str, Any] = {"dataset_digest": first.dataset.digest}
+    for session in sessions.values():
+        session.classes = require_dataset(first.dataset.name, pack.data_dir).classes
     watcher = Watcher(sessions, where, outcome, reporter, extra)
     try:
         if first.weights is not None:

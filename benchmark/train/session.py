@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
@@ -18,6 +20,7 @@ from benchmark.run.failure import note_failure
 from benchmark.run.identity import SCHEMA
 from benchmark.run.lease import STALE_SECONDS, Lease
 from benchmark.train import state
+from benchmark.train.about import about_student
 from benchmark.train.provenance import provenance
 from benchmark.train.result import of_outputs, summarise
 from benchmark.train.test_time import of_prediction
@@ -33,6 +36,7 @@ class Session:
     def __init__(self, rundir: RunDir, lease: Lease) -> None:
         self.rundir = rundir
         self.lease = lease
+        self.classes: Sequence[str] = ()  # the data's, once they are known
         self._clear_drafts()
         self.starts = self._note_start()
         self._pending: list[str] = []
@@ -121,18 +125,16 @@ class Session:
         """Write the trained network, then the result, last. An existing result is left alone."""
         self.lease.check()
         self.flush()
-        tensors = dict(trainee.student.model.state_dict())
-        for name, value in trainee.methods.state_dict().items():
-            tensors[METHOD_PREFIX + name] = value
+        extras = {
+            METHOD_PREFIX + name: value for name, value in trainee.methods.state_dict().items()
+        }
         if trainee.average is not None:
             model, _ = trainee.average.modules
-            tensors |= {AVERAGE_PREFIX + name: v for name, v in model.state_dict().items()}
-        content = save(_separate(tensors))
-        try:
-            with replacing(self.rundir.weights) as file:
-                file.write(content)
-        except OSError as error:
-            raise UserError(f"cannot write {self.rundir.weights}: {error.strerror}") from error
+            extras |= {AVERAGE_PREFIX + name: v for name, v in model.state_dict().items()}
+        if extras:
+            _write_tensors(self.rundir.extras, extras)
+        about = about_student(trainee.run, self.classes)
+        _write_tensors(self.rundir.weights, trainee.student.model.state_dict(), about)
         result = summarise(
             trainee.run,
             trainee.history,
@@ -160,7 +162,18 @@ class Session:
         self.lease.release()
 
 
-def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    content = save(_separate(tensors), metadata)
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors as they are exported; what two names share is written under both."""
     found, seen = {}, set()
     for name, value in tensors.items():

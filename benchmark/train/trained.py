@@ -1,7 +1,7 @@
 """A trained network, read back from its run and ready to use.
 
 A prediction may need more than the student: SimKD predicts by a projector and the teacher's
-classifier. Their weights lie in the run's student.safetensors too, under ``method.N.``, so the
+classifier. Their weights lie in the run's extras.safetensors, under ``method.N.``, so the
 one method that predicts is built again, with the shapes of a teacher of that kind, and filled
 from there.
 """
@@ -129,7 +129,8 @@ def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
     if run.weights is not None:
         public = load_public(run, info.num_classes, *_file_of(rundir))
         return TrainedStudent(run, public.network, None, transform)
-    tensors = _read(rundir.weights)
+    tensors = _read(rundir.weights)  # earlier versions kept all in this file
+    tensors |= _read(rundir.extras) if rundir.extras.exists() else {}
     own = {k: v for k, v in tensors.items() if not k.startswith((METHOD_PREFIX, AVERAGE_PREFIX))}
     model, classes = _model(run, info, transform.size, own)
     load_into(model, own, str(rundir.weights))

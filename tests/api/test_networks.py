@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import benchmark
 from benchmark.api.tables import Submitted
@@ -25,7 +26,10 @@ from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.data.datasets import dataset_info
 from benchmark.data.formats import read_layout, read_pixels
 from benchmark.data.sidecar import split_path
+from benchmark.data.write_own import write_own
+from benchmark.models import build_model
 from benchmark.run.directory import RunDir
+from benchmark.train.about import read_about
 from benchmark.train.trained import TrainedStudent, Transform
 from tests.cli.command import bench
 
@@ -80,6 +84,22 @@ def test_every_network_predicts_what_was_recorded(
     assert {"", "kd", "simkd", "catkd", "fitnet+simkd"} <= names
 
 
+def test_the_file_holds_the_network_alone_and_says_what_it_is(
+    trained: Submitted, runs: Path
+) -> None:
+    for run in trained.plan.runs:
+        rundir = RunDir(runs, run.key)
+        network = build_model(run.model, 10)
+        network.load_state_dict(load_file(rundir.weights), strict=True)
+        about = read_about(rundir.weights)
+        assert (about["run"], about["network"], about["dataset"]) == (run.key, run.model, "digits")
+        assert about["methods"] == [method.name for method in run.methods]
+        assert about["classes"] == [str(digit) for digit in range(10)]
+        assert about["mean"] == list(dataset_info("digits").mean)
+    with_parts = {r.key for r in trained.plan.runs if RunDir(runs, r.key).extras.exists()}
+    assert 2 <= len(with_parts) < len(trained.plan.runs)
+
+
 def test_a_prediction_is_not_the_classifiers_where_the_method_has_its_own(
     trained: Submitted, runs: Path
 ) -> None:
@@ -99,10 +119,7 @@ def test_a_run_that_cannot_be_loaded_says_why(
         benchmark.load_student(run.key[:-3], runs=runs)
     shutil.copytree(runs / run.key, tmp_path / run.key)
     weights = tmp_path / run.key / "student.safetensors"
-    from safetensors.torch import load_file, save_file
-
-    tensors = load_file(weights)
-    save_file({k: v for k, v in tensors.items() if not k.startswith("method.")}, weights)
+    (tmp_path / run.key / "extras.safetensors").unlink()
     with pytest.raises(UserError, match=r"predicts by parts of simkd that it did not keep"):
         benchmark.load_student(run.key, runs=tmp_path)
     weights.write_bytes(b"no weights")
@@ -179,6 +196,51 @@ def test_the_command_writes_the_same_frames(trained: Submitted, runs: Path, tmp_
     assert list(pd.read_csv(tmp_path / "mine.epochs.csv")["run"]) == list(epochs["run"])
 
 
+def test_formats_go_to_files_where_a_folder_is_named(
+    trained: Submitted, runs: Path, tmp_path: Path
+) -> None:
+    words = ("collect", "--table", runs.parent / "mine.yaml", "--runs", runs, "--out", tmp_path)
+    ended = bench(*words, "--format", "csv")
+    assert f"written: {tmp_path}/mine.csv" in ended.out
+    assert len(pd.read_csv(tmp_path / "mine.csv"))
+    assert bench(*words, "--format", "tex").code == 0
+    fragment = (tmp_path / "mine.tex").read_text()
+    assert "\\documentclass" not in fragment
+    assert "\\begin{table*}" in fragment
+    assert bench(*words, "--format", "tex", "--standalone").code == 0
+    assert (tmp_path / "mine.tex").read_text().startswith("\\documentclass")
+
+
+def test_a_run_is_measured_again(
+    trained: Submitted, runs: Path, digits: Path, tmp_path: Path
+) -> None:
+    run = trained.plan.runs[-1]
+    words = ("evaluate", run.key, "--runs", runs)
+    ended = bench(*words, "--data", digits, "--json")
+    assert ended.code == 0
+    told = json.loads(ended.out)
+    recorded = RunDir(runs, run.key).read_result()["metrics"]["top1"]["last"]
+    assert (told["top1"], told["recorded_top1"], told["agrees"]) == (recorded, recorded, True)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 8, 8), np.uint8)
+    names = np.array(["7", "3", "1"])
+    np.savez(tmp_path / "three.npz", images=images, labels=np.arange(30) % 3, classes=names)
+    write_own("three", tmp_path / "three.npz", tmp_path, test_fraction=0.5)
+    ended = bench(*words, "--data", tmp_path, "--dataset", "three", "--json")
+    told = json.loads(ended.out)
+    assert (told["images"], told["recorded_top1"], told["agrees"]) == (15, None, True)
+    student = benchmark.load_student(run.key, runs=runs)
+    layout = read_layout(split_path("three", tmp_path, "test"))
+    pixels = torch.stack([student.transform(image) for image in read_pixels(layout)])
+    hits = student(pixels).argmax(1) == torch.tensor([7, 3, 1])[torch.from_numpy(layout.labels)]
+    assert told["top1"] == pytest.approx(100 * int(hits.sum()) / 15, abs=7)
+    np.savez(tmp_path / "odd.npz", images=images, labels=np.arange(30) % 2, classes=["7", "cat"])
+    write_own("odd", tmp_path / "odd.npz", tmp_path, test_fraction=0.5)
+    refused = bench(*words, "--data", tmp_path, "--dataset", "odd")
+    assert refused.code == 2
+    assert "does not know the class 'cat' of odd" in refused.err
+
+
 def test_parquet_without_pyarrow_says_what_to_install(
     trained: Submitted, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,8 +254,6 @@ def test_parquet_without_pyarrow_says_what_to_install(
 
 
 def test_a_method_is_built_for_a_loop_of_ones_own() -> None:
-    from benchmark.models import build_model
-
     fitnet = benchmark.load_method("fitnet")
     assert json.dumps(fitnet.defaults)
     networks = build_model("resnet8", 10), build_model("wrn_16_2", 10)

@@ -94,6 +94,23 @@ def test_a_place_that_the_table_lacks_is_a_dash() -> None:
     assert shown.word == "-"
 
 
+def test_letters_come_in_the_order_of_reading() -> None:
+    """A row's name is read before its cells, and a cell's letters go up."""
+    own, shared, late = (Mark(MarkKind.OTHER, text) for text in ("own", "shared", "late"))
+    plain = measured([70.0])
+    cells = {
+        "KD": replace(plain, marks=(own, shared)),
+        "DKD": replace(plain, marks=(late, own)),
+        "AT": plain,
+    }
+    grid = small(cells)
+    found = layout.footnotes(grid)
+    shown = [
+        (found.row_letters(n), found.letters((n, "pair", "top1"), c)) for n, c in cells.items()
+    ]
+    assert shown == [("a,b", ""), ("a,c", ""), ("", "")]
+
+
 def test_letters_are_shared_and_what_all_share_is_said_once() -> None:
     everywhere = Mark(MarkKind.OVERRIDE, "epochs 3")
     alpha, tau = Mark(MarkKind.ASSUMED, "alpha = 1"), Mark(MarkKind.ASSUMED, "tau = 2")

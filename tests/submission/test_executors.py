@@ -63,3 +63,30 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str | None, words:
 def test_a_misspelt_one_is_refused() -> None:
     with pytest.raises(UserError, match=r"unknown cluster 'slrm'.*did you mean 'slurm'"):
         executor_for("slrm", None)
+
+
+def test_a_dry_run_needs_no_slurm(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    words = (
+        "submit",
+        "-t",
+        "digits",
+        "--cluster",
+        "slurm",
+        "--only",
+        "row=Student",
+        "--seeds",
+        "0",
+    )
+    where = ("--data", digits, "--runs", tmp_path / "runs")
+    shown = bench(*words, *where, "--dry-run")
+    assert shown.code == 0
+    assert "#SBATCH --job-name=bench-digits" in shown.out
+    assert "held against no cluster" in shown.err
+    assert not (tmp_path / "runs").exists()
+    refused = bench(*words, *where)
+    assert refused.code == 2
+    assert "--cluster local trains on this machine" in refused.err

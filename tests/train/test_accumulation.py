@@ -93,11 +93,10 @@ def test_averaged_weights_stand_beside_the_trained_ones(trained: tuple[Path, Run
     assert result["average"] == {"top1": last["average_top1"], "top5": last["average_top5"]}
     assert result["metrics"]["top1"]["last"] == last["test_top1"]
     assert last["average_loss"] != last["test_loss"]
-    tensors = load_file(rundir.weights)
-    own = {k: v for k, v in tensors.items() if not k.startswith(AVERAGE_PREFIX)}
+    own = load_file(rundir.weights)
     averages = {
         k.removeprefix(AVERAGE_PREFIX): v
-        for k, v in tensors.items()
+        for k, v in load_file(rundir.extras).items()
         if k.startswith(AVERAGE_PREFIX)
     }
     assert own.keys() == averages.keys()

@@ -56,7 +56,7 @@ def test_classes_are_matched_by_their_names(tmp_path: Path) -> None:
 def test_classes_that_a_file_carries(tmp_path: Path) -> None:
     path = tmp_path / "my.safetensors"
     network = build_model("resnet8", 5).eval()
-    save_file(network.state_dict(), path, {"classes": json.dumps(NAMES)})
+    save_file(network.state_dict(), path, {"about": json.dumps({"classes": NAMES})})
     images = torch.rand(2, 3, 8, 8)
     found = read(own(path), ("one", "two"))
     torch.testing.assert_close(found(images), network(images)[:, 1:3])

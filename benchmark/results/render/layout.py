@@ -190,11 +190,12 @@ class Footnotes(NamedTuple):
         return self._join(self.of_rows[row])
 
     def _join(self, marks: Iterable[Mark]) -> str:
-        return ",".join(dict.fromkeys(self.by_mark[m] for m in marks if m in self.by_mark))
+        found = {self.by_mark[m] for m in marks if m in self.by_mark}
+        return ",".join(sorted(found, key=lambda letter: (len(letter), letter)))
 
 
 def footnotes(grid: Grid) -> Footnotes:
-    """Return the letters of all marks, in order of first use."""
+    """Return the letters of all marks, in the order in which a reader meets them."""
     cells = [item for item in grid.ordered if item[1].state is not State.REFERENCE]
     trained = [cell for _, cell in cells if cell.values and not cell.exact]
     places: dict[Mark, list[CellKey]] = {}
@@ -202,19 +203,21 @@ def footnotes(grid: Grid) -> Footnotes:
         for mark in cell.marks:
             places.setdefault(mark, []).append(key)
     common = [m for m in places if len(trained) > 1 and all(m in c.marks for c in trained)]
-    letters: dict[tuple[CellKey, ...], str] = {}
-    by_mark = {
-        mark: letters.setdefault(tuple(where), _letter(len(letters)))
-        for mark, where in places.items()
-        if mark not in common
-    }
     of_rows = {}
+    read: dict[Mark, None] = {}  # as one reads: a row's name, then its cells
     for row in grid.rows:
-        mine = [cell for key, cell in cells if key[0] == row.name]
+        here = [cell for key, cell in cells if key[0] == row.name]
         # A mark of results is on every cell of its row when it is on all that have results.
-        mine = [cell for cell in mine if cell.values] or mine
+        mine = [cell for cell in here if cell.values] or here
         shared = mine[0].marks if mine else ()
         of_rows[row.name] = tuple(m for m in shared if all(m in cell.marks for cell in mine))
+        read |= dict.fromkeys([*of_rows[row.name], *(m for cell in here for m in cell.marks)])
+    letters: dict[tuple[CellKey, ...], str] = {}
+    by_mark = {
+        mark: letters.setdefault(tuple(places[mark]), _letter(len(letters)))
+        for mark in read
+        if mark not in common
+    }
     return Footnotes(by_mark, of_rows, tuple(common))
 
 
