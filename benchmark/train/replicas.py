@@ -29,12 +29,16 @@ class Found(NamedTuple):
 
 
 class Replicas:
-    """Those replicas of a run that this process carries, and their sums with all others'."""
+    """Those replicas of a run that this process carries, and their sums with all others'.
+
+    ``torn``: in the middle of a step of several sums, the first of which were stepped by already.
+    """
 
     def __init__(self, key: str, seed: int, replicas: int, crew: Crew, modules: nn.Module) -> None:
         self.number = replicas
         self.share = crew.share(replicas)
         self._key, self._seed, self._crew, self._modules = key, seed, crew, modules
+        self.torn = False
 
     @property
     def buffers(self) -> list[Tensor]:

@@ -161,6 +161,8 @@ class Steps:
 
         for index, loss in self._first_stage.divided(at[0], find):
             sums.add_terms({f"first_stage.{self._objective.names[index]}": loss}, size)
+            replicas.torn = True
+        replicas.torn = False
 
     def _private_features(self, batch: Batch) -> Features | None:
         if self._private is None:

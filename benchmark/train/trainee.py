@@ -332,6 +332,11 @@ class Trainee:
         self._set_training(False)
 
     @property
+    def torn(self) -> bool:
+        """Whether it stands in the middle of a step, which cannot be continued."""
+        return self.replicas is not None and self.replicas.torn
+
+    @property
     def buffers(self) -> list[Tensor]:
         """All that forward passes change, of the averages too, each tensor once."""
         modules = [self.student.model, self.methods]

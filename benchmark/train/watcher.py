@@ -185,7 +185,7 @@ class Watcher:
         """Save what is unfinished; one run's full disk is not its neighbours'."""
         saved = save
         for trainee in self.trainees:
-            if save and trainee.run.key not in self._outcome.endings:
+            if save and not trainee.torn and trainee.run.key not in self._outcome.endings:
                 saved = self._save(trainee) and saved
         for key, session in self._sessions.items():
             if key not in self._outcome.endings:

@@ -16,10 +16,15 @@ from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
 from benchmark.base.share import Shard
+from benchmark.conformance.images import digit_images
+from benchmark.conformance.lab import Lab, method_ref
+from benchmark.conformance.one_step import Observed, main_stage, mapped, observe, terms_of
+from benchmark.conformance.pairs import Pair
 from benchmark.data.batches import Batch, cut
-from benchmark.methods.catalog import method_info
+from benchmark.methods.catalog import method_info, method_infos
 from benchmark.methods.dist import dist_loss
 from benchmark.models import build_model
+from benchmark.models.features import Features
 from benchmark.run.identity import DatasetRef, MethodRef, Run, TeacherRef
 from benchmark.table.recipe import Cosine, Recipe
 from benchmark.train.crew import ALONE
@@ -306,3 +311,68 @@ def test_the_sum_is_that_of_the_order() -> None:
     total = ALONE.added(values, 3)
     assert total.tolist() == [0.0, 0.0]  # 1.0 is lost beside 1e8 in float32
     assert ALONE.added(values[[0, 2, 1]], 3).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(method_infos()))
+def test_methods_say_what_replicas_change(name: str) -> None:
+    """Whether a loss compares the images of a batch, and whether it writes buffers of its own."""
+    info = method_infos()[name]
+    if info.takes_turns or not info.attributes["uses_images"]:
+        return  # refused, whatever else they say
+    for pair in (
+        Pair("wrn_16_2", "resnet8"),
+        Pair("resnet14", "resnet8"),
+        Pair("resnet8", "resnet8"),
+    ):
+        lab = Lab(pair, digit_images(16, 16, 8))
+        try:
+            run = main_stage(lab, method_ref(name))
+            break
+        except UserError:
+            continue  # not defined on this pair
+    else:
+        pytest.skip("for transformers alone")
+    norms = {
+        id(buffer)
+        for module in run.methods.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for buffer in module.buffers()
+    }
+    own = [(b, b.clone()) for b in run.methods.buffers() if id(b) not in norms]
+    lab.step(run)
+    lab.step(run)
+    changed = any(not torch.equal(buffer, before) for buffer, before in own)
+    assert changed == info.attributes["keeps_memory"]
+    if changed:
+        return
+    run.methods.eval()
+    seen = observe(lab, run)
+    whole, first, second = (
+        _terms(lab, run, _rows(seen, part)) for part in (slice(0, 8), slice(0, 4), slice(4, 8))
+    )
+    apart = {key: abs((first[key] + second[key]) / 2 - whole[key]) for key in whole}
+    differs = any(value > 1e-6 * max(1.0, abs(whole[key])) for key, value in apart.items())
+    if not differs:
+        assert not info.attributes["relational"]
+    else:
+        assert info.attributes["relational"]
+
+
+def _terms(lab: Lab, run: Trainee, seen: Observed) -> dict[str, float]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return {key: float(value.detach()) for key, value in terms_of(lab, run, seen)[0].items()}
+
+
+def _rows(seen: Observed, part: slice) -> Observed:
+    def chosen(features: Features | None) -> Features | None:
+        return None if features is None else mapped(features, lambda tensor: tensor[part])
+
+    def batch(found: Batch) -> Batch:
+        return Batch(found.images[part], found.labels[part], found.indices[part])
+
+    student = chosen(seen.student)
+    assert student is not None
+    further = {which: batch(found) for which, found in seen.further.items()}
+    return Observed(batch(seen.batch), student, chosen(seen.teacher), chosen(seen.private), further)
