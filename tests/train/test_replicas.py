@@ -347,8 +347,8 @@ def test_methods_say_what_replicas_change(name: str) -> None:
     if changed:
         return
     run.methods.eval()
-    run.student.model.eval()  # batch statistics are the networks', not the losses'
     seen = observe(lab, run)
+    run.student.model.eval()  # batch statistics are the networks', not the losses'
     whole, first, second = (
         _terms(lab, run, _rows(seen, part)) for part in (slice(0, 8), slice(0, 4), slice(4, 8))
     )
