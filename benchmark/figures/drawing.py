@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,12 +40,13 @@ class Drawing:
 class FigureSource:
     """A judged table with the runs behind it.
 
-    ``images``: how many test images kinds look at that run networks.
+    ``images``: how many test images kinds look at that run networks; ``looked``: what they saw.
     """
 
     report: Report
     data_dir: Path
     images: int = 1000
+    looked: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
 
     @property
     def grid(self) -> Grid:

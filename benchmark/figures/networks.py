@@ -28,6 +28,7 @@ from benchmark.train.trained import load_student
 
 TEACHER = "Teacher"
 _BATCH = 250
+MAPS = 8  # images of which maps are kept
 
 
 class Images(NamedTuple):
@@ -65,12 +66,12 @@ class Column(NamedTuple):
 
 
 def columns(
-    source: FigureSource, classes: int | None = None, maps: int = 0, methods: bool = True
+    source: FigureSource, classes: int | None = None, methods: bool = True
 ) -> Iterator[Column]:
     """Yield the columns that have finished runs; a network that cannot be read is said.
 
-    ``classes``: of so many alone are images taken; ``maps``: of how many images maps are kept;
-    without ``methods`` the teacher alone is looked into.
+    ``classes``: of so many alone are images taken; without ``methods`` the teacher alone is looked
+    into. What one kind has looked at, the next ones are told again.
     """
     for column in source.grid.columns:
         rows = [
@@ -83,12 +84,13 @@ def columns(
         if not runs:
             continue
         images = shown_images(runs[0], source, classes)
+        look = partial(_look, source, (column.name, classes), images)
         found = []
         taught = next((run for run in runs if run.teacher is not None), None)
         if taught is not None:
-            found += _look(TEACHER, partial(_teacher, taught, source), images, maps)
+            found += look(TEACHER, partial(_teacher, taught, source))
         for name, key in done if methods else ():
-            found += _look(name, partial(_student, key, source), images, maps)
+            found += look(name, partial(_student, key, source))
         if found:
             yield Column(column, images, tuple(found))
 
@@ -98,7 +100,12 @@ _Network = tuple[str, Callable[[Tensor], tuple[Tensor, Features]]]
 
 def _student(key: str, source: FigureSource) -> _Network:
     network = load_student(RunDir(source.runs_dir, key))
-    return key, lambda images: (network(images), network.features(images))
+
+    def see(images: Tensor) -> tuple[Tensor, Features]:
+        features = network.features(images)
+        return features.logits if network.predictor is None else network(images), features
+
+    return key, see
 
 
 def _teacher(run: Run, source: FigureSource) -> _Network:
@@ -118,7 +125,20 @@ def _on_cpu(run: Run) -> Run:
     return run.model_copy(update={"recipe": run.recipe.model_copy(update={"device": "cpu"})})
 
 
-def _look(name: str, load: Callable[[], _Network], images: Images, maps: int) -> list[Seen]:
+def _look(
+    source: FigureSource,
+    where: tuple[str, int | None],
+    images: Images,
+    name: str,
+    load: Callable[[], _Network],
+) -> list[Seen]:
+    if (*where, name) not in source.looked:
+        source.looked[(*where, name)] = _look_anew(images, name, load)
+    found: list[Seen] = source.looked[(*where, name)]
+    return found
+
+
+def _look_anew(images: Images, name: str, load: Callable[[], _Network]) -> list[Seen]:
     try:
         key, see = load()
     except UserError as error:
@@ -132,7 +152,7 @@ def _look(name: str, load: Callable[[], _Network], images: Images, maps: int) ->
             said, features = see(part)
             logits.append(said.float())
             pooled.append(features.pooled.float())
-            left = maps - _BATCH * len(stages)
+            left = MAPS - _BATCH * len(stages)
             if left > 0:
                 stages.append([s[:left].float() for s in features.stages if s.ndim == 4])
     kept = tuple(torch.cat(same) for same in zip(*stages, strict=True)) if stages else ()

@@ -49,7 +49,7 @@ def test_examples_are_the_surest_right_and_wrong_ones() -> None:
 def test_networks_are_those_of_the_runs(trained: Path, digits: Path) -> None:
     report = make_report(str(trained / "tiny.yaml"), runs_dir=trained / "runs")
     whole = FigureSource(report, digits, images=10_000)
-    (found,) = columns(whole, maps=3)
+    (found,) = columns(whole)
     assert [one.name for one in found.networks] == ["Teacher", "Student", "KD"]
     for one in found.networks[1:]:
         accuracy = 100 * (one.logits.argmax(1) == found.images.labels).double().mean().item()
@@ -57,7 +57,7 @@ def test_networks_are_those_of_the_runs(trained: Path, digits: Path) -> None:
         assert expected is not None
         assert expected.key == one.run
         assert accuracy == pytest.approx(expected.value("top1", "last"))
-        assert {len(stage) for stage in one.stages} == {3}
+        assert {len(stage) for stage in one.stages} == {8}
     teacher = benchmark.load_student(found.networks[0].run, runs=trained / "runs")
     assert torch.equal(teacher(found.images.images), found.networks[0].logits)
     some = FigureSource(report, digits, images=100)

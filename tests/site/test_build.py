@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -138,6 +142,22 @@ def test_figures_stand_in_the_tables_page(hostile: Path, tmp_path: Path) -> None
     assert str(tmp_path / "index.html") in said.out
     assert "hostile-forest.png" in (tmp_path / "tables" / "hostile.html").read_text()
     assert json.loads((tmp_path / "figures" / "hostile-forest.json").read_text())["runs"]
+
+
+@pytest.mark.slow
+def test_watching_ends_with_a_word(hostile: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from benchmark.cli import main; main()", "report", "--watch"]
+    command += ["--every", "1", "--out", tmp_path, "-t", hostile / "hostile.yaml"]
+    with subprocess.Popen([*command, "--runs", hostile / "runs"]) as process:
+        stamp = tmp_path / "assets" / "stamp.js"
+        until = time.monotonic() + 120
+        while not stamp.exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert '"follow": true' in stamp.read_text()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert '"follow": false' in stamp.read_text()
+    assert "data-follow" in (tmp_path / "index.html").read_text()
 
 
 def test_charts_say_what_they_show() -> None:

@@ -13,16 +13,15 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmark.figures.drawing import Drawing, FigureSource, column_title, file_name, title_of
-from benchmark.figures.networks import Column, Seen, columns
+from benchmark.figures.networks import MAPS, Column, Seen, columns
 from benchmark.methods.at import attention
 
-_IMAGES = 8
 _LEAST_SIDE = 4
 
 
 def draw(source: FigureSource) -> Iterator[Drawing]:
     """Yield a figure for each column with finished runs of networks that have maps."""
-    for found in columns(source, maps=_IMAGES):
+    for found in columns(source):
         if any(deepest(one) is not None for one in found.networks):
             yield _drawing(source, found)
 
@@ -38,7 +37,7 @@ def deepest(one: Seen) -> Any:
 
 def _drawing(source: FigureSource, found: Column) -> Drawing:
     shown = [(one, maps) for one in found.networks if (maps := deepest(one)) is not None]
-    images = found.images.images[:_IMAGES]
+    images = found.images.images[:MAPS]
     size = (0.85 * len(images) + 1.2, 0.5 + 0.85 * (len(shown) + 1))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(shown) + 1, len(images), squeeze=False)

@@ -23,7 +23,7 @@ from benchmark.base.files import open_regular
 from benchmark.figures.drawing import Drawing, FigureSource, column_title, file_name, title_of
 from benchmark.figures.style import BLUE, INK, RED, SHAPES, SOFT, heading, limits
 from benchmark.results.grid import GridColumn, GridRow
-from benchmark.results.render.layout import metric_label, row_label
+from benchmark.results.render.layout import metric_label
 from benchmark.run.directory import RunDir
 from benchmark.run.reading import Reading
 from benchmark.run.state import RunState
@@ -192,13 +192,10 @@ def frontier(points: Sequence[CostPoint], accuracy: bool = True) -> list[CostPoi
 def _label(axes: Axes, points: Sequence[CostPoint]) -> None:
     """Name each point beside it; names that would overlap move apart, on a thin line."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    names = [row_label(point.row) for point in points]
+    names = [point.row.name for point in points]
     at = [((p.seconds - left) / (right - left), (p.value - low) / (high - low)) for p in points]
     wide = [_LETTER * len(name) for name in names]
-    starts = [
-        x + _BESIDE if x + _BESIDE + w <= 1.0 else x - w - _BESIDE
-        for (x, _), w in zip(at, wide, strict=True)
-    ]
+    starts = [_start(x, w) for (x, _), w in zip(at, wide, strict=True)]
     heights = _apart(starts, wide, [y for _, y in at])
     for name, (x, y), start, w, height in zip(names, at, starts, wide, heights, strict=True):
         if abs(height - y) > _TALL / 2:
@@ -207,6 +204,14 @@ def _label(axes: Axes, points: Sequence[CostPoint]) -> None:
         axes.text(
             start, height, name, transform=axes.transAxes, fontsize=6.5, va="center", color=INK
         )
+
+
+def _start(x: float, wide: float) -> float:
+    """Return where a name begins: right of its point, left of it, or where it just fits."""
+    if x + _BESIDE + wide <= 1.0:
+        return x + _BESIDE
+    left = x - wide - _BESIDE
+    return left if left >= 0.0 else max(0.0, 1.0 - wide)
 
 
 def _apart(starts: Sequence[float], wide: Sequence[float], heights: Sequence[float]) -> list[float]:
