@@ -13,12 +13,12 @@ from benchmark.base.errors import UserError
 from benchmark.planning.pack_size import parse_pack_size
 from benchmark.submission.executors import executor_for
 from benchmark.submission.folder import Folder
-from benchmark.submission.hand_over import prepare_plan
+from benchmark.submission.hand_over import Order, prepare
 from benchmark.submission.shared import distrust, places, set_up
 from benchmark.submission.snapshot import code_store
+from benchmark.submission.submission import Queue
 from benchmark.train.answer_store import AnswerStore
 from tests.cli.command import bench
-from tests.helpers import SHORT, digits_plan
 from tests.two_users import ALICE, BOB, LAB, a_place, acting_as, as_root
 
 
@@ -98,18 +98,12 @@ def test_a_directory_that_others_may_write_is_said_before_anything_is_sent(
     monkeypatch.setattr("benchmark.monitor.doctor._readers", list)
     runs.mkdir()
     os.chown(runs, -1, LAB)
-    plan = digits_plan(digits, ["row=Student", "student=resnet8"], sets=SHORT)
+    order = Order("digits", (), frozenset(), runs, digits, parse_pack_size("auto"))
 
     def said() -> list[str]:
         caplog.clear()
         with caplog.at_level("INFO"):
-            prepare_plan(
-                plan,
-                executor_for("inline", None),
-                runs_dir=runs,
-                data_dir=digits,
-                pack_size=parse_pack_size("auto"),
-            )
+            prepare(order, executor_for("inline", None), Queue(), checked=True)
         return [text for text in caplog.messages if "others could replace" in text]
 
     assert said() == []
