@@ -23,7 +23,8 @@ from benchmark.base import files, words
 from benchmark.base.machine import own_cache_dir
 from benchmark.run import directory, identity, lease, reading
 from benchmark.run.directory import RunDir, entries
-from benchmark.run.reading import Measured, Prediction, Progress, Reading, read, signature_of
+from benchmark.run.measured import Measured, Prediction
+from benchmark.run.reading import Progress, Reading, read, signature_of
 from benchmark.run.state import RunState
 from benchmark.table import recipe
 

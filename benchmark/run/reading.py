@@ -26,6 +26,7 @@ from benchmark.base.words import printable, short
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import SCHEMA, Run, cell_identity_of, digest, identity_of, slug_of
 from benchmark.run.lease import sign_of_life
+from benchmark.run.measured import OTHER_FORM, Measured, Prediction, measured_of, prediction_of
 from benchmark.run.state import RunState
 
 STATISTICS = ("last", "best", "median_of_last_5", "mean_of_last_5")
@@ -36,7 +37,6 @@ _TAIL_BYTES = 8192
 _LONGEST_REASON = 2000  # characters
 _LONGEST_CELL = 1_000_000  # bytes; a run with many options has a hundredth of it
 _KEY = re.compile(r"-s\d+-[0-9a-f]{12}")
-_OTHER_FORM = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError)
 
 # What a reader is told of the cell that it met: its key and its identity.
 Learn = Callable[[str, dict[str, Any]], None]
@@ -55,27 +55,6 @@ class Progress(NamedTuple):
     own: float
     images_per_second: float
     age: float
-
-
-class Measured(NamedTuple):
-    """What a finished run took: seconds an epoch, megabytes, how many shared its process.
-
-    ``student`` is its share without the shared teacher's pass, ``teacher`` that pass, whoever
-    shared it; None if the run itself did not. ``images`` of an epoch, about.
-    """
-
-    student: float
-    teacher: float | None
-    packed: int
-    peak_mb: float | None
-    images: float | None
-
-
-class Prediction(NamedTuple):
-    """What one prediction of a trained network does."""
-
-    parameters: int
-    multiply_adds: int
 
 
 class Reading(NamedTuple):
@@ -247,8 +226,8 @@ def _finished(known: Reading, key: str, path: Path) -> Reading:
         gpu=bool(origin.get("gpu")),
         commit=short(commit) if isinstance(commit, str) else None,
         teacher_file=file.removeprefix("sha256:")[:12] if isinstance(file, str) else None,
-        measured=_measured(result),
-        prediction=_prediction(result),
+        measured=measured_of(result),
+        prediction=prediction_of(result),
         teacher_top1=_real(top1) if (top1 := result.get("teacher_top1")) is not None else None,
     )
     if result.get("diverged") is True:
@@ -280,42 +259,6 @@ def _percent(value: Any, name: str, path: Path) -> float:
     if not number or not 0.0 <= value <= 100.0:  # NaN is in no interval
         raise UserError(f"{path}: {name} is {value!r}, not a percentage")
     return float(value)
-
-
-def _measured(result: dict[str, Any]) -> Measured | None:
-    """Return what estimates need, None if the result does not hold it."""
-    try:
-        epochs, shared = int(result["epochs"]), result["teacher_seconds"]
-        student, peak = float(result["student_seconds"]), result.get("peak_memory_mb")
-        if epochs < 1 or not float(result["own_seconds"]) > 0:
-            return None
-        return Measured(
-            student / epochs,
-            None if shared is None else float(shared) / epochs,
-            max(1, int(result["packed"])),
-            None if peak is None else float(peak),
-            _images(result, epochs),
-        )
-    except _OTHER_FORM:
-        return None
-
-
-def _prediction(result: dict[str, Any]) -> Prediction | None:
-    """Return what a result tells of a prediction, None if it does not."""
-    try:
-        found = result["prediction"]
-        return Prediction(int(found["parameters"]), int(found["multiply_adds"]))
-    except _OTHER_FORM:
-        return None
-
-
-def _images(result: dict[str, Any], epochs: int) -> float | None:
-    """Return about how many images an epoch had: its usual rate times its mean seconds."""
-    rate, seconds = result.get("images_per_second"), result.get("seconds")
-    if rate is None or seconds is None:
-        return None
-    found = float(rate) * float(seconds) / epochs
-    return found if 0 < found < math.inf else None
 
 
 def _real(value: Any, otherwise: float = 0.0) -> float:
@@ -356,7 +299,7 @@ def _starts(rundir: RunDir) -> tuple[int, bool]:
         return max(0, len(starts) - 1), bool(starts and starts[-1].get("gpu"))
     except UserError:
         raise
-    except _OTHER_FORM as error:
+    except OTHER_FORM as error:
         reason = "what it holds is of another form"
         raise UserError(f"{rundir.provenance} does not list starts: {reason}") from error
 
@@ -402,5 +345,5 @@ def _progress(rundir: RunDir, cell: dict[str, Any]) -> Progress | None:
             images_per_second=_real(last.get("images_per_second")),
             age=age,
         )
-    except (*_OTHER_FORM, RecursionError):
+    except (*OTHER_FORM, RecursionError):
         return None
