@@ -58,7 +58,7 @@ def results(runs: Path) -> dict[str, list[float]]:
     found = {}
     for rundir in all_rundirs(runs):
         (record,) = rundir.read_records()
-        found[rundir.key] = [record["loss"], record["test_loss"]]
+        found[rundir.key] = [*record["losses"].values(), record["test_loss"]]
     return found
 
 

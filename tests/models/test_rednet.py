@@ -13,6 +13,7 @@ from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into, load_state
 from benchmark.models.features import Model
 from benchmark.models.rednet import Involution
+from benchmark.train.own_teacher import pick_classes
 from tests.fill import fill_state
 
 BIT = "timm:resnetv2_50x1_bit"
@@ -86,6 +87,24 @@ def test_two_teachers_answer_as_one() -> None:
         assert torch.equal(found.heads[1], second)
         torch.testing.assert_close(found.logits, (first + second) / 2)
         torch.testing.assert_close(network.head(found.pooled), found.logits)
+
+
+def test_a_file_of_both_teachers_loads_and_its_classes_are_picked(tmp_path: Path) -> None:
+    """As docs/reproducing.md puts it together from the files of two networks."""
+    parts = {"conv": alive("resnet8"), "inv": alive("rednet26")}
+    both = {f"{n}.{k}": v for n, network in parts.items() for k, v in network.state_dict().items()}
+    torch.save(both, tmp_path / "both.pth")
+    network = build_model("resnet8_rednet26", 10).eval()
+    load_into(network, load_state(tmp_path / "both.pth"), "the file")
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        whole = network.features(x)
+        assert torch.equal(whole.heads[1], parts["inv"].features(x).logits)
+        some = pick_classes(network, [7, 2]).features(x)
+    for picked, logits in zip(
+        (some.logits, *some.heads), (whole.logits, *whole.heads), strict=True
+    ):
+        torch.testing.assert_close(picked, logits[:, [7, 2]])
 
 
 def test_the_head_of_bit_is_a_linear_layer(tmp_path: Path) -> None:

@@ -103,6 +103,31 @@ def test_the_published_parameters_do_not_decay(name: str, fixtures: Path) -> Non
     assert sum(p.numel() for p in free["params"]) == counts["no_decay_elements"]
 
 
+@pytest.mark.parametrize(
+    ("ours", "name"),
+    [
+        ("projector_deit_tiny", "projector_student_tiny"),
+        ("projector_deit_small", "projector_student_small"),
+        ("civt_tiny", "civt_student_tiny"),
+    ],
+)
+def test_students_with_stems_spare_what_their_codes_spare(
+    ours: str, name: str, fixtures: Path
+) -> None:
+    """The release keeps the projector inside the student; here it is the method's, and decays."""
+    recipe = override(BASE, ADAMW)
+    with torch.device("meta"):
+        model = build_model(ours, 1000)
+    optimizer = build_optimizer(recipe, model.parameters(), undecayed(recipe, model))
+    free, decayed = optimizer.param_groups
+    names = {id(p): n.removeprefix("network.") for n, p in model.named_parameters()}
+    expected = settings(fixtures, "weight_decay_groups")[name]
+    spared = [n for n in expected["no_decay"] if not n.startswith("distillation_loss.")]
+    assert {names[id(p)] for p in free["params"]} == set(spared)
+    projector = len(expected["no_decay"]) - len(spared)  # its bias, and beside that its matrix
+    assert len(decayed["params"]) == expected["counts"]["decay_tensors"] - projector
+
+
 def test_deits_own_release_decayed_the_distillation_token() -> None:
     model = build_model("timm:deit_tiny_distilled_patch16_224", 10)
     token = dict(model.named_parameters())["network.dist_token"]
