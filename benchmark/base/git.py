@@ -38,4 +38,6 @@ def refusal(root: Path) -> str | None:
     if done.returncode == 0:
         return None
     said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-    return said[0].removeprefix("fatal: ")
+    # Warnings may stand before it, such as of a configuration that cannot be read.
+    fatal = [line for line in said if line.startswith("fatal: ")]
+    return (fatal or said)[0].removeprefix("fatal: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ from benchmark.planning.pack_size import parse_pack_size
 from benchmark.submission.executors import executor_for
 from benchmark.submission.folder import Folder
 from benchmark.submission.hand_over import Order, prepare
-from benchmark.submission.shared import distrust, places, set_up
+from benchmark.submission.shared import MODE, distrust, places, set_up
 from benchmark.submission.snapshot import code_store
 from benchmark.submission.submission import Queue
 from benchmark.train.answer_store import AnswerStore
 from tests.cli.command import bench
+from tests.helpers import SHORT
 from tests.two_users import ALICE, BOB, LAB, a_place, acting_as, as_root
 
 
@@ -136,3 +138,37 @@ def test_only_its_owner_sets_it_up(runs: Path) -> None:
     with acting_as(ALICE):
         list(set_up(runs))
     assert modes(runs) == {0o3775}
+
+
+@as_root
+@pytest.mark.slow
+def test_what_one_member_trained_another_one_does_not_train_again(
+    runs: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, "/nonexistent")  # as users without a home
+    data = runs.parent / "data"
+    shutil.copytree(digits, data)
+    for place, _, _ in os.walk(data):
+        os.chmod(place, 0o755)
+    list(set_up(runs))
+    for shared in (runs, *places(runs)):
+        os.chown(shared, -1, LAB)
+        shared.chmod(MODE)
+    only = ("--only", "row=Student", "--only", "student=resnet8", "--seeds", "0")
+    sets = [word for field in SHORT for word in ("--set", field)]
+    where = ("--cluster", "inline", "--data", data, "--runs", runs)
+    submit = ("submit", "--table", "digits", *only, *sets, *where)
+    # Another user may not read this one's Python: what is imported late is imported here.
+    bench(*submit[:-1], runs.parent / "mine")
+    said = {}
+    for user in (ALICE, BOB):
+        with acting_as(user, LAB, umask=0o002):
+            ended = {words[0]: bench(*words) for words in (submit, ("clean", *where[-2:]))}
+            said[user] = ended["submit"].err
+            assert [end.code for end in ended.values()] == [0, 0], ended
+    assert "epoch 2/2" in said[ALICE]
+    assert "1 of 1 run done, 0 to train" in said[BOB]
+    assert "others could replace" not in said[ALICE] + said[BOB]
+    (run,) = runs.glob("digits-*")
+    assert run.stat().st_uid == ALICE
