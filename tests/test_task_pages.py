@@ -84,3 +84,15 @@ def test_own_network(folder: Path) -> None:
     forgotten = printed[3]
     assert "unknown model 'small'" in forgotten
     assert "my_net.py defines it: add --plugin my_net.py" in forgotten
+
+
+@pytest.mark.slow
+def test_sweeps(folder: Path) -> None:
+    printed = run_page("sweeps.md", folder)
+    assert "1 slot, 4 cells" in printed[1]
+    assert "note: --set" not in printed[1]
+    assert "--set recipe.epochs, recipe.holdout reaches 1 teacher, too" in printed[2]
+    assert printed[3].count("kd.temperature = 1.0, recipe.epochs = 1") == 2
+    assert printed[3].count("held out") == 2  # the head and the chosen one
+    lines = (folder / "results/digits.sweep.csv").read_text().splitlines()
+    assert len(lines) == 5

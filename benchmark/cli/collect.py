@@ -52,6 +52,9 @@ def collect(
     standalone: Annotated[
         bool, typer.Option("--standalone", help="LaTeX that compiles as it is, not to \\input.")
     ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Every combination as a line: md, csv or json.")
+    ] = False,
     only: Only = None,
     seeds: Seeds = None,
     plugin: Plugins = None,
@@ -77,6 +80,11 @@ def collect(
         if given:
             raise UserError(f"--explain prints text and does not go with {', '.join(given)}")
         show(explain_cell(table, *explain, chosen, runs_dir=runs, protocol=protocol))
+        return
+    if sweep:
+        from benchmark.results.sweep import print_sweep
+
+        print(print_sweep(table, runs, chosen, protocol, formats, out))
         return
     wanted = parse_formats(formats)
     if runs_rows and "csv" not in wanted:

@@ -55,7 +55,9 @@ Seeds = Annotated[str | None, typer.Option("--seeds", help="Seeds, as in 0-4 or 
 Sets = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="recipe=NAME, recipe.FIELD=VALUE or method.NAME.OPTION=A,B,C (a sweep)."
+        "--set",
+        help="recipe=NAME, recipe.FIELD=VALUE, student.recipe.FIELD=VALUE or"
+        " method.NAME.OPTION=VALUE; A,B,C is a sweep.",
     ),
 ]
 Plugins = Annotated[

@@ -19,7 +19,7 @@ from benchmark.methods.catalog import add_plugin, method_info
 from benchmark.models import check_drop_path, model_info
 from benchmark.planning.own_files import FoundFile, check_given, find_file
 from benchmark.planning.suited import ask_methods, check_composition
-from benchmark.planning.taught import distilled_methods, reference
+from benchmark.planning.taught import anew, distilled_methods, reference
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
 from benchmark.table.own_data import OwnData
 from benchmark.table.own_teachers import FileOfTeacher, OwnTeacher, is_tag
@@ -74,7 +74,7 @@ class Slot:
 class Plan:
     """A table expanded: its slots, and every run they need, teachers first.
 
-    ``files``: where the user's own teachers lie, by sha256.
+    ``files``: where the user's own teachers lie, by sha256; ``notes``: what to know before.
     """
 
     table: Table
@@ -82,6 +82,7 @@ class Plan:
     runs: tuple[Run, ...]
     teachers: tuple[Run, ...]
     files: Mapping[str, FileOfTeacher] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -108,7 +109,7 @@ def make_plan(table: Table, selection: Selection, context: Context) -> Plan:
     teachers = {key: run for key, run in builder.teachers.items() if key in builder.needed}
     ordered = {**teachers, **runs}
     runs_, teachers_ = tuple(ordered.values()), tuple(teachers.values())
-    return Plan(table, slots, runs_, teachers_, builder.files)
+    return Plan(table, slots, runs_, teachers_, builder.files, anew(selection, teachers_))
 
 
 class _Builder:
@@ -167,6 +168,8 @@ class _Builder:
         for (method, option), values in self.selection.options.items():
             if method in used:
                 axes[f"{method}.{option}"] = values
+        if row.of != "teacher":
+            axes |= {f"recipe.{name}": values for name, values in self.selection.students.items()}
         for values in itertools.product(*axes.values()):
             yield dict(zip(axes, values, strict=True))
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmark.base.errors import UserError
+from benchmark.base.words import count
 from benchmark.methods.catalog import method_info
 from benchmark.run.identity import MethodRef, Run, TeacherRef
 from benchmark.table.recipe import Recipe
+from benchmark.table.selection import Selection
 from benchmark.table.spec import DistilledTeacher
 
 
@@ -34,4 +38,16 @@ def distilled_methods(distilled: DistilledTeacher, model: str, where: str) -> tu
     return tuple(
         MethodRef(name=i.name, version=i.version, options=i.resolve(u.options, where))
         for i, u in infos
+    )
+
+
+def anew(selection: Selection, teachers: Sequence[Run]) -> tuple[str, ...]:
+    """Say that what is set of a recipe makes other teachers, which are trained first."""
+    fields = [f"recipe.{name}" for name in selection.recipe]
+    fields += ["recipe"] if selection.named_recipe else []
+    if not fields or not teachers:
+        return ()
+    return (
+        f"--set {', '.join(fields)} reaches {count(len(teachers), 'teacher')}, too, trained anew"
+        " by it; --set student.recipe.FIELD=VALUE leaves teachers as they are",
     )

@@ -38,6 +38,7 @@ def describe_plan(
         + ", ".join(f"{number} {state}" for state, number in sorted(states.items())),
         f"  to train: {count(len(left.runs), 'run')} in {count(len(packs), 'pack')} of {pack_size}",
     ]
+    lines += [f"  note: {note}" for note in plan.notes]
     for sha256, file in plan.files.items():
         lines.append(f"  your own teacher: {file.path} (sha256 {sha256[:12]})")
     for run in left.damaged[:20]:

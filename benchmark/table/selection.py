@@ -28,7 +28,8 @@ class Selection:
     """Which slots and seeds are meant, and what is changed in them.
 
     ``named_recipe`` replaces the table's; ``recipe``: fields to override; ``options``: by
-    (method, option) the values to sweep. ``teachers``: the user's own files, by network.
+    (method, option) the values to sweep; ``students``: by recipe field, for students alone.
+    ``teachers``: the user's own files, by network.
     """
 
     only: tuple[Only, ...] = ()
@@ -36,6 +37,7 @@ class Selection:
     named_recipe: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
+    students: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     teachers: Mapping[str, OwnTeacher] = field(default_factory=dict)
 
 
@@ -49,6 +51,7 @@ def parse_selection(
     named: str | None = None
     recipe: dict[str, Any] = {}
     options: dict[tuple[str, str], tuple[Any, ...]] = {}
+    students: dict[str, tuple[Any, ...]] = {}
     for text in sets:
         name, separator, value = text.partition("=")
         parts = name.strip().split(".")
@@ -58,18 +61,28 @@ def parse_selection(
             )
         if parts in (["recipe"], ["recipe", "from"]):
             named = value.strip()
+        elif parts[:2] == ["student", "recipe"] and len(parts) > 2:
+            students[".".join(parts[2:])] = _values(value, text)
+        elif parts[0] == "recipe" and len(values := _values(value, text)) > 1:
+            students[".".join(parts[1:])] = values  # a sweep is the students': one teacher for all
         elif parts[0] == "recipe":
             recipe[".".join(parts[1:])] = _value(value, text)
         elif parts[0] == "method" and len(parts) == 3:
             options[parts[1], parts[2]] = _values(value, text)
         else:
-            raise unknown("name", name, ["recipe", "recipe.FIELD", "method.NAME.OPTION"], "--set")
+            raise unknown(
+                "name",
+                name,
+                ["recipe", "recipe.FIELD", "student.recipe.FIELD", "method.NAME.OPTION"],
+                "--set",
+            )
     return Selection(
         only=tuple(_parse_only(text) for text in only),
         seeds=None if seeds is None else parse_seeds(seeds),
         named_recipe=named,
         recipe=recipe,
         options=options,
+        students=students,
         teachers=parse_teachers(teachers),
     )
 
@@ -109,7 +122,7 @@ def _value(text: str, where: str) -> Any:
 
 def _values(text: str, where: str) -> tuple[Any, ...]:
     # A comma separates the values of a sweep, except inside brackets.
-    if text.startswith("["):
+    if text.startswith(("[", "{")):
         return (_value(text, where),)
     return tuple(_value(part, where) for part in text.split(","))
 

@@ -171,3 +171,14 @@ def test_a_teacher_with_a_prediction_of_its_own_is_refused(tmp_path: Path) -> No
     policy = "{from: train, distilled: {resnet56: {teacher: resnet110, methods: [simkd]}}}"
     with pytest.raises(UserError, match="resnet56 cannot teach what simkd makes of it"):
         plan(tmp_path, teacher=policy)
+
+
+def test_what_is_set_for_students_leaves_teachers_as_they_are(tmp_path: Path) -> None:
+    plain = plan(tmp_path, ["row=KD"])
+    swept = plan(tmp_path, ["row=KD"], sets=["recipe.lr=0.1,0.2", "student.recipe.epochs=7"])
+    assert swept.teachers == plain.teachers
+    assert swept.notes == ()
+    told = {(run.recipe.lr, run.recipe.epochs) for run in runs_of(swept, "KD")}
+    assert told == {(0.1, 7), (0.2, 7)}
+    reached = plan(tmp_path, ["row=KD"], sets=["recipe.epochs=7"])
+    assert "recipe.epochs reaches 2 teachers, too, trained anew" in reached.notes[0]

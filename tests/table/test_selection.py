@@ -129,3 +129,18 @@ def test_wrong_set(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         parse_selection(sets=[text])
     assert "\n" not in str(caught.value)
+
+
+def test_values_with_commas_are_sweeps_and_reach_students() -> None:
+    found = parse_selection(
+        sets=[
+            "recipe.lr=0.1,0.05",
+            "student.recipe.epochs=3",
+            "recipe.batch_size=32",
+            "recipe.schedule.milestones=[1, 2]",
+            "method.kd.temperature=1,2",
+        ]
+    )
+    assert dict(found.students) == {"lr": (0.1, 0.05), "epochs": (3,)}
+    assert dict(found.recipe) == {"batch_size": 32, "schedule.milestones": [1, 2]}
+    assert dict(found.options) == {("kd", "temperature"): (1, 2)}

@@ -16,6 +16,7 @@ def standing(found: ReadyPlan) -> Iterator[str]:
     plan, left = found.plan, found.left
     runs = count(len(plan.runs), "run")
     yield f"{plan.table.name}: {len(left.done)} of {runs} done, {len(left.runs)} to train"
+    yield from plan.notes if left.runs else ()
     if left.queued:
         queued = found.ready.submission.queued
         states = Counter(queued[run.key].state for run in left.queued)
