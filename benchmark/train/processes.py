@@ -7,6 +7,7 @@ and a process that died is noticed at once.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -25,6 +26,14 @@ PATIENCE = timedelta(hours=6)
 # How long a process that was told to stop waits for the others before it saves and leaves.
 GRACE_SECONDS = 20.0
 _POLL = timedelta(seconds=0.5)
+
+
+def _lost(said: str) -> str:
+    """Return what became of another process, from what torch says of it."""
+    if re.search(r"closed by peer|reset by peer|[Bb]roken pipe|Read error|Write error", said):
+        return "another process of the run ended without a word, or its node did; see its log"
+    line = (said.strip().splitlines() or ["no reason given"])[0]
+    return f"another process of the run cannot be reached ({line[:200]})"
 
 
 class Processes(Crew):
@@ -107,8 +116,7 @@ class Processes(Crew):
             else:
                 self._wait(work)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise PeerLostError(f"another process of the run is gone ({reason[0]})") from error
+            raise PeerLostError(_lost(str(error))) from error
 
     def _wait(self, work: Any) -> None:
         since: float | None = None
