@@ -11,6 +11,7 @@ import torch
 
 import benchmark
 from benchmark.figures.drawing import FigureSource
+from benchmark.figures.kinds.conflict import simplex_distance
 from benchmark.figures.kinds.correlation import differences
 from benchmark.figures.kinds.relative_logits import examples
 from benchmark.figures.kinds.tsne import purity
@@ -18,7 +19,7 @@ from benchmark.figures.networks import columns
 from benchmark.results.report import make_report
 from tests.cli.command import bench
 
-KINDS = ("tsne", "correlation", "attention", "relative-logits")
+KINDS = ("tsne", "correlation", "attention", "relative-logits", "conflict")
 
 
 def test_a_copy_of_the_teacher_has_no_difference() -> None:
@@ -30,6 +31,12 @@ def test_a_copy_of_the_teacher_has_no_difference() -> None:
     assert found[1:, 1:] == pytest.approx(0.0)
     constant = np.concatenate([logits[:, :5], np.ones((50, 1))], axis=1)
     assert np.isfinite(differences(constant, logits)).all()
+
+
+def test_the_corners_of_a_simplex_are_one() -> None:
+    corners = torch.eye(5) - 0.2
+    assert simplex_distance(3 * corners + 7) == pytest.approx(0.0, abs=1e-6)
+    assert simplex_distance(torch.tensor([[1.0, 0], [1, 0.1], [-1, 0]])) > 0.3
 
 
 def test_neighbours_of_ones_class() -> None:
@@ -68,22 +75,28 @@ def test_networks_are_those_of_the_runs(trained: Path, digits: Path) -> None:
 
 @pytest.mark.slow
 def test_they_are_drawn_and_the_same_again(trained: Path, digits: Path, tmp_path: Path) -> None:
-    for folder in ("a", "b"):
+    for folder, kinds in (("a", KINDS), ("b", ("tsne", "conflict"))):
         said = bench(
             "figures", "-t", trained / "tiny.yaml", "--runs", trained / "runs", "--data", digits,
-            "--images", 120, "--out", tmp_path / folder,
-            *(word for kind in KINDS for word in ("--kind", kind)),
+            "--images", 60, "--out", tmp_path / folder,
+            *(word for kind in kinds for word in ("--kind", kind)),
         )  # fmt: skip
         assert said.code == 0, said.err
     names = {path.name for path in (tmp_path / "a").iterdir()}
     assert names >= {f"tiny-{kind}-wrn_16_2-resnet8.png" for kind in KINDS}
-    for name in names:
+    again = {path.name for path in (tmp_path / "b").iterdir()}
+    assert len(again) == 8
+    for name in again:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     with (tmp_path / "a" / "tiny-correlation-wrn_16_2-resnet8.csv").open(newline="") as file:
         means = {
             r["row"]: float(r["difference"]) for r in csv.DictReader(file) if r["class_a"] == "all"
         }
     assert means.keys() == {"Student", "KD"}
+    with (tmp_path / "a" / "tiny-conflict-wrn_16_2-resnet8.csv").open(newline="") as file:
+        conflicts = list(csv.DictReader(file))
+    assert all(-1 <= float(r["cosine"]) <= 1 for r in conflicts)
+    assert sum(r["classifier"] == "True" for r in conflicts) == 2
     assert all(0 < mean < 2 for mean in means.values())
 
 
