@@ -103,6 +103,17 @@ def test_nodes_that_are_away_now_are_waited_for(monkeypatch: pytest.MonkeyPatch)
         check_profile(Profile(), SMALL, [*away, parse_node("main*|60|(null)|1|9000|mixed|up")])
 
 
+def test_parts_of_gpus_are_types_of_their_own() -> None:
+    nodes = [parse_node("mig*|infinite|gpu:1g.5gb:7(S:0),gpu:3g.39gb:1(S:1)|8|64000|idle|up")]
+    assert nodes[0].gpus == {"": 8, "1g.5gb": 7, "3g.39gb": 1}
+    for gpus in ("1g.5gb:7", "3g.39gb", "2"):
+        check_nodes(Profile(), Resources(1, gpus, "2G"), nodes)
+    with pytest.raises(UserError, match=r"no GPU of type 2g\.10gb \(types: 1g\.5gb, 3g\.39gb\)"):
+        check_nodes(Profile(), Resources(1, "2g.10gb:1", "2G"), nodes)
+    with pytest.raises(UserError, match=r"gpus 3g\.39gb:2 is more than any node"):
+        check_nodes(Profile(), Resources(1, "3g.39gb:2", "2G"), nodes)
+
+
 def test_nodes_without_configured_memory_take_no_amount() -> None:
     nodes = [parse_node("main*|infinite|(null)|64|1|idle|up")]
     with pytest.raises(UserError, match=r"no memory configured.*set 'mem: none' in the profile"):
