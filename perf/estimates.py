@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import sys
 import statistics
 import tempfile
 import time
@@ -115,10 +116,10 @@ def main() -> None:
         work = Path(folder)
         shrink(options.folder, work / "small", options.images)
         write_dataset("cifar100", work / "small", work / "data", allow_altered=True)
-        found = {
-            pair: measure(pair, options.precision, work, set(options.methods.split(",")))
-            for pair in pairs
-        }
+        found = {}
+        for pair in pairs:
+            found[pair] = measure(pair, options.precision, work, set(options.methods.split(",")))
+            print(f"{pair}: {found[pair].seconds:.2f} s", file=sys.stderr, flush=True)
         report(found, options.images, read_history(work / "nowhere", work / "data"))
 
 

@@ -23,6 +23,7 @@ from benchmark.run.state import ENDED
 from benchmark.submission.crews import processes_of
 from benchmark.submission.folder import Folder
 from benchmark.submission.marks import at_work, note_failure, paused
+from benchmark.submission.nursery import Nursery, can_fork_warm
 from benchmark.submission.process import PackProcess
 from benchmark.submission.submission import Submission
 
@@ -92,6 +93,9 @@ class _LocalQueue:
         self.code = 0
         self.asked_to_stop = 0
         self.told = -math.inf
+        # One pack alone would wait for it as long as it waits for its own imports.
+        warm = len(self.waiting) > 1 and can_fork_warm()
+        self.nursery = Nursery() if warm else None
 
     def ask_to_stop(self, _number: int, _frame: object) -> None:
         self.asked_to_stop += 1
@@ -110,6 +114,8 @@ class _LocalQueue:
                     show()
                 if self.running or paused(self.folder):
                     time.sleep(_POLL_SECONDS)
+        if self.nursery is not None:
+            self.nursery.close()
         return 1 if self.asked_to_stop else self.code
 
     def _start_what_fits(self) -> None:
@@ -126,7 +132,7 @@ class _LocalQueue:
             self.running.append((pack, self._launch(number, pack, gpus), need, gpus))
 
     def _launch(self, number: int, pack: Pack, gpus: list[str]) -> PackProcess:
-        return PackProcess(self.folder, number, pack.id, gpus)
+        return PackProcess(self.folder, number, pack.id, gpus, self.nursery)
 
     def _tell_to_stop(self) -> None:
         if time.monotonic() - self.told < _REMIND_SECONDS:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.submission.folder import Folder
+from benchmark.submission.nursery import Nursery, WarmProcess
 
 _LAST_WORDS = 4096  # bytes
 
@@ -25,15 +26,34 @@ class PackProcess:
     """Trains pack ``number`` of a folder on the ``gpus`` of these names alone.
 
     Neither Ctrl-C nor a closed terminal reaches it, and it takes no modules from the folder that
-    its queue was started in.
+    its queue was started in. With a ``nursery`` it starts warm.
     """
 
-    def __init__(self, folder: Folder, number: int, pack_id: str, gpus: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        number: int,
+        pack_id: str,
+        gpus: Sequence[str],
+        nursery: Nursery | None = None,
+    ) -> None:
         self.log: Path = folder.pack_log(pack_id)
+        self._folder = folder
         self._answer = os.memfd_create("answer")
-        words = ["pack", str(folder.path), str(number), str(self._answer), ",".join(gpus)]
-        with folder.writing(self.log) as log:
-            self._process = subprocess.Popen(
+        self._words = [str(folder.path), str(number), ",".join(gpus)]
+        self._process = self._start_warm(nursery) or self._start_cold()
+
+    def _start_warm(self, nursery: Nursery | None) -> WarmProcess | None:
+        if nursery is None or not nursery.alive:
+            return None
+        with self._folder.writing(self.log) as log:
+            return nursery.start(self._words, log.fileno(), self._answer)
+
+    def _start_cold(self) -> subprocess.Popen[bytes]:
+        folder, number, gpus = self._words
+        words = ["pack", folder, number, str(self._answer), gpus]
+        with self._folder.writing(self.log) as log:
+            return subprocess.Popen(
                 [sys.executable, "-P", "-u", "-m", "benchmark.cli.job", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -45,6 +65,8 @@ class PackProcess:
     @property
     def ended(self) -> bool:
         """Whether it has."""
+        if isinstance(self._process, WarmProcess) and self._process.stillborn:
+            self._process = self._start_cold()
         return self._process.poll() is not None
 
     def ask_to_stop(self) -> None:
@@ -60,7 +82,7 @@ class PackProcess:
 
     def last_words(self) -> str:
         """Say why it ended without an answer: the signal, or the last line of its log."""
-        code = self._process.returncode
+        code = self._process.returncode or 0
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         with self.log.open("rb") as file:

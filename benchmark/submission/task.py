@@ -31,6 +31,7 @@ from benchmark.slurm.survive import EXIT_INTERRUPTED, Interruption, settle, this
 from benchmark.submission import marks
 from benchmark.submission.crews import Helpers, processes_of
 from benchmark.submission.folder import Folder
+from benchmark.submission.process import answer
 from benchmark.submission.successors import follow_teacher
 from benchmark.train.place import Place, in_step, told
 
@@ -176,6 +177,24 @@ def follow_in_job(folder: Path, number: int) -> int:
             say(str(error))
             return 2
     return 0
+
+
+def train_and_answer(folder: Path, number: int, gpus: Sequence[str], descriptor: int) -> None:
+    """Train a pack of a submission, and answer the queue that asked for it."""
+    answer(descriptor, run_pack_in_job(folder, number, gpus))
+
+
+def get_ready() -> None:
+    """Import what a pack would import until its first step; nothing of CUDA is touched."""
+    import torch
+
+    import benchmark.train.pack
+    import benchmark.train.report  # noqa: F401
+
+    # The first step of an optimiser imports torch's compiler.
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.0)
+    optimizer.step()
+    assert not torch.cuda.is_initialized()
 
 
 # -- a task of Slurm ------------------------------------------------------------------------------
