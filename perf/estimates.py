@@ -17,8 +17,8 @@ import multiprocessing
 import os
 import pickle
 import shutil
-import sys
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
