@@ -28,6 +28,7 @@ from benchmark.models import build_model
 from benchmark.planning.matrix import Context, make_plan
 from benchmark.planning.packs import Pack
 from benchmark.run.identity import Run
+from benchmark.run.state import RunState
 from benchmark.table.load import load_table
 from benchmark.table.selection import parse_selection
 from benchmark.train.provenance import provenance
@@ -67,7 +68,7 @@ def train_ours(runs: Sequence[Run], data: Path, runs_dir: Path, pause: Pause) ->
         reporter=Lines,
     )
     outcome = train_pack(Pack("speed", tuple(runs)).file(runs_dir, data), where)
-    assert set(outcome.endings.values()) == {"interrupted"}, outcome
+    assert set(outcome.endings.values()) == {RunState.STOPPED}, outcome
 
 
 class Bench:
