@@ -164,11 +164,11 @@ def serve(descriptor: int, train: Callable[[Path, int, list[str], int], None]) -
     children: dict[int, int] = {}
     with socket.socket(fileno=descriptor) as connection:
         while True:
-            ready, _, _ = select.select([connection, woken], [], [])
+            ready, _, _ = select.select([descriptor, woken], [], [])
             if woken in ready:
                 os.read(woken, _MESSAGE)
                 _reap(connection, children)
-            if connection not in ready:
+            if descriptor not in ready:
                 continue
             message, files, *_ = socket.recv_fds(connection, _MESSAGE, 2)
             if not message:
