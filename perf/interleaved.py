@@ -18,6 +18,7 @@ from benchmark.train.memory import peak_memory_mb
 
 Pause = Callable[[], bool]  # called after every step; False once the loop shall end
 Loop = Callable[[Pause], None]
+Clock = Callable[[], float]
 
 WARM_UP = 2  # steps that are not counted: allocations, caches, processes of a loader
 
@@ -32,33 +33,39 @@ class Spell(NamedTuple):
 class _Meter:
     """The loop's side: lets it run for the steps that the parent asked for."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
         self._left = WARM_UP
-        self._began = time.perf_counter()
+        self._began = clock()
 
     def pause(self) -> bool:
         self._left -= 1
         if self._left > 0:
             return True
-        seconds = time.perf_counter() - self._began
+        seconds = self._clock() - self._began
         self._connection.send(Spell(seconds, peak_memory_mb()))
         self._left = self._connection.recv()
-        self._began = time.perf_counter()
+        self._began = self._clock()
         return self._left > 0
 
 
-def _child(connection: Connection, loop: Loop) -> None:
-    loop(_Meter(connection).pause)
+def _child(connection: Connection, loop: Loop, clock: Clock) -> None:
+    loop(_Meter(connection, clock).pause)
 
 
 class Contender:
-    """The parent's side of one loop. ``images`` are trained in a step (of all students)."""
+    """The parent's side of one loop. ``images`` are trained in a step (of all students).
 
-    def __init__(self, loop: Loop, images: int, steps: int) -> None:
+    ``clock``: time.process_time where one thread's work is to be told from what else goes on.
+    """
+
+    def __init__(
+        self, loop: Loop, images: int, steps: int, clock: Clock = time.perf_counter
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_child, args=(theirs, loop))
+        self._process = context.Process(target=_child, args=(theirs, loop, clock))
         self._process.start()
         theirs.close()
         self._images, self._steps = images, steps

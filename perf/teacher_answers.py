@@ -1,10 +1,12 @@
 """What keeping a teacher's answers saves: one KD cell without, filling, and with all of them kept.
 
-    python -m perf.teacher_answers FOLDER [--rounds 7]
+    python -m perf.teacher_answers FOLDER [--rounds 7] [--pack] [--threads 2]
 
 FOLDER holds CIFAR-100's official pickles (or a subset of them). The three take turns, as in
 perf/train_speed.py; "filled" trains the very steps that a process before it was shown, so that
-its teacher is asked nothing but the proof.
+its teacher is asked nothing but the proof. ``--pack``: packs of KD, DKD, DHKD, RKD and PKT, which
+read logits and pooled features. With ``--threads 1`` processor seconds count, which other work on
+the machine hardly moves.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import os
 import shutil
 import statistics
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmark.data.write import write_dataset
 from perf.interleaved import WARM_UP, Contender, Pause, interleave, middle, ratios
@@ -25,15 +29,35 @@ from perf.standin import with_teacher
 from perf.train_speed import SPEED_TABLE, conditions, plan_runs, train_ours
 
 KINDS = ("asked every time", "filling", "filled")
+CELLS = (
+    ("resnet32x4-resnet8x4", "fp32"),
+    ("resnet32x4-resnet8x4", "bf16"),
+    ("resnet50-mobilenetv2", "fp32"),
+)
+CELL, PACK = ("kd",), ("kd", "dkd", "dhkd", "rkd", "pkt")
 
 
-def train(kind: str, column: str, precision: str, work: Path, pause: Pause) -> None:
+class What(NamedTuple):
+    """What is trained: a column's rows of these methods."""
+
+    column: str
+    precision: str
+    methods: tuple[str, ...]
+    threads: int
+
+
+def train(kind: str, what: What, work: Path, pause: Pause) -> None:
     os.environ["BENCH_TEACHER_ANSWERS"] = "off" if kind == KINDS[0] else "16G"
-    planned = plan_runs(str(SPEED_TABLE), column, precision, work / "data")[:1]
+    found = plan_runs(str(SPEED_TABLE), what.column, what.precision, work / "data")
+    planned = [
+        run.model_copy(update={"recipe": run.recipe.model_copy(update={"threads": what.threads})})
+        for run in found
+        if run.methods[0].name in what.methods
+    ]
     train_ours(with_teacher(planned, work / "data", work / kind), work / "data", work / kind, pause)
 
 
-def fill(column: str, precision: str, work: Path, steps: int) -> None:
+def fill(what: What, work: Path, steps: int) -> None:
     """Train so many steps, and leave of them what the teacher answered."""
     left = [steps]
 
@@ -41,29 +65,29 @@ def fill(column: str, precision: str, work: Path, steps: int) -> None:
         left[0] -= 1
         return left[0] > 0
 
-    train(KINDS[2], column, precision, work, pause)
+    train(KINDS[2], what, work, pause)
 
 
-def measure(work: Path, column: str, precision: str, rounds: int, steps: int) -> None:
+def measure(work: Path, what: What, rounds: int, steps: int) -> None:
     """Print the three rows of one column."""
     shown = WARM_UP + (rounds + 1) * steps + 1
-    before = multiprocessing.get_context("spawn").Process(
-        target=fill, args=(column, precision, work, shown)
-    )
+    before = multiprocessing.get_context("spawn").Process(target=fill, args=(what, work, shown))
     before.start()
     before.join()
     for left in (work / KINDS[2]).glob("cifar100-*"):  # all but the answers
         shutil.rmtree(left)
+    clock = time.process_time if what.threads == 1 else time.perf_counter
+    images = BATCH_SIZE * len(what.methods)
     contenders = {
-        kind: Contender(partial(train, kind, column, precision, work), BATCH_SIZE, steps)
-        for kind in KINDS
+        kind: Contender(partial(train, kind, what, work), images, steps, clock) for kind in KINDS
     }
     interleave(contenders, rounds)
     for contender in contenders.values():
         contender.close()
+    name = f"{what.column}, {len(what.methods)} methods | {what.precision}"
     for kind, found in contenders.items():
         rate, ratio = statistics.median(found.rates), middle(ratios(found, contenders[KINDS[0]]))
-        print(f"| {column} | {precision} | {kind} | {rate:,.0f} | {ratio} | {found.peak_mb:,.0f} |")
+        print(f"| {name} | {kind} | {rate:,.0f} | {ratio} | {found.peak_mb:,.0f} |", flush=True)
     for kind in KINDS:
         shutil.rmtree(work / kind)
 
@@ -73,19 +97,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="cifar-100-python")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="in every round")
+    parser.add_argument("--pack", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(conditions(options.rounds))
-    print("\n| column | precision | teacher | images/s | to asked every time | peak MB |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "\n| column | precision | teacher | images x methods / s | to asked every time | peak MB |"
+    )
+    print("|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         write_dataset("cifar100", options.folder, work / "data", allow_altered=True)
-        for column, precision in (
-            ("resnet32x4-resnet8x4", "fp32"),
-            ("resnet32x4-resnet8x4", "bf16"),
-            ("resnet50-mobilenetv2", "fp32"),
-        ):
-            measure(work, column, precision, options.rounds, options.steps)
+        for column, precision in CELLS[:1] if options.pack else CELLS:
+            methods = PACK if options.pack else CELL
+            what = What(column, precision, methods, options.threads)
+            measure(work, what, options.rounds, options.steps)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class Modelled:
         step = self._network.step.on(recipe.batch_size)
         for part in self._parts:
             step += part.on(recipe.batch_size)
-        seen = self._network.forward.on(recipe.eval_batch)
+        seen = self._network.forward.on(min(recipe.eval_batch, self._tests))
         size = _BF16_BYTES if self._precision == "bf16" else 1.0
         return max(step.peak, seen.peak, 0.0) * size / 2**20
 
