@@ -1,11 +1,12 @@
 """What keeping a teacher's answers saves: one KD cell without, filling, and with all of them kept.
 
-    python -m perf.teacher_answers FOLDER [--rounds 7] [--pack] [--threads 2]
+    python -m perf.teacher_answers FOLDER [--rounds 7] [--pack | --plain] [--threads 2]
 
 FOLDER holds CIFAR-100's official pickles (or a subset of them). The three take turns, as in
 perf/train_speed.py; "filled" trains the very steps that a process before it was shown, so that
 its teacher is asked nothing but the proof. ``--pack``: packs of KD, DKD, DHKD, RKD and PKT, which
-read logits and pooled features. With ``--threads 1`` processor seconds count, which other work on
+read logits and pooled features. ``--plain``: the first cell alone, beside perf/plain_loop.py, whose
+workers' seconds are not counted. With ``--threads 1`` processor seconds count, which other work on
 the machine hardly moves.
 """
 
@@ -26,7 +27,7 @@ from benchmark.data.write import write_dataset
 from perf.interleaved import WARM_UP, Contender, Pause, interleave, middle, ratios
 from perf.plain_loop import BATCH_SIZE
 from perf.standin import with_teacher
-from perf.train_speed import SPEED_TABLE, conditions, plan_runs, train_ours
+from perf.train_speed import SPEED_TABLE, conditions, plan_runs, train_ours, train_plain
 
 KINDS = ("asked every time", "filling", "filled")
 CELLS = (
@@ -68,8 +69,8 @@ def fill(what: What, work: Path, steps: int) -> None:
     train(KINDS[2], what, work, pause)
 
 
-def measure(work: Path, what: What, rounds: int, steps: int) -> None:
-    """Print the three rows of one column."""
+def measure(work: Path, what: What, rounds: int, steps: int, folder: Path | None = None) -> None:
+    """Print the three rows of one column, and the plain loop's on ``folder``."""
     shown = WARM_UP + (rounds + 1) * steps + 1
     before = multiprocessing.get_context("spawn").Process(target=fill, args=(what, work, shown))
     before.start()
@@ -81,6 +82,9 @@ def measure(work: Path, what: What, rounds: int, steps: int) -> None:
     contenders = {
         kind: Contender(partial(train, kind, what, work), images, steps, clock) for kind in KINDS
     }
+    if folder is not None:
+        loop = partial(train_plain, folder, *what.column.split("-"))
+        contenders["plain loop"] = Contender(loop, images, steps, clock)
     interleave(contenders, rounds)
     for contender in contenders.values():
         contender.close()
@@ -97,7 +101,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="cifar-100-python")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="in every round")
-    parser.add_argument("--pack", action="store_true")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--pack", action="store_true")
+    which.add_argument("--plain", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(conditions(options.rounds))
@@ -108,10 +114,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         write_dataset("cifar100", options.folder, work / "data", allow_altered=True)
-        for column, precision in CELLS[:1] if options.pack else CELLS:
+        for column, precision in CELLS[:1] if options.pack or options.plain else CELLS:
             methods = PACK if options.pack else CELL
             what = What(column, precision, methods, options.threads)
-            measure(work, what, options.rounds, options.steps)
+            folder_of_plain = options.folder if options.plain else None
+            measure(work, what, options.rounds, options.steps, folder_of_plain)
 
 
 if __name__ == "__main__":

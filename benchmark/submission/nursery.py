@@ -211,9 +211,6 @@ def _be_born(words: list[str], files: list[int], train: Callable[..., None]) -> 
         train(Path(folder), int(number), gpus.split(",") if gpus else [], answer)
         code = 0
     except BaseException:
-        traceback.print_exc()
+        os.write(2, traceback.format_exc().encode())
     finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+        os._exit(code)  # nothing is left to write: output is not buffered
