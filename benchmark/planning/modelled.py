@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmark.data.datasets import described, image_side
-from benchmark.planning.operations import CountedWork, Counts, NetworkCounts, Work, counted_work
+from benchmark.planning.operations import CountedWork, LinearWork, NetworkCounts, Work, counted_work
 from benchmark.planning.rates import Rates, cpu_rates, gpu_rates, this_gpu
 from benchmark.run.identity import Run
 
@@ -20,7 +20,7 @@ _LARGEST_RESIDENT = 64  # sides; larger images are read as they are needed
 _UNCOUNTED = 1.5
 
 
-class Epoch(NamedTuple):
+class EpochSeconds(NamedTuple):
     """Seconds of an epoch: the run's own part, and the shared teacher's pass (0 without one)."""
 
     student: float
@@ -52,7 +52,7 @@ class Modelled:
         self._parts, all_counted = self._added(known)
         self.spread = self.rates.spread * (1.0 if exact and all_counted else _UNCOUNTED)
 
-    def _added(self, known: CountedWork) -> tuple[list[Counts], bool]:
+    def _added(self, known: CountedWork) -> tuple[list[LinearWork], bool]:
         """Return what the methods add to a step, and whether all of it was counted."""
         run, parts, counted = self._run, [], True
         teacher = run.teacher.model if run.teacher else run.pair or run.model
@@ -62,7 +62,7 @@ class Modelled:
             found = known.method(method.name, method.version, f"{teacher}-{run.model}")
             counted = counted and found.exact
             whole = (step.operations + given.operations) / max(step.operations, 1.0)
-            parts.append(found.counts or Counts(step.times(found.share * whole), Work()))
+            parts.append(found.counts or LinearWork(step.times(found.share * whole), Work()))
         return parts, counted
 
     def works(self) -> tuple[Work, Work]:
@@ -78,14 +78,14 @@ class Modelled:
             return student, Work()
         return student, self._teacher.forward.on(batch).times(self._images / batch)
 
-    def epoch(self) -> Epoch:
+    def epoch(self) -> EpochSeconds:
         """Return the seconds of one epoch."""
         student, teacher = self.works()
         seconds = self.rates.seconds(student)
         if self._run.teacher is None:
-            return Epoch(seconds, 0.0)
+            return EpochSeconds(seconds, 0.0)
         precision = self._run.recipe.settings(self._run.teacher.model)[0]
-        return Epoch(seconds, rates_of(self._run, precision).seconds(teacher))
+        return EpochSeconds(seconds, rates_of(self._run, precision).seconds(teacher))
 
     @property
     def stays_mb(self) -> float:

@@ -35,7 +35,7 @@ class Work(NamedTuple):
         return Work(*(value * factor for value in self))
 
 
-class Counts(NamedTuple):
+class LinearWork(NamedTuple):
     """Work by image and by step, which a step on some images is made of."""
 
     image: Work
@@ -49,8 +49,8 @@ class Counts(NamedTuple):
 class NetworkCounts(NamedTuple):
     """A network on images of one side: a pass in eval mode, a training step, its parameters."""
 
-    forward: Counts
-    step: Counts
+    forward: LinearWork
+    step: LinearWork
     parameters: int
     exact: bool
 
@@ -61,7 +61,7 @@ class MethodCounts(NamedTuple):
     ``share`` is of the operations of its student's step and its teacher's pass together.
     """
 
-    counts: Counts | None
+    counts: LinearWork | None
     share: float
     exact: bool
 
@@ -129,5 +129,5 @@ def _network(entry: Mapping[str, Any], scale: float, exact: bool) -> NetworkCoun
     return NetworkCounts(forward, step, entry["parameters"], exact)
 
 
-def _counts(found: Mapping[str, Any]) -> Counts:
-    return Counts(Work(**found["image"]), Work(**found["step"]))
+def _counts(found: Mapping[str, Any]) -> LinearWork:
+    return LinearWork(Work(**found["image"]), Work(**found["step"]))
