@@ -34,7 +34,7 @@ from benchmark.conformance.pairs import table_pairs
 from benchmark.data.write import write_dataset
 from benchmark.planning.estimate import History, read_history
 from benchmark.planning.modelled import Modelled
-from benchmark.planning.operations import Work
+from benchmark.planning.operations import Effort
 from benchmark.planning.packs import Pack
 from benchmark.planning.rates import cpu_rates
 from benchmark.run.directory import RunDir
@@ -95,7 +95,7 @@ def measure(column: str, precision: str, work: Path, methods: set[str]) -> Measu
     return Measurement(taught, seconds, float(result["peak_memory_mb"]))
 
 
-def estimated(found: Measurement, images: int) -> list[Work]:
+def estimated(found: Measurement, images: int) -> list[Effort]:
     """Return the work of what was measured: all runs' own parts, and the teacher's pass."""
     batch = found.runs[0].recipe.batch_size
     models = [Modelled(run, float(images - batch), tests=images // 5) for run in found.runs]
@@ -127,7 +127,7 @@ def report(found: dict[str, Measurement], images: int, known: History) -> None:
     """Print the table of estimates beside measurements, and what rates would fit."""
     first = next(iter(found.values())).runs[0].recipe
     rates = cpu_rates(first.precision, 1)
-    works = {pair: reduce(Work.__add__, estimated(one, images)) for pair, one in found.items()}
+    works = {pair: reduce(Effort.__add__, estimated(one, images)) for pair, one in found.items()}
     ratios = {pair: rates.seconds(works[pair]) / one.seconds for pair, one in found.items()}
     print("\n| pair | seconds | by counts | calibrated by the others | peak MB | estimated |")
     print("|---|---|---|---|---|---|")

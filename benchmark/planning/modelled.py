@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmark.data.datasets import described, image_side
-from benchmark.planning.operations import CountedWork, LinearWork, NetworkCounts, Work, counted_work
+from benchmark.planning.operations import (
+    CountedWork,
+    Effort,
+    LinearWork,
+    NetworkCounts,
+    counted_work,
+)
 from benchmark.planning.rates import Rates, cpu_rates, gpu_rates, this_gpu
 from benchmark.run.identity import Run
 
@@ -57,15 +63,15 @@ class Modelled:
         run, parts, counted = self._run, [], True
         teacher = run.teacher.model if run.teacher else run.pair or run.model
         step = self._network.step.image
-        given = self._teacher.forward.image if self._teacher else Work()
+        given = self._teacher.forward.image if self._teacher else Effort()
         for method in run.methods:
             found = known.method(method.name, method.version, f"{teacher}-{run.model}")
             counted = counted and found.exact
             whole = (step.operations + given.operations) / max(step.operations, 1.0)
-            parts.append(found.counts or LinearWork(step.times(found.share * whole), Work()))
+            parts.append(found.counts or LinearWork(step.times(found.share * whole), Effort()))
         return parts, counted
 
-    def works(self) -> tuple[Work, Work]:
+    def works(self) -> tuple[Effort, Effort]:
         """Return the work of one epoch: the run's own part, and the shared teacher's pass."""
         recipe = self._run.recipe
         batch, size = recipe.batch_size, recipe.eval_batch
@@ -75,7 +81,7 @@ class Modelled:
         seen = self._network.forward.on(size).times(self._tests / size / recipe.eval_every)
         student = step.times(self._images / batch) + seen
         if self._teacher is None:
-            return student, Work()
+            return student, Effort()
         return student, self._teacher.forward.on(batch).times(self._images / batch)
 
     def epoch(self) -> EpochSeconds:

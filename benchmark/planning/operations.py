@@ -17,7 +17,7 @@ SCHEMA = 1
 OPERATIONS_FILE = shipped("perf/operations.json")
 
 
-class Work(NamedTuple):
+class Effort(NamedTuple):
     """What some work asks: operations, bytes moved, kernels, bytes held at once and for good."""
 
     operations: float = 0.0
@@ -26,22 +26,22 @@ class Work(NamedTuple):
     peak: float = 0.0
     stays: float = 0.0
 
-    def __add__(self, other: object) -> Work:
-        assert isinstance(other, Work)
-        return Work(*(a + b for a, b in zip(self, other, strict=True)))
+    def __add__(self, other: object) -> Effort:
+        assert isinstance(other, Effort)
+        return Effort(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def times(self, factor: float) -> Work:
+    def times(self, factor: float) -> Effort:
         """Return this much of it."""
-        return Work(*(value * factor for value in self))
+        return Effort(*(value * factor for value in self))
 
 
 class LinearWork(NamedTuple):
-    """Work by image and by step, which a step on some images is made of."""
+    """Effort by image and by step, which a step on some images is made of."""
 
-    image: Work
-    step: Work
+    image: Effort
+    step: Effort
 
-    def on(self, images: float) -> Work:
+    def on(self, images: float) -> Effort:
         """Return the work of one step on so many images."""
         return self.image.times(images) + self.step
 
@@ -130,4 +130,4 @@ def _network(entry: Mapping[str, Any], scale: float, exact: bool) -> NetworkCoun
 
 
 def _counts(found: Mapping[str, Any]) -> LinearWork:
-    return LinearWork(Work(**found["image"]), Work(**found["step"]))
+    return LinearWork(Effort(**found["image"]), Effort(**found["step"]))

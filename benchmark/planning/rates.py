@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.base.speed import BATCH, MODEL, SIDE, Form, Speed, known_speed, this_cpu
-from benchmark.planning.operations import Work, counted_work
+from benchmark.planning.operations import Effort, counted_work
 
 
 class Rates(NamedTuple):
@@ -27,7 +27,7 @@ class Rates(NamedTuple):
     spread: float
     source: str
 
-    def seconds(self, work: Work) -> float:
+    def seconds(self, work: Effort) -> float:
         """Return how long some work takes."""
         return (
             work.operations / self.operations
