@@ -1,4 +1,4 @@
-"""bench logs, cancel, retry, pause, resume, clean."""
+"""bench logs, cancel, retry, pause, resume, delete, clean."""
 
 from __future__ import annotations
 
@@ -92,6 +92,27 @@ def resume(table: OneTable = None, runs: RunsDir = DEFAULT_RUNS) -> None:
     from benchmark.operate.stop import resume as resume_runs
 
     show(*resumed(resume_runs(runs, table)))
+
+
+@app.command()
+def delete(
+    run: Annotated[str | None, typer.Argument(help="A run's key, or its folder.")] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", "-t", help="A table's name or path.")
+    ] = None,
+    overrides: Annotated[
+        bool, typer.Option("--overrides", help="Its runs that differ from the table by more.")
+    ] = False,
+    dry_run: DryRun = False,
+    runs: RunsDir = DEFAULT_RUNS,
+) -> None:
+    """Delete a run, or a table's runs with overrides; exit code 1 if some had to stay."""
+    from benchmark.cli.words.operate import deleted
+    from benchmark.operate.delete import delete as delete_runs
+
+    done = delete_runs(runs, run, table, overrides=overrides, dry_run=dry_run)
+    show(*deleted(done))
+    raise typer.Exit(int(bool(done.kept)))
 
 
 @app.command()

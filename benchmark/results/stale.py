@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.base.words import count
 from benchmark.results.assign import Pairs
 from benchmark.results.collect import collect
 from benchmark.run.index import RunIndex
@@ -28,6 +29,11 @@ class StaleRun:
     row: str
     column: str
     changes: Pairs
+
+    @property
+    def is_override(self) -> bool:
+        """Whether more than the versions of its code differs: an edited table, or --set."""
+        return any(not _is_version(name) for name in self.changes)
 
     def line(self) -> str:
         """Return the run and the reason as a line."""
@@ -59,10 +65,16 @@ def describe_stale(name: str, runs_dir: Path, as_json: bool) -> str:
     found = stale_runs(table, index)
     if as_json:
         return json.dumps(stale_to_json(table, found), indent=1, allow_nan=False)
+    lines = []
+    for overrides, head in ((False, "of other versions of the code"), (True, "with overrides")):
+        mine = [run for run in found if run.is_override is overrides]
+        if mine:
+            lines += [f"{count(len({run.key for run in mine}), 'run')} {head}:"]
+            lines += [f"  {run.line()}" for run in mine]
     runs = {run.key for run in found}
-    count = "1 run does" if len(runs) == 1 else f"{len(runs)} runs do"
-    last = f"{table.name}: {count} not count in {runs_dir.resolve()}; nothing was deleted"
-    return "\n".join([*(run.line() for run in found), last])
+    does = "1 run does" if len(runs) == 1 else f"{len(runs)} runs do"
+    last = f"{table.name}: {does} not count in {runs_dir.resolve()}; nothing was deleted"
+    return "\n".join([*lines, last])
 
 
 def stale_to_json(table: Table, found: list[StaleRun]) -> dict[str, Any]:
@@ -75,6 +87,7 @@ def stale_to_json(table: Table, found: list[StaleRun]) -> dict[str, Any]:
                 "run": run.key,
                 "row": run.row,
                 "column": run.column,
+                "override": run.is_override,
                 "changes": _as_json(run.changes),
             }
             for run in found
@@ -84,6 +97,11 @@ def stale_to_json(table: Table, found: list[StaleRun]) -> dict[str, Any]:
 
 def _as_json(changes: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     return {name: {"run": theirs, "table": ours} for name, (theirs, ours) in changes.items()}
+
+
+def _is_version(name: str) -> bool:
+    bare = name.removeprefix("teacher.")
+    return bare.startswith("versions.") or (bare.endswith(".version") and ".options." not in bare)
 
 
 def _short(value: Any) -> str:

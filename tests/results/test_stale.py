@@ -107,12 +107,14 @@ def test_the_command_lists_runs_and_reasons_and_deletes_nothing(
     words = ["plan", "--table", str(table), "--stale", "--runs", str(tmp_path / "runs")]
     assert bench(*words) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == (
-        f"{runs['KD'][0].key}  (KD, {PLACE}): kd.options.temperature was 4.0, is 2.0"
+    assert lines[0] == "2 runs with overrides:"
+    assert lines[1] == (
+        f"  {runs['KD'][0].key}  (KD, {PLACE}): kd.options.temperature was 4.0, is 2.0"
     )
     assert lines[-1].startswith("mine: 2 runs do not count in")
     assert bench(*words, "--json") == 0
     data = json.loads(capsys.readouterr().out)
     assert (data["schema"], data["table"], len(data["stale"])) == (1, "mine", 2)
+    assert all(one["override"] for one in data["stale"])
     assert data["stale"][0]["changes"] == {"kd.options.temperature": {"run": 4.0, "table": 2.0}}
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == before

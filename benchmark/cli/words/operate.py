@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from benchmark.base.words import count
 from benchmark.operate.clean import Cleaned
+from benchmark.operate.delete import Deleted
 from benchmark.operate.stop import Cancelled, Paused, Resumed
 
 
@@ -59,6 +60,16 @@ def cleaned(done: Cleaned) -> list[str]:
         amount = f"{_bytes(sum(item.size for item in items))}, {inodes}"
         lines.append(f"{verb} {count(len(items), noun)} {rest}: {amount}")
     return lines if done.removed else [*lines, f"nothing to remove in {done.runs_dir}"]
+
+
+def deleted(done: Deleted) -> list[str]:
+    """Return what was deleted, run by run, and why others stay."""
+    verb = "would delete" if done.dry_run else "deleted"
+    lines = [f"kept {key}: {why}" for key, why in done.kept.items()]
+    lines += [f"{verb} {key}" for key in done.keys]
+    if done.keys:
+        return [*lines, f"{verb} {count(len(done.keys), 'run')}, {_bytes(done.size)}"]
+    return lines or [f"nothing to delete in {done.runs_dir}"]
 
 
 def _nothing(done: Cancelled | Paused) -> str:
