@@ -26,7 +26,7 @@ from benchmark.train.evaluate import Accuracy, evaluate
 from benchmark.train.trained import load_student
 
 
-class Evaluated(NamedTuple):
+class Remeasured(NamedTuple):
     """What a network gets right; ``recorded``: its run's own top-1, None on other data."""
 
     run: str
@@ -42,7 +42,7 @@ class Evaluated(NamedTuple):
 
 def evaluate_run(
     rundir: RunDir, data_dir: Path, dataset: str | None = None, device: str = "cpu"
-) -> Evaluated:
+) -> Remeasured:
     """Measure a run's network on the test images of ``dataset``, its own by default.
 
     Other data is normalised as the network's own was, and its classes are found among the
@@ -81,7 +81,7 @@ def evaluate_run(
     tests = (as_trained(batch) for batch in batches.test(recipe.eval_batch))
     (accuracy,) = evaluate([student], tests)
     recorded = rundir.read_result()["metrics"]["top1"]["last"] if same else None
-    return Evaluated(run.key, name, accuracy, recorded)
+    return Remeasured(run.key, name, accuracy, recorded)
 
 
 def _places(rundir: RunDir, classes: tuple[str, ...], dataset: str) -> Tensor:
@@ -110,7 +110,7 @@ def _renormalisation(
     return other_std / std, (other_mean - mean) / std
 
 
-def evaluation_to_json(found: Evaluated) -> dict[str, Any]:
+def evaluation_to_json(found: Remeasured) -> dict[str, Any]:
     """Return an evaluation as JSON values."""
     return {
         "schema": 1,
@@ -124,7 +124,7 @@ def evaluation_to_json(found: Evaluated) -> dict[str, Any]:
     }
 
 
-def describe_evaluation(found: Evaluated) -> str:
+def describe_evaluation(found: Remeasured) -> str:
     """Return an evaluation as a line."""
     top1, top5, _, images = found.accuracy
     line = f"{found.run}: {top1:.2f} % top-1, {top5:.2f} % top-5 on {images:,} test images of"
