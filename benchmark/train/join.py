@@ -25,6 +25,7 @@ from benchmark.train.provenance import versions
 
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 300.0  # of nodes that start at different times
+_READING_SECONDS = 10.0
 _LISTENS = "BENCH_JOIN_SECONDS"
 
 
@@ -79,11 +80,24 @@ def _joined(
         key = f"here/{process}"
         wait(f"process {process} of {place.processes}", lambda key=key: store.check([key]))  # type: ignore[misc]
     found = [json.loads(store.get(f"here/{p}")) for p in range(place.processes)]
-    check_alike(found)
+    store.set(f"read/{place.process}", "yes")
+    try:
+        check_alike(found)
+    except UserError:
+        if place.process == 0:  # it holds what the others are still to read
+            _let_all_read(store, place.processes)
+        raise
     dist.init_process_group(
         "gloo", store=store, rank=place.process, world_size=place.processes, timeout=PATIENCE
     )
     return Processes(place.local, stop)
+
+
+def _let_all_read(store: Any, processes: int) -> None:
+    deadline = time.monotonic() + _READING_SECONDS
+    keys = [f"read/{process}" for process in range(processes)]
+    while not store.check(keys) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
 
 
 def _store(
