@@ -96,3 +96,14 @@ def test_sweeps(folder: Path) -> None:
     assert printed[3].count("held out") == 2  # the head and the chosen one
     lines = (folder / "results/digits.sweep.csv").read_text().splitlines()
     assert len(lines) == 5
+
+
+@pytest.mark.slow
+def test_export(folder: Path) -> None:
+    printed = run_page("export.md", folder)
+    assert {path.name for path in (folder / "results").iterdir()} >= {
+        *(f"digits.{kind}" for kind in ("md", "tex", "csv", "json")),
+        *("digits.runs.csv", "digits.epochs.csv"),
+    }
+    assert "2 runs with overrides:" in printed[4]
+    assert "would delete 2 runs" in printed[5]
