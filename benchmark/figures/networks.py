@@ -38,7 +38,7 @@ class Images(NamedTuple):
     labels: Tensor
 
 
-class Seen(NamedTuple):
+class LookedAt(NamedTuple):
     """What one network makes of the images.
 
     ``name``: its row; ``run``: its key, or the teacher's; logits [N, K], pooled [N, D];
@@ -52,12 +52,12 @@ class Seen(NamedTuple):
     stages: tuple[Tensor, ...]
 
 
-class Column(NamedTuple):
+class LookedColumn(NamedTuple):
     """A column's networks on the same images; ``networks`` has the teacher first, if any."""
 
     column: GridColumn
     images: Images
-    networks: tuple[Seen, ...]
+    networks: tuple[LookedAt, ...]
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class Column(NamedTuple):
 
 def columns(
     source: FigureSource, classes: int | None = None, methods: bool = True
-) -> Iterator[Column]:
+) -> Iterator[LookedColumn]:
     """Yield the columns that have finished runs; a network that cannot be read is said.
 
     ``classes``: of so many alone are images taken; without ``methods`` the teacher alone is looked
@@ -92,7 +92,7 @@ def columns(
         for name, key in done if methods else ():
             found += look(name, partial(_student, key, source))
         if found:
-            yield Column(column, images, tuple(found))
+            yield LookedColumn(column, images, tuple(found))
 
 
 _Network = tuple[str, Callable[[Tensor], tuple[Tensor, Features]]]
@@ -131,14 +131,14 @@ def _look(
     images: Images,
     name: str,
     load: Callable[[], _Network],
-) -> list[Seen]:
+) -> list[LookedAt]:
     if (*where, name) not in source.looked:
         source.looked[(*where, name)] = _look_anew(images, name, load)
-    found: list[Seen] = source.looked[(*where, name)]
+    found: list[LookedAt] = source.looked[(*where, name)]
     return found
 
 
-def _look_anew(images: Images, name: str, load: Callable[[], _Network]) -> list[Seen]:
+def _look_anew(images: Images, name: str, load: Callable[[], _Network]) -> list[LookedAt]:
     try:
         key, see = load()
     except UserError as error:
@@ -156,7 +156,7 @@ def _look_anew(images: Images, name: str, load: Callable[[], _Network]) -> list[
             if left > 0:
                 stages.append([s[:left].float() for s in features.stages if s.ndim == 4])
     kept = tuple(torch.cat(same) for same in zip(*stages, strict=True)) if stages else ()
-    return [Seen(name, key, torch.cat(logits), torch.cat(pooled), kept)]
+    return [LookedAt(name, key, torch.cat(logits), torch.cat(pooled), kept)]
 
 
 def shown_images(run: Run, source: FigureSource, classes: int | None = None) -> Images:

@@ -26,7 +26,7 @@ _A_PAGE = 1500  # runs that one page of the list holds
 
 
 @dataclass(frozen=True)
-class Site:
+class WrittenSite:
     """A written report: its first page, and how much it holds."""
 
     index: Path
@@ -58,7 +58,7 @@ class SiteBuilder:
         kinds_named(self.figures, "--figures")
         self._publisher = Publisher(self.out)
 
-    def write(self, max_age: float = 0.0) -> Site:
+    def write(self, max_age: float = 0.0) -> WrittenSite:
         """Look once, and write what changed. Raises UserError as :func:`gather` does."""
         found = gather(self.tables, self.runs_dir, self.data_dir, max_age)
         pages = {run.key: f"runs/{slug(run.key)}.html" for run in found.shown_runs}
@@ -79,7 +79,7 @@ class SiteBuilder:
         self._publisher.sweep()
         self._publisher.stamp(self.follow)
         notes = tuple(dict.fromkeys(line for report in found.reports for line in report.notes))
-        return Site(self.out / "index.html", len(found.reports), len(pages), notes)
+        return WrittenSite(self.out / "index.html", len(found.reports), len(pages), notes)
 
     def end(self) -> None:
         """Tell open pages that nothing changes any more."""

@@ -54,7 +54,7 @@ class CellLine(NamedTuple):
     runs: tuple[tuple[str, int], ...]
 
 
-class Progress(NamedTuple):
+class SeedsDone(NamedTuple):
     """How far a table is: seeds with a value of those planned, cells by state."""
 
     seeds: int
@@ -67,13 +67,13 @@ class Progress(NamedTuple):
         return 100.0 * self.seeds / self.planned if self.planned else 0.0
 
 
-def progress(grid: Grid) -> Progress:
+def progress(grid: Grid) -> SeedsDone:
     """Return how far a table is; what is only reprinted is not counted."""
     metric = grid.metrics[0]
     mine = [c for k, c in grid.ordered if k[2] == metric and c.state is not State.REFERENCE]
     done = sum(min(c.n + len(c.diverged_seeds), c.planned) for c in mine if not c.overrides)
     states = Counter(cell.state for cell in mine)
-    return Progress(done, sum(c.planned for c in mine), {s: states[s] for s in State if states[s]})
+    return SeedsDone(done, sum(c.planned for c in mine), {s: states[s] for s in State if states[s]})
 
 
 def verdict_counts(grid: Grid) -> list[tuple[str, str, int]]:

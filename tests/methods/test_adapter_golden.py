@@ -140,7 +140,7 @@ def test_reviewkd(kind: str, dtype: torch.dtype) -> None:
 def test_simkd(factor: int, sizes: str, dtype: torch.dtype) -> None:
     case = f"simkd_f{factor}_{sizes}"
     arrays, head = golden.case(case), golden.case("simkd_common")
-    adapter = simkd.Projector(16, 32, factor)
+    adapter = simkd.MapProjector(16, 32, factor)
     load(case, adapter, "simkd", dtype)
     predictions = []
 
@@ -274,7 +274,7 @@ def test_simple_recipe_deit(dtype: torch.dtype) -> None:
 def test_crd(dtype: torch.dtype) -> None:
     """Two steps: the second with the updated memories and the constants of the first."""
     given, memories = golden.common(), golden.case("crd")
-    embed_s, embed_t = crd.Embedding(64, 16), crd.Embedding(128, 16)
+    embed_s, embed_t = crd.LinearEmbed(64, 16), crd.LinearEmbed(128, 16)
     load("crd_step1", embed_s, "embed_s", dtype)
     load("crd_step1", embed_t, "embed_t", dtype)
     bank = crd.Bank(50, 16).to(dtype)

@@ -214,8 +214,8 @@ def test_ft_first_stage(dtype: torch.dtype) -> None:
 
 @DTYPES
 def test_cc(dtype: torch.dtype) -> None:
-    embed_s = loaded("cc", cc.Embedding(64, 128), "embed_s", dtype)
-    embed_t = loaded("cc", cc.Embedding(128, 128), "embed_t", dtype)
+    embed_s = loaded("cc", cc.CongruenceEmbed(64, 128), "embed_s", dtype)
+    embed_t = loaded("cc", cc.CongruenceEmbed(128, 128), "embed_t", dtype)
     golden.assert_loss(
         "cc",
         lambda pooled_s, pooled_t: cc.cc_loss(embed_s(pooled_s), embed_t(pooled_t)),

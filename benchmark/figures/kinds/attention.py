@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmark.figures.drawing import Drawing, FigureSource, column_title, file_name, title_of
-from benchmark.figures.networks import MAPS, Column, Seen, columns
+from benchmark.figures.networks import MAPS, LookedAt, LookedColumn, columns
 from benchmark.methods.at import attention
 
 _LEAST_SIDE = 4
@@ -26,7 +26,7 @@ def draw(source: FigureSource) -> Iterator[Drawing]:
             yield _drawing(source, found)
 
 
-def deepest(one: Seen) -> Any:
+def deepest(one: LookedAt) -> Any:
     """Return the attention maps [n, H, W] of the deepest stage that still shows places."""
     wide = [s for s in one.stages if s.ndim == 4 and min(s.shape[2:]) >= _LEAST_SIDE and len(s)]
     if not wide:
@@ -35,7 +35,7 @@ def deepest(one: Seen) -> Any:
     return maps.reshape(-1, *wide[-1].shape[2:])
 
 
-def _drawing(source: FigureSource, found: Column) -> Drawing:
+def _drawing(source: FigureSource, found: LookedColumn) -> Drawing:
     shown = [(one, maps) for one in found.networks if (maps := deepest(one)) is not None]
     images = found.images.images[:MAPS]
     size = (0.85 * len(images) + 1.2, 0.5 + 0.85 * (len(shown) + 1))

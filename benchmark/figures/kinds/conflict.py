@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmark.figures.drawing import Drawing, FigureSource, column_title, file_name, title_of
-from benchmark.figures.networks import TEACHER, Column, columns
+from benchmark.figures.networks import TEACHER, LookedColumn, columns
 from benchmark.figures.style import BLUE, INK, RED, heading
 from benchmark.methods.binarykl import binarykl_loss
 from benchmark.run.directory import RunDir
@@ -54,7 +54,7 @@ def draw(source: FigureSource) -> Iterator[Drawing]:
                 yield _drawing(source, found, conflicts)
 
 
-def _conflict(student: TrainedStudent, found: Column) -> Conflict:
+def _conflict(student: TrainedStudent, found: LookedColumn) -> Conflict:
     images, labels = (part[:_IMAGES] for part in found.images)
     teacher = found.networks[0].logits[:_IMAGES]
     model = student.model
@@ -83,7 +83,7 @@ def simplex_distance(weight: Tensor) -> float:
     return float(apart[~torch.eye(count, dtype=torch.bool)].mean())
 
 
-def _drawing(source: FigureSource, found: Column, conflicts: dict[str, Conflict]) -> Drawing:
+def _drawing(source: FigureSource, found: LookedColumn, conflicts: dict[str, Conflict]) -> Drawing:
     across = min(_ACROSS, len(conflicts))
     down = -(-len(conflicts) // across)
     size = (max(2.0 * across, 4.2), 0.6 + 1.6 * down)

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmark.figures.drawing import Drawing, FigureSource, column_title, file_name, title_of
-from benchmark.figures.networks import TEACHER, Column, columns
+from benchmark.figures.networks import TEACHER, LookedColumn, columns
 from benchmark.figures.style import heading
 
 _ACROSS = 4
@@ -38,7 +38,7 @@ def differences(student: Any, teacher: Any) -> Any:
     return np.abs(ours - theirs)
 
 
-def _drawing(source: FigureSource, found: Column) -> Drawing:
+def _drawing(source: FigureSource, found: LookedColumn) -> Drawing:
     teacher, *students = found.networks
     matrices = [
         differences(one.logits.double().numpy(), teacher.logits.double().numpy())

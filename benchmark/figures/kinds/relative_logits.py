@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmark.figures.drawing import Drawing, FigureSource, column_title, file_name, title_of
-from benchmark.figures.networks import TEACHER, Column, columns
+from benchmark.figures.networks import TEACHER, LookedColumn, columns
 from benchmark.figures.style import BLUE, INK, RED, SOFT, heading
 from benchmark.methods.relative_kd import relative_logits
 
@@ -42,7 +42,7 @@ def examples(logits: torch.Tensor, labels: torch.Tensor) -> list[tuple[str, int]
     return found
 
 
-def _drawing(source: FigureSource, found: Column) -> Drawing:
+def _drawing(source: FigureSource, found: LookedColumn) -> Drawing:
     logits, labels = found.networks[0].logits, found.images.labels
     chosen = examples(logits, labels)
     figure = Figure(figsize=(7.6, 0.5 + 1.75 * len(chosen)), layout="constrained")

@@ -16,7 +16,7 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
 from benchmark.figures.drawing import Drawing, FigureSource, column_title, file_name, title_of
-from benchmark.figures.networks import Column, columns
+from benchmark.figures.networks import LookedColumn, columns
 from benchmark.figures.style import COLOURS, INK, SHAPES, heading
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def draw(source: FigureSource) -> Iterator[Drawing]:
             yield _drawing(source, found)
 
 
-def _drawing(source: FigureSource, found: Column) -> Drawing:
+def _drawing(source: FigureSource, found: LookedColumn) -> Drawing:
     labels = found.images.labels.numpy()
     across = min(_ACROSS, len(found.networks))
     down = -(-len(found.networks) // across)
