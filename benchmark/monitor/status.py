@@ -10,7 +10,7 @@ from benchmark.monitor.look import Wanted, look
 from benchmark.monitor.summary import Status, summarise
 from benchmark.monitor.wanted import submitted_plans, table_name, wanted_runs
 from benchmark.run.directory import entries
-from benchmark.slurm.profile import load_site
+from benchmark.slurm.site import load_site
 from benchmark.submission.sent import submitted_tables
 
 SHORTEST_SECONDS = 30.0

@@ -11,7 +11,8 @@ from benchmark.base.words import printable
 from benchmark.base.yamlfile import parse_yaml, validate
 from benchmark.slurm import commands
 from benchmark.slurm.check import NodeKind, associations, check_profile, clock, read_nodes
-from benchmark.slurm.profile import Profile, apply_caps, load_site
+from benchmark.slurm.profile import Profile, apply_caps
+from benchmark.slurm.site import load_site
 
 # Ways to ask for memory, the usual one first: some sites refuse --mem, or any amount.
 _MEMORY = ("", "mem-per-cpu: 500M", "mem: none")

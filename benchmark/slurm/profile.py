@@ -21,25 +21,13 @@ from benchmark.base.words import count
 from benchmark.base.yamlfile import load_yaml, validate
 from benchmark.slurm.further import check_options, parse_options
 from benchmark.slurm.notation import gpu_count, megabytes, minutes
-from benchmark.table.recipe import Count, Positive, Strict
+from benchmark.slurm.site import Caps, Memory, Site, Time, load_site, spelling
+from benchmark.table.recipe import Positive, Strict
 
 PACKAGED = shipped("slurm/profiles")
-SITE_FILE = Path("/etc/bench/site.yaml")
 _EARLY_SECONDS = 60
 NO_MEM = "none"
 _MEM = "2G"
-
-
-def _spelling(check: Callable[[str], object], example: str) -> BeforeValidator:
-    def validator(value: Any) -> Any:
-        # YAML 1.1 reads 24:00:00 as the number 86400, so times and amounts must be quoted.
-        if value is None or isinstance(value, str):
-            if value is not None:
-                check(value)
-            return value
-        raise ValueError(f"write it in quotes, such as '{example}'")
-
-    return BeforeValidator(validator)
 
 
 def _gpus(value: Any) -> Any:
@@ -55,10 +43,8 @@ def _lines(value: Any) -> Any:
     return value
 
 
-Time = Annotated[str, _spelling(minutes, "24:00:00")]
-Memory = Annotated[str, _spelling(megabytes, "4G")]
 MemoryOrNone = Annotated[
-    str, _spelling(lambda text: None if text == NO_MEM else megabytes(text), "4G")
+    str, spelling(lambda text: None if text == NO_MEM else megabytes(text), "4G")
 ]
 Gpus = Annotated[str, BeforeValidator(_gpus)]
 
@@ -225,37 +211,6 @@ _PASSED_ON = (
 def profile_keys() -> set[str]:
     """Return the keys of a profile, as they are spelt there."""
     return {field.alias or name for name, field in Profile.model_fields.items()}
-
-
-class Caps(Strict):
-    """The most that a user may ask for at this site; what is not set is not capped.
-
-    ``forbidden-options``: names of sbatch's options, of a profile's keys or beyond them.
-    """
-
-    partitions: tuple[str, ...] | None = None
-    forbidden_options: tuple[str, ...] = Field((), alias="forbidden-options")
-    time: Time | None = None
-    gpus: Count | None = None
-    cpus_per_task: Positive | None = Field(None, alias="cpus-per-task")
-    mem: Memory | None = None
-    array_parallelism: Positive | None = Field(None, alias="array-parallelism")
-    max_array_size: Positive | None = Field(None, alias="max-array-size")
-    max_jobs: Positive | None = Field(None, alias="max-jobs")
-
-
-class Site(Strict):
-    """The operators' file: caps, and how often a user may ask Slurm for its queue."""
-
-    caps: Caps = Caps()
-    refresh_seconds: Positive = Field(30, alias="refresh-seconds")
-
-
-def load_site() -> Site:
-    """Read /etc/bench/site.yaml; only where there is none may BENCH_SITE name another file."""
-    chosen = os.environ.get("BENCH_SITE")
-    path = SITE_FILE if SITE_FILE.exists() or not chosen else Path(chosen)
-    return validate(Site, load_yaml(path), str(path)) if path.exists() else Site()
 
 
 def profile_dirs() -> list[Path]:

@@ -32,13 +32,12 @@ from benchmark.slurm.probe import check_visible
 from benchmark.slurm.profile import (
     Profile,
     Resources,
-    Site,
     cap_resources,
     load_profile,
-    load_site,
     profile_as_sent,
     profile_files,
 )
+from benchmark.slurm.site import Site, load_site
 from benchmark.submission.arrays import Arrays, fitting
 from benchmark.submission.folder import Folder
 from benchmark.submission.sending import leaving_nothing, sending, sent_meanwhile

@@ -9,7 +9,8 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.base.shipped import shipped
-from benchmark.slurm.profile import Site, load_profile, profile_files
+from benchmark.slurm.profile import load_profile, profile_files
+from benchmark.slurm.site import Site
 from benchmark.table.load import find_table, table_files
 from benchmark.table.teachers import registered, registry
 

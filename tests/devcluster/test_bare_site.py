@@ -13,7 +13,8 @@ from benchmark.monitor.look import look
 from benchmark.operate.stop import cancel, pause, resume
 from benchmark.slurm.check import check_profile, read_nodes
 from benchmark.slurm.init_profile import init_profile
-from benchmark.slurm.profile import Profile, Resources, Site, load_profile
+from benchmark.slurm.profile import Profile, Resources, load_profile
+from benchmark.slurm.site import Site
 from benchmark.submission.arrays import Arrays
 from tests.devcluster.conftest import Cluster, configure, send_digits, until
 

@@ -19,7 +19,8 @@ from benchmark.slurm import commands
 from benchmark.slurm.check import check_profile, read_nodes
 from benchmark.slurm.init_profile import init_profile
 from benchmark.slurm.probe import check_visible
-from benchmark.slurm.profile import Profile, Resources, Site, load_profile
+from benchmark.slurm.profile import Profile, Resources, load_profile
+from benchmark.slurm.site import Site
 from benchmark.submission.arrays import Arrays
 from tests.devcluster.conftest import DEVCLUSTER, Cluster, toy, until
 

@@ -12,7 +12,8 @@ from benchmark.base.trust import own_name
 from benchmark.monitor.status import read_status
 from benchmark.slurm.check import check_profile, read_nodes
 from benchmark.slurm.init_profile import init_profile
-from benchmark.slurm.profile import Profile, Resources, Site, load_profile
+from benchmark.slurm.profile import Profile, Resources, load_profile
+from benchmark.slurm.site import Site
 from benchmark.submission.arrays import Arrays
 from tests.devcluster.conftest import Cluster, configure, send_digits, until
 

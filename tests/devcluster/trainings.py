@@ -10,7 +10,8 @@ from benchmark.planning.matrix import Plan
 from benchmark.planning.pack_size import parse_pack_size
 from benchmark.planning.packs import make_packs
 from benchmark.run.identity import Run
-from benchmark.slurm.profile import Profile, Site
+from benchmark.slurm.profile import Profile
+from benchmark.slurm.site import Site
 from benchmark.submission.hand_over import prepare_plan
 from benchmark.submission.slurm import SlurmExecutor
 from benchmark.submission.submission import new_submission

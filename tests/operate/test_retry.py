@@ -17,8 +17,9 @@ from benchmark.planning.packs import Pack, make_packs
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.slurm import queue
-from benchmark.slurm.profile import Profile, Site
+from benchmark.slurm.profile import Profile
 from benchmark.slurm.queue import RawQueue
+from benchmark.slurm.site import Site
 from benchmark.submission.inline import InlineExecutor, executor
 from benchmark.submission.slurm import SlurmExecutor
 from benchmark.submission.submission import Prepared, Queue, Submission

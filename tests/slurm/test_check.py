@@ -11,7 +11,8 @@ from benchmark.slurm import check, limits
 from benchmark.slurm.check import check_nodes, check_profile, parse_node
 from benchmark.slurm.commands import ClusterLimits, Reply
 from benchmark.slurm.init_profile import profile_path, profile_text
-from benchmark.slurm.profile import Profile, Resources, Site, apply_caps
+from benchmark.slurm.profile import Profile, Resources, apply_caps
+from benchmark.slurm.site import Site
 
 # What `sinfo --format=%P|%l|%G|%c|%m|%T|%a` prints on clusters of several kinds.
 NODES = [

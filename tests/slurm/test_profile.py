@@ -8,19 +8,17 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.base.yamlfile import parse_yaml, validate
-from benchmark.slurm import profile as module
+from benchmark.slurm import site as module
 from benchmark.slurm.profile import (
-    Caps,
     Profile,
     Resources,
-    Site,
     apply_caps,
     cap_resources,
     load_profile,
-    load_site,
     profile_files,
 )
 from benchmark.slurm.script import test_options as options
+from benchmark.slurm.site import Caps, Site, load_site
 
 
 def _write(folder: Path, text: str) -> str:

@@ -11,7 +11,8 @@ from benchmark.base.errors import UserError
 from benchmark.planning.remaining import Queued, plan_packs, remaining
 from benchmark.slurm import commands, queue
 from benchmark.slurm.commands import ClusterLimits
-from benchmark.slurm.profile import Profile, Site
+from benchmark.slurm.profile import Profile
+from benchmark.slurm.site import Site
 from benchmark.submission import slurm as slurm_executor_module
 from benchmark.submission.executors import directories
 from benchmark.submission.slurm import SlurmExecutor, executor
