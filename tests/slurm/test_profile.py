@@ -10,6 +10,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.yamlfile import parse_yaml, validate
 from benchmark.slurm import site as module
 from benchmark.slurm.profile import (
+    PACKAGED,
     Profile,
     Resources,
     apply_caps,
@@ -32,7 +33,7 @@ def test_the_shipped_profiles_are_valid_and_documented() -> None:
     assert {"default", "gpu-account", "preemptible", "cpu"} <= names
     for name in names:
         assert load_profile(name, Site()).name == name
-    documented = Path(module.PACKAGED / "default.yaml").read_text(encoding="utf-8")
+    documented = Path(PACKAGED / "default.yaml").read_text(encoding="utf-8")
     for name, field in Profile.model_fields.items():
         assert f"{field.alias or name}:" in documented
 
