@@ -38,6 +38,7 @@ def report(
 ) -> None:
     """Write a report of tables and runs: pages that open in a browser, without any server."""
     from benchmark.base.log import say
+    from benchmark.base.words import count
     from benchmark.site import watch as watching
     from benchmark.site.build import SiteBuilder
 
@@ -49,4 +50,5 @@ def report(
         watching.watch(builder, every)
     site = builder.write()
     say(*site.notes)
-    print(f"written: {site.tables} tables and {site.runs} runs; open {site.index.absolute()}")
+    told = f"{count(site.tables, 'table')} and {count(site.runs, 'run')}"
+    print(f"written: {told}; open {site.index.absolute()}")

@@ -13,7 +13,7 @@ from tests.documented import run_page
 def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     printed = run_page("report.md")
-    assert "written: 1 tables and 6 runs" in printed["bench report"]
+    assert "written: 1 table and 6 runs" in printed["bench report"]
     text = (tmp_path / "report" / "tables" / "digits.html").read_text(encoding="utf-8")
     assert "digits-curves-wrn_16_2-resnet8.png" in text
     assert (tmp_path / "report" / "downloads" / "digits.tex").exists()
