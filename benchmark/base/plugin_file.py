@@ -16,6 +16,12 @@ from benchmark.base.shipped import user_folder
 
 _LARGEST = 1 << 20  # bytes of a file that is looked into for a name
 _MOST = 200  # files of a folder
+# What plug-ins of earlier versions import, and where it lies now.
+_MOVED = {
+    "benchmark.errors": "benchmark.base.errors",
+    "benchmark.recipe": "benchmark.table.recipe",
+    "benchmark.runs": "benchmark.run.identity",
+}
 
 
 def file_version(path: Path) -> str:
@@ -37,10 +43,21 @@ def load_file(path: Path) -> types.ModuleType:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
+        except ModuleNotFoundError as error:
+            del sys.modules[name]
+            raise _moved(path, error) from error
         except BaseException:  # half a module would be taken for a whole one next time
             del sys.modules[name]
             raise
     return sys.modules[name]
+
+
+def _moved(path: Path, error: ModuleNotFoundError) -> Exception:
+    """Return what to write instead of a module of an earlier version; any other error as it is."""
+    gone = error.name or ""
+    if gone not in _MOVED:
+        return error
+    return UserError(f"{path} imports {gone}, which is {_MOVED[gone]} now; change the import")
 
 
 def named_plugins() -> list[Path]:

@@ -51,7 +51,10 @@ def retry(
     cancelled: Annotated[bool, typer.Option("--cancelled", help="What was cancelled.")] = False,
     table: OneTable = None,
     most: Annotated[
-        int, typer.Option("--max", min=1, help="Leave alone what failed alike so often.")
+        int,
+        typer.Option(
+            "--max", min=1, help="Skip runs that failed this many times with the same error."
+        ),
     ] = 3,
     profile: Annotated[
         str | None, typer.Option("--profile", help="Another profile than before.")

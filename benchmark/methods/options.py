@@ -23,7 +23,7 @@ class Planned(NamedTuple):
 
     ``num_stages``: of the student after its stem, 0 where it cannot be cut; ``pair``: the
     architecture of the column's teacher; ``image_size``: the side of the images; ``teacher``:
-    whether the run has one.
+    whether the run has one; ``rate_cycles``: how often the learning rate falls anew.
     """
 
     student: str
@@ -35,6 +35,7 @@ class Planned(NamedTuple):
     image_size: int
     num_classes: int
     teacher: bool
+    rate_cycles: int = 1
 
     def no_branch(self, stage: int | None) -> str | None:
         """Return why branches cannot start from ``stage`` of the student, if they cannot.

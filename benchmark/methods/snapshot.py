@@ -4,10 +4,10 @@ Yang et al. 2019, "Snapshot Distillation: Teacher-Student Optimization in One Ge
 (arXiv:1812.00123), equation 5: the rate falls by a cosine in every cycle; what stands at the end of
 one teaches the whole of the next, and the first has no teacher. The loss is asymmetric: the
 TEACHER alone is softened, (1 + 1/T) CE + soft cross-entropy, T 3, no T^2. There is no authors'
-code; the recipe's schedule has the cycles (``kind: cycles``). Cycles are whole epochs here, so they
-must divide them; a public re-implementation counts steps. A survey prints one minus sign before the
-whole loss (the teacher would repel) and no temperature; its repaired form is ``symmetric: true``
-with temperature 1.
+code; the recipe's schedule has the cycles (``kind: cosine, cycles: N``). Cycles are whole epochs
+here, so they must divide them; a public re-implementation counts steps. A survey prints one minus
+sign before the whole loss (the teacher would repel) and no temperature; its repaired form is
+``symmetric: true`` with temperature 1.
 
 The copy (weights and batch statistics, eval mode, no gradient) is in the checkpoint.
 """
@@ -42,11 +42,16 @@ class Options(MethodOptions):
     symmetric: bool = Field(False, description="soften the student, too, with T^2, and CE at 1")
 
     def refuse(self, planned: Planned) -> str | None:
-        """Refuse cycles that do not divide the epochs."""
+        """Refuse cycles that do not divide the epochs, or are not those of the rate."""
         if planned.epochs % self.cycles:
             return (
                 f"has {self.cycles} cycles, which do not divide {planned.epochs} epochs; set"
                 " snapshot.cycles or recipe.epochs"
+            )
+        if planned.rate_cycles not in (1, self.cycles):
+            return (
+                f"has {self.cycles} cycles, and the learning rate {planned.rate_cycles}; set"
+                " snapshot.cycles or recipe.schedule.cycles"
             )
         return None
 

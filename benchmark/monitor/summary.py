@@ -103,7 +103,8 @@ def _table(
     standings = {key: seen.standings[key] for key in keys}
     readings = {key: seen.readings[key] for key in keys}
     running = [key for key in keys if standings[key].name is RunState.RUNNING]
-    beats = [v.silence for key in running if (v := readings[key]).silence is not None]
+    held = [*running, *(key for key, standing in standings.items() if standing.stuck)]
+    beats = [v.silence for key in held if (v := readings[key]).silence is not None]
     speeds = [p.images_per_second for key in running if (p := readings[key].progress)]
     seconds, gpu_seconds = _used(name, keys, readings, seen)
     left = _left(running, standings, readings, seen)

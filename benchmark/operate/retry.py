@@ -1,6 +1,6 @@
 """Submit again what failed or was cancelled, as it was submitted before. Imports no torch.
 
-A run that failed alike too often is left alone: what is broken stays broken by repetition.
+A run that failed too often with the same error is skipped: what is broken stays broken.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Origin(NamedTuple):
 class Chosen:
     """What is taken up again, by how it was submitted, and what is not.
 
-    ``worn_out``: failed alike too often; ``lost``: in no submission; ``refused``: why others
-    cannot be retried, by key.
+    ``worn_out``: failed too often with the same error; ``lost``: in no submission; ``refused``: why
+    others cannot be retried, by key.
     """
 
     runs: Mapping[Origin, list[Run]]
@@ -189,7 +189,7 @@ def _look(runs_dir: Path, table: str | None) -> Seen:
 
 
 def choose(keys: Sequence[str], seen: Seen, cap: int) -> Chosen:
-    """Sort runs by how they were submitted; leave out those that failed alike too often."""
+    """Sort runs by how they were submitted; skip those that failed too often with one error."""
     found: dict[Origin, list[Run]] = {}
     worn_out, lost = [], []
     refused: dict[str, str] = {}

@@ -57,6 +57,7 @@ def ask_methods(run: Run, where: str) -> None:
         image_size=image_side(data, run.recipe),
         num_classes=data.num_classes,
         teacher=run.teacher is not None,
+        rate_cycles=getattr(run.recipe.schedule, "cycles", 1),
     )
     for method in run.methods:
         info = method_info(method.name)

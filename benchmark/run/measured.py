@@ -35,7 +35,8 @@ def measured_of(result: dict[str, Any]) -> Measured | None:
     try:
         epochs, shared = int(result["epochs"]), result["teacher_seconds"]
         student, peak = float(result["student_seconds"]), result.get("peak_memory_mb")
-        if epochs < 1 or not float(result["own_seconds"]) > 0:
+        told = (float(result["own_seconds"]), student, float(shared or 0.0), float(peak or 0.0))
+        if epochs < 1 or not told[0] > 0 or not all(map(math.isfinite, told)):
             return None
         return Measured(
             student / epochs,

@@ -336,7 +336,7 @@ def _leave(interruption: Interruption, report: TaskReport) -> int:
 def _fail(folder: Folder, task: str, reason: str) -> None:
     try:
         if marks.note_failure(folder, task, reason):
-            say(f"{marks.LIMIT} tasks failed alike, holding the rest: {reason}")
+            say(f"{marks.LIMIT} tasks failed with the same error, holding the rest: {reason}")
             marks.hold(folder, reason)
     except (OSError, UserError) as error:
         say(f"could not note this failure: {error}")

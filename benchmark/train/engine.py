@@ -21,7 +21,7 @@ from benchmark.base.companion import Companion
 from benchmark.data.batches import Batch, Batches, cut, size_of
 from benchmark.models.features import Features
 from benchmark.train.answers import Answers
-from benchmark.train.crew import ALONE, Crew, Interrupted, PeerFailedError
+from benchmark.train.crew import ALONE, Crew, Interrupted, PeerFailedError, fingerprint
 from benchmark.train.evaluate import Accuracy, Outputs, evaluate_outputs, single
 from benchmark.train.history import Evaluated
 from benchmark.train.memory import peak_memory_mb
@@ -255,7 +255,7 @@ class Engine:
         if self.crew.processes == 1:
             return
         self.crew.first([buffer for t in trainees for buffer in t.buffers])
-        found = self.crew.gathered(torch.tensor([t.fingerprint() for t in trainees]))
+        found = self.crew.gathered(torch.tensor([fingerprint(t.parameters) for t in trainees]))
         for process, other in enumerate(found):
             if not torch.equal(other, found[0]):
                 raise RuntimeError(

@@ -17,7 +17,7 @@ from benchmark.methods.catalog import method_info
 from benchmark.models import model_info
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, Run
 from benchmark.run.pack_file import PackFile
-from benchmark.train.crew import Crew
+from benchmark.train.crew import Crew, fingerprint
 from benchmark.train.memory import keep_freed_memory
 from benchmark.train.trainee import Trainee
 
@@ -106,7 +106,7 @@ def cannot_start(crew: Crew, built: Mapping[str, Trainee | Exception]) -> dict[s
     own = {}
     for key, found in built.items():
         if isinstance(found, Trainee):
-            own[key] = ["", *found.position, found.fingerprint()]
+            own[key] = ["", *found.position, fingerprint(found.parameters)]
         else:
             own[key] = [str(found) or type(found).__name__, 0, 0, 0]
     everybody = crew.objects(own)

@@ -44,9 +44,6 @@ from benchmark.train.sums import Sums
 __all__ = ["Trainee", "World"]
 
 
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
 class Trainee:
     """Trains one run, step by step."""
 
@@ -343,14 +340,6 @@ class Trainee:
         modules += [] if self.private_teacher is None else [self.private_teacher.model]
         modules += [] if self.average is None else list(self.average.modules)
         return list({id(b): b for module in modules for b in module.buffers()}.values())
-
-    def fingerprint(self) -> int:
-        """Return a number that depends on every bit of what is trained."""
-        total = 0
-        for parameter in self.parameters:
-            bits = parameter.detach().view(_BITS[parameter.element_size()])
-            total = total * 31 + int(bits.sum(dtype=torch.int64))
-        return total % (1 << 61)
 
     # -- state ------------------------------------------------------------------------------
 

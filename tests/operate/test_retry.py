@@ -49,7 +49,7 @@ def test_retry_takes_the_runs_back_from_their_packs_up_to_a_cap(
     found = retry(runs_dir, None, failed=True, cancelled=False, dry_run=True)
     assert found.code == 0
     assert "3 x no data" in lines(found)
-    assert "1 run failed alike 3 times" in " ".join(lines(found))
+    assert "1 run failed 3 times with the same error" in " ".join(lines(found))
     assert state(runs_dir, students[0]) == "failed"
 
 

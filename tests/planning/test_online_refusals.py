@@ -64,6 +64,13 @@ def test_an_output_that_does_not_exist(tmp_path: Path) -> None:
     plan(tmp_path, "[dml]", ", reported: peer1")
 
 
+def test_cycles_that_are_not_the_rates(tmp_path: Path) -> None:
+    overrides = "schedule: {kind: cosine, per: iteration, cycles: 6}"
+    with pytest.raises(UserError, match="has 4 cycles, and the learning rate 6"):
+        plan(tmp_path, "[snapshot]", overrides=overrides)
+    plan(tmp_path, "[{snapshot: {cycles: 6}}]", overrides=overrides)
+
+
 def test_images_that_no_generator_makes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="multiple of 4"):
         plan(tmp_path, "[zskt]", overrides="input_size: 10")

@@ -27,7 +27,7 @@ from benchmark.models import build_model
 from benchmark.models.features import Features
 from benchmark.run.identity import DatasetRef, MethodRef, Run, TeacherRef
 from benchmark.table.recipe import Cosine, Recipe
-from benchmark.train.crew import ALONE
+from benchmark.train.crew import ALONE, fingerprint
 from benchmark.train.losses import gradients
 from benchmark.train.network import Network
 from benchmark.train.replicas import Found, Replicas
@@ -220,14 +220,14 @@ def test_replicas_draw_random_numbers_of_their_own() -> None:
 def test_nothing_moves_where_a_replica_fails() -> None:
     run = trainee("resnet8")
     before = [buffer.clone() for buffer in run.buffers]
-    weights = run.fingerprint()
+    weights = fingerprint(run.parameters)
     parts = given(run, 4)
     bad = parts[2].batch._replace(labels=torch.full_like(parts[2].batch.labels, 99))
     parts[2] = parts[2]._replace(batch=bad)
     with pytest.raises(IndexError):
         run.train_parts(parts)
     assert run.position == (1, 0)
-    assert run.fingerprint() == weights
+    assert fingerprint(run.parameters) == weights
     assert all(torch.equal(a, b) for a, b in zip(run.buffers, before, strict=True))
 
 

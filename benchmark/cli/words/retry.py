@@ -44,8 +44,8 @@ def _lines(found: Retried) -> Iterator[str]:
 def _left_alone(found: Retried) -> Iterator[str]:
     if found.chosen.worn_out:
         yield (
-            f"{count(len(found.chosen.worn_out), 'run')} failed alike {found.cap} times: left"
-            f" alone; when the cause is mended, --max {found.cap + 1} tries once more"
+            f"{count(len(found.chosen.worn_out), 'run')} failed {found.cap} times with the same"
+            f" error: skipped; when the cause is mended, --max {found.cap + 1} tries once more"
         )
     if found.chosen.lost:
         yield (
