@@ -25,7 +25,7 @@ def compare(
     ] = "last",
     margin: Annotated[
         float,
-        typer.Option("--margin", min=0.0, help="By how many points B may be worse at most."),
+        typer.Option("--margin", min=0.01, help="By how many points B may be worse at most."),
     ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
 ) -> None:

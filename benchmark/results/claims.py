@@ -268,12 +268,18 @@ def _weigh(expect: Expectation, pair: CellPair) -> Evidence:
     p_against = min(gain.p_below(bounds.low), gain.p_above(bounds.high))
     p_none = 1.0 if bounds.trivial is None else gain.p_below(bounds.trivial)
     outcomes = _outcomes(mine, chance)
+    if any(_one_seed(cell, chance) for cell in (mine, theirs)):
+        p_for = p_against = p_none = 1.0  # one seed tells nothing of its own noise
     shown = float(np.mean(list(outcomes.values()))) if theirs is None else gain.value
     if expect.relation == "worse":
         shown = -shown
     return Evidence(
         place, shown, p_for, p_against, p_none, max(biases), gain, float(len(outcomes)), bounds
     )
+
+
+def _one_seed(cell: GridCell | None, chance: float) -> bool:
+    return cell is not None and not cell.exact and len(_outcomes(cell, chance)) < 2
 
 
 def bounds_of(expect: Expectation, margin: float, *, higher_is_better: bool) -> Bounds:

@@ -84,7 +84,9 @@ def _outcomes(cell: GridCell, chance: float) -> Floats:
 def _pairs(
     values: dict[str, list[Floats]], order: list[str], share: Floats, *, higher: bool
 ) -> tuple[Pairwise, ...]:
-    """Return the best row against each other one."""
+    """Return the best row against each other one; nothing where a cell has one seed alone."""
+    if any(cell.size < 2 for cells in values.values() for cell in cells):
+        return ()
     rng = np.random.default_rng(0)
     weight = share.mean(axis=0)  # a teacher counts once, whatever its columns
     sign = 1.0 if higher else -1.0

@@ -57,8 +57,14 @@ def read_copy(code: str) -> dict[str, bytes]:
 
 
 def write_copy(contents: dict[str, bytes]) -> str:
-    """Write files to a new folder that the user alone may enter; return it. Raises OSError."""
-    places = [tempfile.gettempdir(), "/dev/shm", os.getcwd()]
+    """Write files to a new folder that the user alone may enter; return it. Raises OSError.
+
+    Python takes a path with a colon for two, and would import from neither.
+    """
+    among = (tempfile.gettempdir(), "/dev/shm", os.getcwd())
+    places = [place for place in among if os.pathsep not in place]
+    if not places:
+        raise OSError(f"no temporary folder without '{os.pathsep}' in its path")
     while True:
         place = ""
         try:

@@ -38,7 +38,7 @@ class Published(Strict):
     source: str
     status: str = "printed"
     statistic: Statistic = "unstated"
-    std: Number | None = None
+    std: Annotated[Number, Field(ge=0)] | None = None
     n: Positive | None = None
     stated_in: str | None = None
     origin: str | None = None

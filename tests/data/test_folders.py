@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import struct
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,6 +194,32 @@ def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str) -> None:
     sample = encode(path, 0, WriteSettings(storage="raw"))
     assert list(sample.data[::3]) == [0, 1, 100, 128, 255, 0, 1]
     assert sample.data[::3] == sample.data[1::3] == sample.data[2::3]
+
+
+def grey_tiff(path: Path, values: list[int], bits: int, photometric: int) -> None:
+    """Write one line of unsigned samples; those of 12 bits are packed, the highest bit first."""
+    if bits == 12:
+        packed = "".join(f"{value:012b}" for value in values)
+        data = int(packed, 2).to_bytes(len(packed) // 8, "big")
+    else:
+        data = np.array(values, f"<u{bits // 8}").tobytes()
+    entries = [(256, len(values)), (257, 1), (258, bits), (259, 1), (262, photometric)]
+    entries += [(273, 8), (277, 1), (278, 1), (279, len(data))]
+    directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
+    head = b"II*\0" + struct.pack("<I", 8 + len(data)) + data
+    path.write_bytes(head + struct.pack("<H", len(entries)) + directory + bytes(4))
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(8, 0), (8, 1), (12, 1), (16, 0), (16, 1)])
+def test_grey_tiffs_have_their_own_range(tmp_path: Path, bits: int, photometric: int) -> None:
+    """Photometric 0: white is zero."""
+    most = (1 << bits) - 1
+    path = tmp_path / "grey.tif"
+    grey_tiff(path, [0, most // 4, most // 2, most], bits, photometric)
+    sample = encode(path, 0, WriteSettings(storage="raw"))
+    expected = np.array([0, 63.75, 127.5, 255])
+    found = np.frombuffer(sample.data, np.uint8)[::3].astype(float)
+    assert np.abs(found - (expected if photometric else 255 - expected)).max() <= 1
 
 
 @pytest.mark.parametrize("values", [np.float32([[0.5]]), np.int32([[70_000]])])

@@ -284,18 +284,18 @@ def test_a_choice_on_the_test_set_makes_no_claim_hold(
 
 
 def test_the_bias_of_a_choice_is_said() -> None:
-    a = measured([70.85], selection=HyperparameterChoice("alpha = 0.3", "test", 9))
+    a = measured([70.5, 70.6], selection=HyperparameterChoice("alpha = 0.3", "test", 9))
     said = claim("a", "better", ["b"])
-    (found,) = judge(small({"a": a, **rows(b=[70.0])}, claims=(said,))).claim_results
-    assert "up to 0.33 taken off for choices made on the test set" in found.detail
+    (found,) = judge(small({"a": a, **rows(b=[70.0, 70.0])}, claims=(said,))).claim_results
+    assert "up to 0.23 taken off for choices made on the test set" in found.detail
     assert found.verdict is ClaimVerdict.MORE_SEEDS
     plain = replace(a, selection=None)
-    (found,) = judge(small({"a": plain, **rows(b=[70.0])}, claims=(said,))).claim_results
+    (found,) = judge(small({"a": plain, **rows(b=[70.0, 70.0])}, claims=(said,))).claim_results
     assert "taken off" not in found.detail
     assert found.verdict is ClaimVerdict.HOLDS
     # One that is far ahead holds whatever the choice.
-    ahead = replace(measured([74.0]), selection=a.selection)
-    assert verdict(said, {"a": ahead, **rows(b=[70.0])}) is ClaimVerdict.HOLDS
+    ahead = replace(measured([74.0, 74.1]), selection=a.selection)
+    assert verdict(said, {"a": ahead, **rows(b=[70.0, 70.0])}) is ClaimVerdict.HOLDS
 
 
 def test_a_collapse_counts_as_a_guess() -> None:
@@ -329,3 +329,11 @@ def test_an_open_claim_says_how_many_seeds_decide_it() -> None:
     assert found.verdict is ClaimVerdict.MORE_SEEDS
     assert found.seeds_needed is not None
     assert f"about {found.seeds_needed} seeds a cell would decide it" in found.detail
+
+
+def test_one_seed_decides_no_claim() -> None:
+    claims = (claim("a", "better", ["b"]),)
+    for seeds, verdict in ((1, ClaimVerdict.MORE_SEEDS), (3, ClaimVerdict.HOLDS)):
+        grid = small(rows(a=[73.0] * seeds, b=[70.0] * seeds), claims=claims)
+        (found,) = judge(grid).claim_results
+        assert found.verdict is verdict

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,17 @@ def test_a_full_disk_is_passed_by(
     (place / "benchmark" / "__init__.py").unlink()
     (place / "benchmark").rmdir()
     place.rmdir()
+
+
+def test_a_place_that_python_would_take_for_two_is_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "with:colon"
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    place = write_copy({"benchmark/__init__.py": b""})
+    try:
+        assert ":" not in place
+        assert Path(place, "benchmark/__init__.py").is_file()
+    finally:
+        shutil.rmtree(place)

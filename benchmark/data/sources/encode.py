@@ -17,6 +17,7 @@ from benchmark.data.sources.listing import Listing, shown
 
 _JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_BITS_A_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _UNKNOWN_RANGE = {"I": "32-bit integers", "F": "floating-point numbers"}
 
 
@@ -101,12 +102,25 @@ def _stored_size(size: tuple[int, int], write: WriteSettings) -> tuple[int, int]
     return width, height
 
 
+def _tiff_range(image: Image.Image) -> tuple[int, bool]:
+    """Return the value at the end of a 16-bit image's range, and whether that is black.
+
+    Pillow gives the numbers of a TIFF as they are, of 12 bits a pixel too, and inverts those of 8
+    bits alone where 0 is white.
+    """
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    (bits, *_) = tags.get(_BITS_A_SAMPLE, (16,))
+    return (1 << bits) - 1, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
 def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
     """Return an image that Pillow converts to RGB without clipping its values to white."""
     # Pillow gives 16 bits a pixel of a PGM as 32, and so its older versions those of a PNG.
     if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        white, inverted = _tiff_range(image)
         wide = image.convert("I")
-        return wide.point(lambda value: value * (1 / 257) + 0.5).convert("L")
+        grey = wide.point(lambda value: value * (255 / white) + 0.5).convert("L")
+        return ImageOps.invert(grey) if inverted else grey
     if image.mode in _UNKNOWN_RANGE:
         raise UserError(
             f"{shown(path)} holds {_UNKNOWN_RANGE[image.mode]}, and nothing says what is white;"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -62,19 +62,26 @@ def folder_source(info: DatasetInfo, path: Path, write: WriteSettings, workers: 
         )
     num_train, num_test = (len(listing.images) for listing in splits.values())
     return Source(
-        splits={
-            split: SourceSplit(
-                len(listing.images),
-                partial(encoded, listing.images, write, workers),
-                max(largest(listing, write, workers)),
-            )
-            for split, listing in splits.items()
-        },
+        splits=listed(splits, write, workers),
         classes=classes,
         checksums={listing.root.name: listing.md5() for listing in splits.values()},
         altered=_altered(info, classes, num_train, num_test, write),
         notes=tuple(note for listing in splits.values() if (note := listing.note())),
     )
+
+
+def listed(
+    splits: Mapping[SplitName, Listing], write: WriteSettings, workers: int
+) -> dict[SplitName, SourceSplit]:
+    """Return listed images as splits; ``workers`` threads read and encode them."""
+    return {
+        split: SourceSplit(
+            len(listing.images),
+            partial(encoded, listing.images, write, workers),
+            max(largest(listing, write, workers)),
+        )
+        for split, listing in splits.items()
+    }
 
 
 def _names(info: DatasetInfo) -> tuple[str, ...]:

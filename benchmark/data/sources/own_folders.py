@@ -9,17 +9,15 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 from benchmark.base.errors import UserError
 from benchmark.data.sidecar import SplitName, WriteSettings
-from benchmark.data.sources.encode import largest
-from benchmark.data.sources.folders import encoded, find_test
+from benchmark.data.sources.folders import find_test, listed
 from benchmark.data.sources.listing import Listing, list_images, shown
-from benchmark.data.sources.source import Source, SourceSplit
+from benchmark.data.sources.source import Source
 
 Splits = dict[SplitName, Listing]
 # Squares of up to this side are stored as pixels, and kept in memory while training.
@@ -138,14 +136,7 @@ def common_side(splits: Splits) -> int | None:
 def own_source(splits: Splits, write: WriteSettings, workers: int) -> Source:
     """Return listed images; ``workers`` threads read and encode them."""
     return Source(
-        splits={
-            split: SourceSplit(
-                len(listing.images),
-                partial(encoded, listing.images, write, workers),
-                max(largest(listing, write, workers)),
-            )
-            for split, listing in splits.items()
-        },
+        splits=listed(splits, write, workers),
         classes=splits["train"].classes,
         checksums={split: listing.md5() for split, listing in splits.items()},
         altered=None,
