@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,12 @@ from tests import submitted
 from tests.cli.command import Ended, bench
 from tests.helpers import digits_plan, train
 from tests.results.conftest import TINY
+from tests.run.damages import (
+    Damage,
+    cases,
+    truncated,
+    unreadable,
+)
 
 STUDENT = ("row=Student",)
 
@@ -79,111 +85,7 @@ def _pack(run: Run) -> submitted.Pack:
     return submitted.Pack("tiny", (run,))
 
 
-# -- what is done to a file -----------------------------------------------------------------
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def foreign(path: Path) -> None:
-    path.write_text('{"colour": "blue"}')
-
-
-def newer(path: Path) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 7}))
-
-
-def nested(path: Path) -> None:
-    path.write_bytes(b"[" * 100_000)
-
-
-def folder(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.mkdir()
-
-
-def pipe(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
-
-
-def huge(path: Path) -> None:
-    path.touch()
-    os.truncate(path, 2**40)
-
-
-def dangling(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.symlink_to("/nonexistent/file")
-
-
-def zeroes(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.symlink_to("/dev/zero")
-
-
-def unreadable(path: Path) -> None:
-    path.chmod(0)
-
-
-def gone(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def a_file(path: Path) -> None:
-    shutil.rmtree(path)
-    path.write_text("in the way")
-
-
-def renamed_over(path: Path) -> None:
-    """Another run's directory in the place of this one."""
-    other = next(p for p in path.parent.glob("digits-*") if p != path)
-    shutil.rmtree(path)
-    shutil.copytree(other, path)
-
-
 INLINE = ("--cluster", "inline")
-CONTENT = (truncated, emptied, foreign, newer, nested)
-NO_FILE = (folder, pipe, dangling, zeroes)
-Damage = Callable[[Path], None]
-
-
-def cases() -> Iterator[tuple[bool, str, Damage, RunState]]:
-    """Yield whether the run is finished, the damaged file, what is done, and the word for it."""
-    for damage in (*CONTENT, *NO_FILE, huge, unreadable):
-        yield True, "result", damage, RunState.DAMAGED
-        yield True, "cell", damage, RunState.DAMAGED
-        yield False, "cell", damage, RunState.DAMAGED
-    for damage in (truncated, foreign, folder, pipe, huge, unreadable):
-        # What a finished run does not need any more.
-        for name in ("records", "provenance", "lease", "failure", "checkpoint"):
-            yield True, name, damage, RunState.DONE
-        yield False, "provenance", damage, RunState.DAMAGED
-    for name in ("records", "lease", "failure"):
-        for damage in NO_FILE[:2]:
-            yield False, name, damage, RunState.DAMAGED
-    yield False, "records", foreign, RunState.STOPPED
-    yield False, "records", huge, RunState.STOPPED
-    yield False, "failure", truncated, RunState.FAILED
-    yield False, "failure", huge, RunState.FAILED
-    yield True, "cell", gone, RunState.DAMAGED
-    yield False, "cell", gone, RunState.MISSING
-    yield True, "result", gone, RunState.STOPPED
-    for damage in (a_file, renamed_over, dangling_folder, unreadable):
-        yield True, "path", damage, RunState.DAMAGED
-    yield True, "path", gone, RunState.MISSING
-
-
-def dangling_folder(path: Path) -> None:
-    shutil.rmtree(path)
-    path.symlink_to("/nonexistent/folder")
-
-
 CASES = [
     pytest.param(*case, id=f"{'done' if case[0] else 'open'}-{case[1]}-{case[2].__name__}")
     for case in cases()
