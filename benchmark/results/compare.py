@@ -23,7 +23,7 @@ import numpy as np
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.words import count
 from benchmark.results.found import Shift
-from benchmark.results.priors import checked_prior, family_prior
+from benchmark.results.priors import checked_prior
 from benchmark.results.run_set import CellRuns, RunSet, read_run_set
 from benchmark.results.statistics import (
     LEVEL,
@@ -172,7 +172,7 @@ def compare(
 
 
 def _shifts(
-    sides: Sequence[CellRuns], cells: Sequence[ComparedCell], priors: Mapping[str, Prior]
+    sides: Sequence[CellRuns], cells: Sequence[ComparedCell], priors: Mapping[Prior, Prior]
 ) -> tuple[Shift | None, tuple[Shift, ...]]:
     """Return the mean shift of all noisy cells, and the parts that are off as a whole."""
     use = [
@@ -187,7 +187,7 @@ def _shifts(
     parts = two_way(
         np.array([cells[i].delta for i in use], dtype=np.float64),
         np.array(
-            [priors[sides[i].model].sigma ** 2 * (1 / cells[i].n_a + 1 / cells[i].n_b) for i in use]
+            [priors[sides[i].prior].sigma ** 2 * (1 / cells[i].n_a + 1 / cells[i].n_b) for i in use]
         ),
         np.array([methods.index(sides[i].method) for i in use]),
         np.array([places.index(sides[i].place) for i in use]),
@@ -218,27 +218,24 @@ def _pair(a: Sequence[CellRuns], b: Sequence[CellRuns]) -> tuple[CellRuns, CellR
     return one, two, "; ".join(notes)
 
 
-def _priors(pairs: Sequence[tuple[CellRuns, CellRuns]]) -> dict[str, Prior]:
-    """Return the prior by network: its family's unless the runs themselves are noisier."""
+def _priors(pairs: Sequence[tuple[CellRuns, CellRuns]]) -> dict[Prior, Prior]:
+    """Return what holds in place of each prior: itself unless the runs themselves are noisier."""
     stds: dict[Prior, list[tuple[float, int]]] = defaultdict(list)
     cells = [cell for pair in pairs for cell in pair]
     for cell in cells:
         if len(cell.values) > 1 and not cell.exact:
             _, std = mean_std(list(cell.values.values()))
             assert std is not None
-            stds[family_prior(cell.model)].append((std, len(cell.values)))
+            stds[cell.prior].append((std, len(cell.values)))
     checked = {
         prior: checked_prior(prior, [s for s, _ in seen], [n for _, n in seen])
         for prior, seen in stds.items()
     }
-    return {
-        cell.model: checked.get(family_prior(cell.model), family_prior(cell.model))
-        for cell in cells
-    }
+    return {cell.prior: checked.get(cell.prior, cell.prior) for cell in cells}
 
 
 def _compare(
-    a: CellRuns, b: CellRuns, note: str, priors: Mapping[str, Prior], name: str
+    a: CellRuns, b: CellRuns, note: str, priors: Mapping[Prior, Prior], name: str
 ) -> ComparedCell:
     left, right = dict(a.values), dict(b.values)
     mean_a = mean_std(list(left.values()))[0] if left else None
@@ -261,7 +258,7 @@ def _compare(
     )
     if cell.identical or cell.exact or cell.delta is None:
         return cell
-    found = _test(left, right, priors[a.model])
+    found = _test(left, right, priors[a.prior])
     return replace(cell, low=float(found.low), high=float(found.high), p=float(found.p))
 
 

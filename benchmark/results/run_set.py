@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.base.errors import UserError
+from benchmark.results.priors import cell_prior
+from benchmark.results.statistics import Prior
 from benchmark.run.identity import digest
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import Reading
@@ -26,17 +28,18 @@ class CellRuns:
 
     ``identity``: digest with versions and device; ``made_by``: those, to tell variants apart.
     ``teachers``: the cells of the teachers that are still there. ``exact``: one public
-    checkpoint evaluated. ``method`` and ``place`` (dataset, teacher, student): its row and column.
+    checkpoint evaluated; ``prior``: of its seed noise. ``method`` and ``place`` (dataset, teacher,
+    student): its row and column.
     """
 
     key: str
-    model: str
     identity: str
     made_by: str
     values: Mapping[int, float]
     diverged: frozenset[int]
     teachers: frozenset[str]
     exact: bool
+    prior: Prior
     method: str = ""
     place: str = ""
 
@@ -118,7 +121,6 @@ def _cell(
     }
     return CellRuns(
         key=key,
-        model=identity["model"],
         identity=digest(dict(identity)),
         made_by=json.dumps(made_by, sort_keys=True),
         values={s: r.value(*name) for s, r in sorted(by_seed.items()) if r.state is RunState.DONE},
@@ -127,6 +129,7 @@ def _cell(
             teachers[r.teacher] for r in runs if r.teacher and r.teacher in teachers
         ),
         exact=identity["weights"] is not None,
+        prior=cell_prior(identity["model"], identity["dataset"]["name"], *name),
         method=" + ".join(method["name"] for method in identity["methods"]) or "no teacher",
         place=" ".join(signature_of(identity)),
     )

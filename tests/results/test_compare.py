@@ -11,6 +11,8 @@ import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.results.compare import RunSetComparison, compare
+from benchmark.results.priors import BEST_FACTOR
+from benchmark.results.run_set import read_run_set
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from perf.synthetic_runs import write_run
@@ -292,6 +294,14 @@ def test_other_metrics_and_protocols_can_be_compared(sets: tuple[Path, Path]) ->
         compare(a, b, "top2")
     with pytest.raises(UserError, match="did you mean 'last'"):
         compare(a, b, "top1", "lst")
+
+
+def test_noise_is_that_of_the_metric_and_the_protocol(sets: tuple[Path, Path]) -> None:
+    fill(sets[0])
+    (last, best) = (read_run_set(sets[0], "top1", name) for name in ("last", "best"))
+    for key, cells in last.cells.items():
+        for one, other in zip(cells, best.cells[key], strict=True):
+            assert other.prior.sigma == pytest.approx(BEST_FACTOR * one.prior.sigma)
 
 
 def test_real_runs_equal_themselves(trained: Path) -> None:
