@@ -124,7 +124,7 @@ def test_killed_before_every_file_operation(
     count = int((undisturbed / "operations").read_text())
     expected = numbers(undisturbed, run)
     files = {path.name for path in RunDir(undisturbed, run.key).path.iterdir()}
-    assert count > 50
+    assert count > 40  # six checkpoints, an epoch's file, the student, the result, the lease
     for number in range(count):
         runs_dir = tmp_path / str(number)
         runs_dir.mkdir()
