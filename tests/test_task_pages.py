@@ -105,5 +105,8 @@ def test_export(folder: Path) -> None:
         *(f"digits.{kind}" for kind in ("md", "tex", "csv", "json")),
         *("digits.runs.csv", "digits.epochs.csv"),
     }
-    assert "2 runs with overrides:" in printed[4]
-    assert "would delete 2 runs" in printed[5]
+    assert "2 runs for tensorboard" in printed[4]
+    assert "1 run for wandb sync out/wandb/offline-run-*" in printed[5]
+    assert (folder / "out/epochs.parquet").stat().st_size
+    assert "2 runs with overrides:" in printed[6]
+    assert "would delete 2 runs" in printed[7]

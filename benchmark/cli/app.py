@@ -50,6 +50,7 @@ for _group in (
     "report",
     "compare",
     "evaluate",
+    "export",
     "methods",
     "data",
     "teachers",

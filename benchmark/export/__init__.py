@@ -1,0 +1,1 @@
+"""What leaves the house: curves for other tools, networks for other runtimes."""
