@@ -18,6 +18,10 @@ from benchmark.run.directory import RunDir
 
 # What a record holds beside the numbers of an epoch.
 _NO_NUMBERS = ("schema", "epoch")
+_WHAT = (
+    *("row", "column", "dataset", "teacher", "student", "methods", "seed", "state"),
+    *("epochs", "batch_size", "lr", "weight_decay", "precision", "device", "commit"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def exported_runs(report: Report) -> list[ExportedRun]:
     A run whose records cannot be read is left out, and said. Raises UserError where none is left.
     """
     found: dict[str, ExportedRun] = {}
-    for row in report.rows().to_dict("records"):
+    for record in report.rows().to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
         key = str(row["run"])
         if key in found:
             continue
@@ -84,9 +89,7 @@ def numbers_of(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _what(row: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("row", "column", "dataset", "teacher", "student", "methods", "seed", "state")
-    names += ("epochs", "batch_size", "lr", "weight_decay", "precision", "device", "commit")
-    what = {name: row[name] for name in names}
+    what = {name: row[name] for name in _WHAT}
     what |= json.loads(row["options"] or "{}")
     what["overrides"] = row["overrides"]
     return what

@@ -15,7 +15,7 @@ HEAVY = ("torch", "torchvision", "timm", "ffcv", "sklearn", "matplotlib")
 MODULES = """
 import importlib, pkgutil, sys
 import benchmark
-rooms = "base table run planning submission slurm monitor operate results site api cli".split()
+rooms = "base table run planning submission slurm monitor operate export results site api cli".split()
 for room in rooms:
     package = importlib.import_module(f"benchmark.{room}")
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
