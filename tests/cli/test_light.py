@@ -15,8 +15,8 @@ HEAVY = ("torch", "torchvision", "timm", "ffcv", "sklearn", "matplotlib")
 MODULES = """
 import importlib, pkgutil, sys
 import benchmark
-rooms = "base table run planning submission slurm monitor operate export results site api cli".split()
-for room in rooms:
+rooms = "base table run planning submission slurm monitor results site export operate api cli"
+for room in rooms.split():
     package = importlib.import_module(f"benchmark.{room}")
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if found.name != "benchmark.submission.task":  # what jobs run
