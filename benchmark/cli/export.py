@@ -43,11 +43,11 @@ def export(
     """Write a table's runs for other tools: curves by epoch, with what each run is."""
     from benchmark.base.errors import UserError
     from benchmark.base.log import say
-    from benchmark.export.table import Wanted, export_table
+    from benchmark.export.table import Forms, export_table
 
     add_plugins(plugin)
-    wanted = Wanted(tensorboard, wandb, parquet)
-    if table is None or wanted == Wanted():
+    wanted = Forms(tensorboard, wandb, parquet)
+    if table is None or wanted == Forms():
         raise UserError(
             "say what to export: --table T with --tensorboard DIR, --wandb-offline DIR or"
             " --parquet FILE"

@@ -16,7 +16,7 @@ from benchmark.table.selection import Selection
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Forms:
     """Where each form goes, None for those that were not asked for."""
 
     tensorboard: Path | None = None
@@ -25,7 +25,7 @@ class Wanted:
 
 
 def export_table(
-    name: str, chosen: Selection, runs_dir: Path, wanted: Wanted
+    name: str, chosen: Selection, runs_dir: Path, wanted: Forms
 ) -> tuple[list[str], tuple[str, ...]]:
     """Write the runs of a table, and return a line a form, and what was not counted.
 
