@@ -88,14 +88,15 @@ def plan(
     from benchmark.base.errors import UserError
     from benchmark.planning.pack_size import parse_pack_size
     from benchmark.planning.text import describe_plan, plan_to_json
-    from benchmark.submission.executors import directories, executor_for
-    from benchmark.submission.simulation import describe_simulation
 
     if simulate is not None and (as_json or stale):
         raise UserError("--simulate prints text and does not go with --json or --stale")
     if simulate is None and (slots or preemptions or start_seconds != START_SECONDS):
         raise UserError("--slots, --preemptions and --start-seconds go with --simulate PROFILE")
     if simulate is not None:
+        from benchmark.submission.executors import directories, executor_for
+        from benchmark.submission.simulation import describe_simulation
+
         size = parse_pack_size(pack)
         executor = executor_for("slurm", simulate)
         where = directories(executor, runs, data)
@@ -115,9 +116,9 @@ def plan(
     chosen = selection(only, seeds, sets, teacher)
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)
-    from benchmark.results.forecast import forecast, forecast_lines, forecast_to_json
+    from benchmark.results.foreseen import forecast_lines, forecast_to_json, foresee
 
-    foreseen = forecast(expanded.table, len(chosen.seeds or expanded.table.seeds))
+    foreseen = foresee(expanded.table, len(chosen.seeds or expanded.table.seeds))
     if as_json:
         told = {
             **plan_to_json(expanded, runs, size, data),

@@ -183,10 +183,15 @@ def _digest(path: Path, extended: Sequence[str]) -> str:
 
 
 @cache
-def _builtin() -> dict[str, MethodInfo]:
+def _builtin() -> dict[str, Path]:
     """Every file of this package that holds a class Options is a method."""
     files = [p for p in sorted(_HERE.glob("*.py")) if "\nclass Options(" in p.read_text("utf-8")]
-    return {path.stem: _read(path, plugin=False) for path in files}
+    return {path.stem: path for path in files}
+
+
+@cache
+def _own(path: Path) -> MethodInfo:
+    return _read(path, plugin=False)
 
 
 @cache
@@ -234,14 +239,14 @@ def plugin_files() -> tuple[Path, ...]:
 
 def method_infos() -> dict[str, MethodInfo]:
     """Return all methods by name: the built-in ones, then plug-ins."""
-    return {**_builtin(), **{name: _plugin(path) for name, path in _plugins.items()}}
+    return {name: method_info(name) for name in (*_builtin(), *_plugins)}
 
 
 def method_info(name: str, where: str = "") -> MethodInfo:
-    """Return one method; UserError with the nearest guess where there is none."""
-    infos = method_infos()
-    if name not in infos:
-        raise UserError(
-            f"{unknown('method', name, infos, where)}{forgotten(name, _plugins.values())}"
-        )
-    return infos[name]
+    """Return one method, reading its file alone; UserError with the nearest guess if unknown."""
+    if name in _builtin():
+        return _own(_builtin()[name])
+    if name in _plugins:
+        return _plugin(_plugins[name])
+    known = unknown("method", name, (*_builtin(), *_plugins), where)
+    raise UserError(f"{known}{forgotten(name, _plugins.values())}")

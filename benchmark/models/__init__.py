@@ -98,10 +98,22 @@ def model_infos() -> dict[str, ModelInfo]:
 
 
 @cache
+def _files() -> dict[Path, str]:
+    return {path: path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))}
+
+
+@cache
+def _own(name: str) -> ModelInfo | None:
+    """Return one of this project's networks; only files that define such a name are parsed."""
+    found = (path for path, text in _files().items() if f"\ndef {name}(" in text)
+    return next((info for path in found for info in _marked(path) if info.name == name), None)
+
+
+@cache
 def _builtin() -> dict[str, ModelInfo]:
     """This project's networks; two of one name are a programmer's error."""
     infos: dict[str, ModelInfo] = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in _files():
         for info in _marked(path):
             assert info.name not in infos, f"two models are named {info.name}"
             infos[info.name] = info
@@ -135,12 +147,12 @@ def model_info(name: str, where: str = "") -> ModelInfo:
         if bare.removeprefix("timm:") not in _timm_names():
             raise unknown("timm model", bare.removeprefix("timm:"), _timm_names(), where)
         return ModelInfo(name, "imagenet", 1, frozenset({"drop_path", "image_size"}))
-    infos = model_infos()
     known = bare if bare.startswith("tv_") else name
-    if known not in infos:
+    found = _plugins.get(known) or _own(known)
+    if found is None:
         loaded = [info.path for info in _plugins.values() if info.path]
-        raise UserError(f"{unknown('model', name, infos, where)}{forgotten(name, loaded)}")
-    return infos[known]
+        raise UserError(f"{unknown('model', name, model_infos(), where)}{forgotten(name, loaded)}")
+    return found
 
 
 def check_drop_path(name: str, drop_path: float, where: str = "") -> None:

@@ -66,6 +66,14 @@ class _Part(NamedTuple):
     spread: float
 
 
+class _Kinds(NamedTuple):
+    """What makes others similar to a run (the closest first), to its teacher's pass, its device."""
+
+    closest: Sequence[Kind] = ()
+    teacher: Kind = ()
+    device: Kind = ()
+
+
 class History:
     """What the results in a runs directory say about runs to come.
 
@@ -81,6 +89,7 @@ class History:
         self._seen = seen
         self._images = images or {}
         self._pace = pace or {}
+        self._kinds: dict[str, _Kinds] = {}
 
     def cost(self, runs: Iterable[Run]) -> Cost:
         """Estimate one pack: all its runs in one process, their teacher's pass once."""
@@ -91,8 +100,8 @@ class History:
         measured = 0
         for run, model in zip(packed, models, strict=True):
             epochs = 0 if run.weights else run.recipe.epochs
-            student, teacher = self._similar(run), self._seen.get(_teacher_kind(run.to_json()), ())
-            counted, pace = model.epoch(), self._pace.get(_device_kind(run.to_json()))
+            student, teacher = self._similar(run), self._seen.get(self._kinds_of(run).teacher, ())
+            counted, pace = model.epoch(), self._pace.get(self._kinds_of(run).device)
             guess = _Part(
                 counted.student * (pace or 1.0), _CALIBRATED_SPREAD if pace else model.spread
             )
@@ -112,7 +121,7 @@ class History:
         )
         disk = sum(_median(self._similar(run), "disk_mb", _GUESSED_DISK) for run in packed)
         source = "counted operations and what other networks took here"
-        if not self._pace.get(_device_kind(packed[0].to_json())):
+        if not self._pace.get(self._kinds_of(packed[0]).device):
             source = models[0].rates.source
         memory = self._memory(packed, models)
         return Cost(hours, memory, disk, measured / len(packed), low, high, source)
@@ -126,8 +135,18 @@ class History:
         known = self._images.get(run.dataset.digest, usual)
         return max(1.0, known - recipe.holdout)
 
+    def _kinds_of(self, run: Run) -> _Kinds:
+        """Return what a run is like, asked once: plans ask several times for thousands of runs."""
+        if not self._seen:
+            return _Kinds()
+        if run.key not in self._kinds:
+            cell = run.to_json()
+            self._kinds[run.key] = _Kinds(_kinds(cell), _teacher_kind(cell), _device_kind(cell))
+        return self._kinds[run.key]
+
     def _similar(self, run: Run) -> Sequence[_Seen]:
-        return next((self._seen[k] for k in _kinds(run.to_json()) if k in self._seen), ())
+        kinds = self._kinds_of(run).closest
+        return next((self._seen[kind] for kind in kinds if kind in self._seen), ())
 
     def _part(self, seen: Sequence[_Seen], field: str, run: Run, guess: _Part) -> _Part:
         """Return the seconds of an epoch by what was measured, on as many images as there are."""

@@ -1,13 +1,12 @@
 """The job matrix: slots of a table -> cells -> runs, with the teachers that they need.
 
-Pure functions of a table, a selection and a context; nothing here reads run directories.
-Imports no torch.
+Functions of a table, a selection and a context: no run directory is read. Imports no torch.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,8 +92,8 @@ class Plan:
 def make_plan(table: Table, selection: Selection, context: Context) -> Plan:
     """Expand a table.
 
-    Raises UserError for unknown names, options that do not exist, conflicting compositions,
-    and selections that match nothing.
+    Raises UserError for unknown names and options, conflicting compositions, and selections
+    that match nothing.
     """
     for path in table.plugins:
         add_plugin(Path(path))
@@ -121,6 +120,7 @@ class _Builder:
         seeds = table.seeds if selection.seeds is None else selection.seeds
         self.seen: dict[str, set[str]] = {"seed": {str(seed) for seed in seeds}}
         self.teachers: dict[str, Run] = {}
+        self._taught: dict[tuple[str, str, int], Run] = {}
         self.needed: set[str] = set()
         chosen = selection.named_recipe
         base = named_recipe(chosen, "--set") if chosen else named_recipe(table.recipe, self.where)
@@ -282,7 +282,15 @@ class _Builder:
         where: str,
         students: tuple[str, ...] = (),
     ) -> Run:
-        """Return the run that gives a teacher: an evaluation where its checkpoint is there."""
+        """Return the run that gives a teacher: an evaluation if its checkpoint is there."""
+        asked = (dataset.name, model, seed)
+        if asked not in self._taught:
+            self._taught[asked] = self._new_teacher(dataset, model, seed, where, students)
+        return self._taught[asked]
+
+    def _new_teacher(
+        self, dataset: DatasetRef, model: str, seed: int, where: str, students: Sequence[str]
+    ) -> Run:
         if model in students:
             chain = " -> ".join((*students[students.index(model) :], model))
             raise UserError(f"{where}: teachers teach each other in a cycle ({chain})")
@@ -348,16 +356,15 @@ class _Builder:
         models += [rest["pair"]] if rest.get("pair") else []
         models += sorted({*networks} - {"student", "pair", *models})
         built = {model, *models[2 if teacher else 1 :]}  # whatever is trained
-        versions: dict[str, int | str] = {}
-        versions |= {f"model:{name}": model_info(name, where).version for name in models}
+        versions = {f"model:{name}": model_info(name, where).version for name in models}
         versions["engine"] = ENGINE_VERSION
         versions["augmentation"] = augmentation_info(recipe.augmentation, where).version
         check_drop_path(model, recipe.drop_path, where)
         for name in recipe.per_model:
             model_info(name, f"{where}, recipe.per_model")
-        own = {name: s for name, s in recipe.per_model.items() if name in models}
         device = self.context.device if recipe.device == "auto" else recipe.device
-        fixed: dict[str, Any] = {"per_model": own, "device": device}
+        fixed: dict[str, Any] = {"device": device}
+        fixed["per_model"] = {n: s for n, s in recipe.per_model.items() if n in models}
         if rest.get("weights") or not any("norm_updates" in model_info(m).takes for m in built):
             fixed["norm_updates"] = Recipe.model_fields["norm_updates"].default  # it moves nothing
         if device == "cpu":
@@ -367,20 +374,17 @@ class _Builder:
         ask_methods(run, where)
         return run
 
-    def _data(self, name: str) -> DatasetRef:
-        """Return what is known of a dataset; of the user's own, nothing while files are not read.
-
-        A table filled from runs takes their data as it was, see results/assign.py.
-        """
-        if not self.context.files and is_own_name(name):
-            return DatasetRef(name=name, digest="", own=_UNREAD)
-        dataset_info(name, self.where, self.context.data_dir)
-        return DatasetRef(**dataset_identity(name, self.context.data_dir))
-
     def _dataset(self, name: str) -> DatasetRef:
-        if name not in self._datasets:
-            self._datasets[name] = self._data(name)
-        return self._datasets[name]
+        if name in self._datasets:
+            return self._datasets[name]
+        # Of the user's own nothing is known while files are not read: a table filled from runs
+        # takes their data as it was, see results/assign.py.
+        if not self.context.files and is_own_name(name):
+            found = DatasetRef(name=name, digest="", own=_UNREAD)
+        else:
+            dataset_info(name, self.where, self.context.data_dir)
+            found = DatasetRef(**dataset_identity(name, self.context.data_dir))
+        return self._datasets.setdefault(name, found)
 
 
 def _selectable(row: Row, column: Column, teacher: str, student: str) -> dict[str, list[str]]:

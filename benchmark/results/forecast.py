@@ -9,15 +9,14 @@ which are noisy themselves, so that small ones are uncertain beyond what is said
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmark.base.words import count
 from benchmark.results.assurance import chance_of_match
 from benchmark.results.claims import bounds_of
 from benchmark.results.decide import Contrast, chance_of_decision, seeds_to_decide
+from benchmark.results.foreseen import ClaimForecast, TableForecast
 from benchmark.results.looks import default_most
 from benchmark.results.priors import TAU_DF, TAU_PART, cell_prior
 from benchmark.results.statistics import MAX_SEEDS
@@ -26,36 +25,6 @@ from benchmark.table.spec import Column, Row, Table
 from benchmark.table.teachers import registered
 
 LIKELY = 0.5
-
-
-@dataclass(frozen=True)
-class ClaimForecast:
-    """A claim if the paper's gains are true: how likely the planned seeds show that it holds; the
-    fewest seeds that do with probability 0.8 (None: no practical number). ``unknown`` comparisons
-    are of values that nobody can read; ``known`` are the others."""
-
-    text: str
-    holds: float
-    seeds_needed: int | None
-    known: int
-    unknown: int
-
-
-@dataclass(frozen=True)
-class TableForecast:
-    """A table at so many seeds if the paper is right.
-
-    ``reproduced``: how many of ``cells`` are expected to come out so; ``of_one_run``: if every
-    unstated number of runs is one. ``out_of_reach``: cells, "row, column, metric", that hardly
-    can at these seeds, each with the seeds that would do (None: no practical number).
-    """
-
-    seeds: int
-    cells: int
-    reproduced: float
-    of_one_run: float
-    out_of_reach: tuple[tuple[str, int | None], ...]
-    claims: tuple[ClaimForecast, ...]
 
 
 def forecast(table: Table, seeds: int) -> TableForecast:
@@ -75,7 +44,7 @@ def forecast(table: Table, seeds: int) -> TableForecast:
             place = f"{row.name}, {column.name}" + (f", {metric}" if table.metrics[1:] else "")
             far.append((place, int(enough.argmax()) + 1 if enough.any() else None))
     claims = tuple(_claim(table, claim, seeds) for claim in table.claims)
-    return TableForecast(seeds, cells, expected, alone, tuple(far), claims)
+    return TableForecast(seeds, cells, expected, alone, tuple(far), claims, MAX_SEEDS)
 
 
 def _published(table: Table) -> Iterator[tuple[Row, Column, Any]]:
@@ -180,63 +149,3 @@ def _expectation(
         len(contrasts),
         unknown,
     )
-
-
-def forecast_lines(found: TableForecast) -> list[str]:
-    """Return a forecast for people."""
-    if not found.cells:
-        return ["  published values: none that runs could be judged by"]
-    lines = [
-        f"  if the paper is right: {found.reproduced:.0f} of {found.cells} published cells come out"
-        f" reproduced with {count(found.seeds, 'seed')}"
-        + (
-            f" ({found.of_one_run:.0f} if unstated numbers of runs are one)"
-            if found.reproduced - found.of_one_run >= 0.5
-            else ""
-        )
-    ]
-    if found.out_of_reach:
-        needs = sorted(n for _, n in found.out_of_reach if n is not None)
-        never = len(found.out_of_reach) - len(needs)
-        parts = [f"{needs[0]} to {needs[-1]} seeds would do for {len(needs)}"] if needs else []
-        parts += [f"no practical number for {never}"] if never else []
-        lines.append(
-            f"  {count(len(found.out_of_reach), 'cell')} can hardly be reproduced at these seeds:"
-            f" {', '.join(parts)}"
-        )
-    for claim in found.claims:
-        if not claim.known:
-            said = "no number that it speaks of is known here"
-        else:
-            said = f"shown with probability {claim.holds:.2f}; "
-            said += (
-                f"{claim.seeds_needed} seeds a cell show it with 0.8"
-                if claim.seeds_needed
-                else f"not even {MAX_SEEDS} seeds a cell would show it"
-            )
-            if claim.unknown:
-                said += f" ({count(claim.unknown, 'comparison')} of unknown values left out)"
-        lines.append(f"  claim: {claim.text} {said}")
-    return lines
-
-
-def forecast_to_json(found: TableForecast) -> dict[str, Any]:
-    """Return a forecast as JSON values."""
-    return {
-        "seeds": found.seeds,
-        "cells": found.cells,
-        "expected_reproduced": round(found.reproduced, 2),
-        "expected_if_unstated_is_one_run": round(found.of_one_run, 2),
-        "out_of_reach": [
-            {"cell": cell, "seeds_that_would_do": n} for cell, n in found.out_of_reach
-        ],
-        "claims": [
-            {
-                "text": claim.text,
-                "chance_shown": round(claim.holds, 3) if claim.known else None,
-                "seeds_needed": claim.seeds_needed,
-                "unknown_comparisons": claim.unknown,
-            }
-            for claim in found.claims
-        ],
-    }

@@ -114,12 +114,14 @@ class Run(Grown):
     @cached_property
     def key(self) -> str:
         """The run's name on disk: the slug, the seed, and a hash of the identity."""
-        return f"{self.slug}-s{self.seed}-{digest(self.identity)}"
+        data = self.to_json()
+        return f"{slug_of(data)}-s{self.seed}-{digest(identity_of(data))}"
 
     @cached_property
     def cell_key(self) -> str:
         """The cell's name: the same for every seed."""
-        return f"{self.slug}-{digest(self.cell_identity)}"
+        data = self.to_json()
+        return f"{slug_of(data)}-{digest(cell_identity_of(identity_of(data)))}"
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Run:
         """Return a changed copy, without the cached keys of this one."""

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from benchmark.planning.trial import check_trials
+from benchmark.results.foreseen import foresee
+from benchmark.table.load import load_table
 from tests.helpers import digits_plan
 
-HEAVY = ("torch", "torchvision", "timm", "ffcv", "sklearn", "matplotlib")
+HEAVY = ("torch", "torchvision", "timm", "ffcv", "sklearn", "matplotlib", "pandas")
+ARRAYS = ("numpy", "scipy")
 MODULES = """
 import importlib, pkgutil, sys
 import benchmark
@@ -47,8 +50,8 @@ assert "pandas" not in sys.modules
 SAY = "\nprint(' '.join(m for m in HEAVY if m in sys.modules))"
 
 
-def heavy_modules(code: str, folder: Path, *arguments: str) -> str:
-    program = code + SAY.replace("HEAVY", repr(HEAVY))
+def heavy_modules(code: str, folder: Path, *arguments: str, heavy: tuple[str, ...] = HEAVY) -> str:
+    program = code + SAY.replace("HEAVY", repr(heavy))
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
@@ -72,8 +75,12 @@ def heavy_modules(code: str, folder: Path, *arguments: str) -> str:
         "teachers list",
     ],
 )
-def test_commands(tmp_path: Path, arguments: str) -> None:
-    assert heavy_modules(COMMAND, tmp_path, *arguments.split()) == ""
+def test_commands(tmp_path: Path, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan needs numpy and scipy to foresee a table's verdicts, once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, seeds in (("cifar100", 5), ("digits", len(load_table("digits").seeds))):
+        foresee(load_table(name), seeds)
+    assert heavy_modules(COMMAND, tmp_path, *arguments.split(), heavy=HEAVY + ARRAYS) == ""
 
 
 def test_submit(tmp_path: Path, digits: Path) -> None:

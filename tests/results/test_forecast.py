@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from benchmark.results.forecast import forecast, forecast_lines
+from benchmark.results.forecast import forecast
+from benchmark.results.foreseen import forecast_lines, foresee
 from benchmark.table.load import load_table
 from tests.results.test_report import bench
 
@@ -64,3 +66,28 @@ def test_plan_says_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["seeds"] == 3
     assert told["expected_reproduced"] > 0
     assert len(told["claims"]) == 7
+
+
+def test_a_forecast_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    table, calls = load_table("cifar100"), []
+    monkeypatch.setattr(
+        "benchmark.results.forecast.forecast",
+        lambda table, seeds: calls.append(seeds) or forecast(table, seeds),
+    )
+    assert foresee(table, 5) == foresee(table, 5) == forecast(table, 5)
+    assert foresee(table, 3) != foresee(table.model_copy(update={"margin": 2.0}), 3)
+    assert calls == [5, 3, 3]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schema": 1, "forecasts": [1]}', '{"schema": 9}'])
+def test_a_damaged_memory_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = tmp_path / "kd-benchmark" / "forecasts.json"
+    kept.parent.mkdir()
+    kept.write_text(content)
+    table = load_table("digits")
+    assert foresee(table, 3) == forecast(table, 3)
+    assert len(json.loads(kept.read_text())["forecasts"]) == 1
