@@ -116,7 +116,8 @@ def plan(
     chosen = selection(only, seeds, sets, teacher)
     expanded = plan_for(table, chosen, data, plugin)
     size = parse_pack_size(pack)
-    from benchmark.results.foreseen import forecast_lines, forecast_to_json, foresee
+    from benchmark.results.foresee import foresee
+    from benchmark.results.foreseen import forecast_lines, forecast_to_json
 
     foreseen = foresee(expanded.table, len(chosen.seeds or expanded.table.seeds))
     if as_json:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.planning.trial import check_trials
-from benchmark.results.foreseen import foresee
+from benchmark.results.foresee import foresee
 from benchmark.table.load import load_table
 from tests.helpers import digits_plan
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.results.forecast import forecast
-from benchmark.results.foreseen import forecast_lines, foresee
+from benchmark.results.foresee import foresee
+from benchmark.results.foreseen import forecast_lines
 from benchmark.table.load import load_table
 from tests.results.test_report import bench
 
