@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from benchmark.base.errors import UserError
+from benchmark.conformance.copies import frozen_parts_rest
 from benchmark.conformance.declared import built_as_declared, declared, measured
 from benchmark.conformance.degenerate import degenerate_batches
 from benchmark.conformance.everywhere import trains
 from benchmark.conformance.findings import ConformanceReport, Finding, find
+from benchmark.conformance.further import images_are_its_own
 from benchmark.conformance.gradients import (
     finite_losses,
     first_stage,
@@ -19,6 +21,7 @@ from benchmark.conformance.images import FewImages, digit_images
 from benchmark.conformance.lab import Lab, method_ref
 from benchmark.conformance.layouts import steps_alike
 from benchmark.conformance.maps import reads_what_it_names
+from benchmark.conformance.movers import moved_by_who_claims_it
 from benchmark.conformance.pairs import SMALL, Pair, image_size, table_pairs
 from benchmark.conformance.training import (
     checkpoint_round_trip,
@@ -26,6 +29,7 @@ from benchmark.conformance.training import (
     pack_equals_solo,
     resume_equals_undisturbed,
 )
+from benchmark.conformance.turns import entries_in_any_order
 from benchmark.methods.catalog import method_info
 from benchmark.run.identity import MethodRef
 
@@ -78,6 +82,10 @@ def close_checks(lab: Lab, name: str, quick: bool) -> list[Check]:
         ("first stage", partial(first_stage, lab, ref)),
         ("costs", partial(measured, info)),
         ("teacher's maps", partial(reads_what_it_names, lab, ref)),
+        ("images", partial(images_are_its_own, lab, ref)),
+        ("frozen parts", partial(frozen_parts_rest, lab, ref)),
+        ("order of entries", partial(entries_in_any_order, lab, ref)),
+        ("who moves what", partial(moved_by_who_claims_it, lab, ref)),
         ("pack = solo", partial(pack_equals_solo, lab, ref)),
         ("resume = undisturbed", partial(resume_equals_undisturbed, lab, ref, stops)),
         ("checkpoint round trip", partial(checkpoint_round_trip, lab, ref)),

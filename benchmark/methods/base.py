@@ -69,6 +69,8 @@ class Method(nn.Module, Generic[OptionsT]):
     - ``relational``: True where its loss compares the images of a batch with each other, and so
       sees a replica's part of it; a published run on several GPUs saw a GPU's part.
     - ``wants_held_out``: True where :meth:`end_epoch` looks at the held-out images.
+    - ``moving_copies``: those of its untrained parts that steps change on purpose, an average of
+      weights say; all others rest in eval mode, and only an epoch's end renews them.
     """
 
     version: ClassVar[int] = 1
@@ -77,6 +79,7 @@ class Method(nn.Module, Generic[OptionsT]):
     prepare_student: ClassVar[bool] = True
     keeps_memory: ClassVar[bool] = False
     relational: ClassVar[bool] = False
+    moving_copies: ClassVar[tuple[str, ...]] = ()
     private_teacher: Literal["train"] | None = None
     companions: tuple[tuple[Kind, int], ...] = ()
     uses_images: bool = True

@@ -63,6 +63,7 @@ class PCL(Method[Options]):
     """Branches on views of their own, their ensemble and their moving averages."""
 
     needs_teacher = False
+    moving_copies = ("average", "average_peers")
 
     updates: Tensor
 

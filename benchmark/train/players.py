@@ -15,6 +15,9 @@ from benchmark.table.recipe import Recipe
 from benchmark.train.losses import AnyMethod, Turn, gradients
 from benchmark.train.optimiser import build_adam, build_optimizer, undecayed
 
+Movers = tuple[str, ...]
+Grads = Mapping[int, Tensor | None]
+
 
 class _Player(NamedTuple):
     """One optimiser, what it moves, and its initial rate."""
@@ -54,14 +57,27 @@ class Players:
 
     def take(self, turn: Turn) -> None:
         """Update once: all gradients are taken at one point, then each mover steps, in order."""
-        moves = []
-        for place, (movers, terms) in enumerate(turn.entries, start=1):
-            parameters = _once(p for name in movers for p in self._of(name).parameters)
-            found = gradients(list(terms.values()), parameters, place < len(turn.entries))
-            moves.append((movers, dict(zip(map(id, parameters), found, strict=True))))
-        for movers, grads in moves:
+        for movers, grads in self.moves(turn):
             for name in movers:
                 self._step(self._of(name), grads)
+
+    def moves(self, turn: Turn, keep_graph: bool = False) -> list[tuple[Movers, Grads]]:
+        """Return what every entry's movers would step by: gradients by the parameter's id.
+
+        ``keep_graph``: so that they can be taken again.
+        """
+        moves: list[tuple[Movers, Grads]] = []
+        for place, (movers, terms) in enumerate(turn.entries, start=1):
+            parameters = _once(p for name in movers for p in self._of(name).parameters)
+            kept = keep_graph or place < len(turn.entries)
+            found = gradients(list(terms.values()), parameters, kept)
+            moves.append((movers, dict(zip(map(id, parameters), found, strict=True))))
+        return moves
+
+    @property
+    def by_name(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimisers, the recipe's as "main"."""
+        return {name: player.optimizer for name, player in self._all.items()}
 
     def state(self) -> dict[str, Any]:
         """Return the states of the optimisers beside the recipe's, by name."""
@@ -78,7 +94,7 @@ class Players:
         return self._all[name]
 
     @staticmethod
-    def _step(player: _Player, grads: Mapping[int, Tensor | None]) -> None:
+    def _step(player: _Player, grads: Grads) -> None:
         for parameter in player.parameters:
             parameter.grad = grads[id(parameter)]
         if player.clip_norm is not None:

@@ -62,8 +62,8 @@ class Trainee:
         self.steps_per_epoch = own or world.steps_per_epoch
         self.private_teacher = private_teacher(run, self.methods, teacher)
         row, model = self.objective.methods, self.student.model
-        self._players = Players(run.recipe, model, self.methods, row)
-        self.parameters, self.optimizer = self._players.parameters, self._players.main
+        self.players = Players(run.recipe, model, self.methods, row)
+        self.parameters, self.optimizer = self.players.parameters, self.players.main
         self.average: Average | None = None
         if run.recipe.average is not None:
             self.average = Average(run.recipe.average, model, self.methods)
@@ -71,7 +71,7 @@ class Trainee:
         self._steps = Steps(
             Networks(self.student, teacher, self.private_teacher),
             self.objective,
-            self._players,
+            self.players,
             self._first_stage,
             run.recipe,
             self.uses_images,
@@ -192,7 +192,7 @@ class Trainee:
                 self._steps.first_stage(given, self.epoch, self._sums)
             else:
                 part = MicroBatch.of(self.step, self.steps_per_epoch, self.recipe.accumulate)
-                self._players.set_rate(self.lr)
+                self.players.set_rate(self.lr)
                 self._steps.main(given, self.epoch, part, self._sums)
                 if self.average is not None and part.last:
                     self.average.update(self.student.model, self.methods)
@@ -211,7 +211,7 @@ class Trainee:
                 self._steps.first_stage_divided(parts, at, self._sums, self.replicas)
             else:
                 part = MicroBatch.of(self.step, self.steps_per_epoch, self.recipe.accumulate)
-                self._players.set_rate(self.lr)
+                self.players.set_rate(self.lr)
                 self._steps.divided(parts, at, part, self._sums, self.replicas)
                 if self.average is not None and part.last:
                     self.average.update(self.student.model, self.methods)
@@ -364,7 +364,7 @@ class Trainee:
             "ended_early": self.ended_early,
             "diverged_at": self.diverged_at,
         }
-        further = self._players.state()
+        further = self.players.state()
         found |= {"optimizers": further} if further else {}
         others = {name: [list(item) for item in of] for name, of in self.others.items()}
         return found | ({"others": others} if others else {})
@@ -376,7 +376,7 @@ class Trainee:
         if self.private_teacher is not None:
             self.private_teacher.model.load_state_dict(state["private_teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._players.load(state.get("optimizers", {}))
+        self.players.load(state.get("optimizers", {}))
         if self.average is not None:
             self.average.load(state["average"])
         if state.get("gradients") is not None:

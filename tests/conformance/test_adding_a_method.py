@@ -68,7 +68,7 @@ def test_every_step_works(
                 assert bench(monkeypatch, *arguments) == 0, capsys.readouterr().err
                 said[line] = capsys.readouterr().out
     shown = "\n".join(said.values())
-    assert shown.count("13 checks: 13 ok") == 4
+    assert shown.count("17 checks: 17 ok") == 4
     assert "centred = true" in shown
     runs = [rundir.read_run() for rundir in all_rundirs(Path("checkpoints/runs"))]
     trained = {"+".join(m.name for m in run.methods) for run in runs}

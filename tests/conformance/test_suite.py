@@ -15,6 +15,7 @@ from benchmark.conformance.pairs import SMALL, Pair, parse_pair, table_pairs
 from benchmark.conformance.suite import check_method, close_checks, lab_for
 from benchmark.methods.catalog import add_plugin, method_infos
 from tests.conformance.broken import HOOKS_THE_TEACHER, MISTAKES, PRIVATE_FIRST_STAGE
+from tests.conformance.broken_turns import TURN_MISTAKES
 from tests.conformance.command import bench
 
 # One of a kind each: logits, a first stage, a private teacher, gradient rules, a prediction of
@@ -29,7 +30,7 @@ OTHERS = sorted(set(method_infos()) - set(FAMILIES))
 def test_methods_conform(name: str) -> None:
     report = check_method(name, quick=True)
     assert report.passed, report.text()
-    assert len(report.findings) == 13
+    assert len(report.findings) == 17
     assert all(finding.outcome == "ok" for finding in report.findings), report.text()
 
 
@@ -43,9 +44,9 @@ def test_packs_keep_the_maps_that_are_read_and_no_more(name: str) -> None:
 
 
 @pytest.mark.usefixtures("plugins")
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", [*MISTAKES, *TURN_MISTAKES])
 def test_mistakes_are_found(name: str, tmp_path: Path) -> None:
-    text, check, says = MISTAKES[name]
+    text, check, says = (MISTAKES | TURN_MISTAKES)[name]
     path = tmp_path / f"{name}.py"
     path.write_text(text)
     add_plugin(path)
@@ -99,12 +100,12 @@ def test_the_command_says_what_it_found(
     assert bench(monkeypatch, *arguments) == 1
     shown = capsys.readouterr().out
     assert "FAILED  gradients" in shown
-    assert "13 checks: 11 ok, 2 FAILED" in shown
+    assert "17 checks: 14 ok, 3 FAILED" in shown
     assert bench(monkeypatch, *arguments, "--json") == 1
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == 1
     assert not report["passed"]
     failed = [f["check"] for f in report["findings"] if f["outcome"] == "FAILED"]
-    assert failed == ["gradients", "teacher's maps"]
+    assert failed == ["gradients", "teacher's maps", "who moves what"]
     assert bench(monkeypatch, "check-method", "forgets_a_prt") == 2
     assert "did you mean 'forgets_a_part'" in capsys.readouterr().err
