@@ -32,7 +32,7 @@ def moved_by_who_claims_it(lab: Lab, ref: MethodRef) -> str:
     """
     trainee = lab.start(lab.run([ref]))
     _agree(trainee)
-    watch = _Watch(trainee)
+    watch = _Mover(trainee)
     with watch.watching():
         while trainee.epoch <= EPOCHS:
             for _ in range(STEPS):
@@ -55,7 +55,7 @@ def _agree(trainee: Trainee) -> None:
                 )
 
 
-class _Watch:
+class _Mover:
     """Compares parameters before and after every optimiser's step."""
 
     def __init__(self, trainee: Trainee) -> None:
