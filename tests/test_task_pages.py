@@ -108,5 +108,6 @@ def test_export(folder: Path) -> None:
     assert "2 runs for tensorboard" in printed[4]
     assert "1 run for wandb sync out/wandb/offline-run-*" in printed[5]
     assert (folder / "out/epochs.parquet").stat().st_size
-    assert "2 runs with overrides:" in printed[6]
-    assert "would delete 2 runs" in printed[7]
+    assert "written: 1 network in out/onnx" in printed[6]
+    assert "2 runs with overrides:" in printed[7]
+    assert "would delete 2 runs" in printed[8]

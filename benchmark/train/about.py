@@ -22,9 +22,14 @@ def about_student(run: Run, classes: Sequence[str]) -> dict[str, str]:
 
     Under ``about``, as JSON: network, dataset, classes, image_size, mean and std, methods, run.
     """
+    return {_KEY: json.dumps(about_of(run, classes), sort_keys=True)}
+
+
+def about_of(run: Run, classes: Sequence[str]) -> dict[str, Any]:
+    """Return what is said of a run's network, as JSON values."""
     info = described(run.dataset.name, run.dataset.own)
     normalised = normalised_by(info, augmentation_info(run.recipe.augmentation))
-    about = {
+    return {
         "network": run.model,
         "dataset": run.dataset.name,
         "classes": list(classes),
@@ -34,7 +39,6 @@ def about_student(run: Run, classes: Sequence[str]) -> dict[str, str]:
         "methods": [method.name for method in run.methods],
         "run": run.key,
     }
-    return {_KEY: json.dumps(about, sort_keys=True)}
 
 
 def read_about(path: Path) -> dict[str, Any]:

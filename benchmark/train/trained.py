@@ -108,11 +108,15 @@ class TrainedStudent(nn.Module):
             return self.predictor.predict(features) if self.predictor else features.logits
 
 
-def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
+_PLAIN = {"precision": "fp32", "channels_last": False, "per_model": {}}
+
+
+def load_student(rundir: RunDir, device: str = "cpu", plain: bool = False) -> TrainedStudent:
     """Return the trained network of a run.
 
-    A run that measured a public checkpoint gives that checkpoint. Raises UserError if the run is
-    not done, or was trained by other code than this in what decides its numbers.
+    ``plain``: in float32 and the usual memory format, as other runtimes compute, whatever its
+    recipe says. A run that measured a public checkpoint gives that checkpoint. Raises UserError if
+    the run is not done, or was trained by other code than this in what decides its numbers.
     """
     found = read(rundir)
     if found.state is RunState.DAMAGED:
@@ -121,7 +125,8 @@ def load_student(rundir: RunDir, device: str = "cpu") -> TrainedStudent:
         raise UserError(f"{rundir.path} holds no trained network: the run is {found.state}")
     run = rundir.read_run()
     check_versions(run)
-    run = run.model_copy(update={"recipe": run.recipe.model_copy(update={"device": device})})
+    changed = {"device": device} | (_PLAIN if plain else {})
+    run = run.model_copy(update={"recipe": run.recipe.model_copy(update=changed)})
     info = described(run.dataset.name, run.dataset.own)
     augmentation = augmentation_info(run.recipe.augmentation)
     size = run.recipe.crop_size or augmentation.crop_size
