@@ -21,19 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
-from benchmark.models.layouts import converted
+from benchmark.models.containers import state_dict_of
+from benchmark.models.layouts import conversion, converted
 
-# Where files keep the state_dict; a file may also be a state_dict itself.
-_CONTAINERS = ("model", "state_dict", "net")
-# What a whole training's state calls its networks; nothing says which of them is meant.
-_PARTS = ("student.", "teacher.", "module.student.", "module.teacher.")
 # numpy's plain kinds: truth values, numbers, texts and times, but no Python objects.
 _KINDS = "?bBhHiIlLqQefdgFDGSUMm"
 _COUNTER = "num_batches_tracked"
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Return the state_dict that a file holds, on the CPU, without DataParallel's ``module.``.
+    """Return the state_dict that a file holds, on the CPU, under its names there.
 
     Reads safetensors (by the suffix) and torch's two formats. Raises UserError for a file that
     is missing, truncated, foreign, holds other objects than weights, or holds no state_dict.
@@ -45,7 +42,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     # Whatever a hostile or damaged file makes the reader raise, the file is what is wrong.
     except Exception as error:
         raise UserError(f"checkpoint {path} {unreadable(error)}") from error
-    return _state_dict(content, path)
+    return state_dict_of(content, path)
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -57,15 +54,17 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
     for values that are not finite.
     """
     expected: dict[str, Tensor] = model.state_dict(keep_vars=True)
-    state = converted(state, expected)
+    given, state = state, converted(state, expected)
     missing = [k for k in expected if k not in state and k.rpartition(".")[2] != _COUNTER]
     unknown = [k for k in state if k not in expected]
     if missing or unknown:
         parts = [f"lacks {_some(missing)}"] if missing else []
         parts += [f"holds unknown {_some(unknown)}"] if unknown else []
+        advice = conversion(given, expected) or (
+            "save the state_dict under the network's own names (bench teachers verify tries it)"
+        )
         raise UserError(
-            f"checkpoint {source} does not fit the model: it {' and '.join(parts)}; save the"
-            " state_dict under the network's own names (bench teachers verify tries it)"
+            f"checkpoint {source} does not fit the model: it {' and '.join(parts)}; {advice}"
         )
     for key, tensor in state.items():
         _check(key, tensor, expected[key], model, source)
@@ -107,52 +106,6 @@ def _numpy_scalar() -> list[Any]:
     scalar = np.float64(0).__reduce__()[0]
     modules = ("numpy.core.multiarray", "numpy._core.multiarray")
     return [(scalar, f"{module}.scalar") for module in modules]
-
-
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        inner = next((content[k] for k in _CONTAINERS if isinstance(content.get(k), Mapping)), None)
-        content = content if inner is None else inner
-    if not isinstance(content, Mapping) or not content:
-        looked = ", ".join(f"'{name}'" for name in _CONTAINERS)
-        raise UserError(f"checkpoint {path} holds no state_dict (looked under {looked})")
-    _refuse_other_layouts(content, path)
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise UserError(
-                f"checkpoint {path} holds no state_dict: its entry {key!r:.80} is a "
-                f"{type(value).__name__}, not a tensor"
-            )
-        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
-            raise UserError(f"checkpoint {path}: tensor {key!r:.80} is not a plain dense tensor")
-    prefix = "module." if all(key.startswith("module.") for key in content) else ""
-    return {key.removeprefix(prefix): value.detach() for key, value in content.items()}
-
-
-def _refuse_other_layouts(content: Mapping[Any, Any], path: Path) -> None:
-    """Refuse, with how to convert it, what holds weights in a form of its own."""
-    inside = [
-        key
-        for key, value in content.items()
-        if isinstance(value, Mapping)
-        and value
-        and all(isinstance(weight, Tensor) for weight in value.values())
-    ]
-    if inside:
-        named = ", ".join(f"{key!r:.80}" for key in inside[:3])
-        raise UserError(
-            f"checkpoint {path} holds weights under {named}, which is none of"
-            f" {', '.join(_CONTAINERS)}; keep one of them:"
-            f" torch.save({{'model': torch.load(FILE)[{inside[0]!r:.80}]}}, NEW_FILE)"
-        )
-    parts = [part for part in _PARTS if any(str(key).startswith(part) for key in content)]
-    if parts:
-        raise UserError(
-            f"checkpoint {path} holds a whole training (its keys begin with"
-            f" {' and '.join(parts)}), not one network; keep one of them, where state is its"
-            f" state_dict: torch.save({{'model': {{k.removeprefix('{parts[0]}'): v for k, v in"
-            f" state.items() if k.startswith('{parts[0]}')}}}}, NEW_FILE)"
-        )
 
 
 def _check(key: str, tensor: Tensor, expected: Tensor, model: nn.Module, source: str) -> None:

@@ -2,7 +2,7 @@
 
 Names alone change here, and the shape of a classifier that is a convolution. A layout is
 recognised by its keys; what no rule knows is left as it is, and loading it says which keys do not
-fit.
+fit, and how to convert the file where that can be told (``conversion``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from torch import Tensor
 State = Mapping[str, Tensor]
 
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
+_COUNTER = "num_batches_tracked"
+# torch's AveragedModel counts its updates beside the network that it holds.
+_UPDATES = "n_averaged"
 
 
 def converted(state: State, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -35,11 +38,53 @@ def _as_matrix(value: Tensor, expected: Tensor | None) -> Tensor:
 
 
 def _unwrapped(state: State, wanted: list[str]) -> State:
-    """Take off what DataParallel, torch.compile and training scripts put before every name."""
-    for wrapper in _WRAPPERS:
+    """Take off what stands before every name, whatever it is, where the rest is this network.
+
+    DataParallel (``module.``), torch.compile (``_orig_mod.``), Lightning and training scripts
+    (``model.``, ``net.``, ``encoder.``, ``student.``), nn.Sequential (``0.``), one inside another.
+    """
+    if _UPDATES not in wanted:
+        state = {key: value for key, value in state.items() if key != _UPDATES}
+    for prefix in _prefixes(state, wanted):
+        if all(key.startswith(prefix) for key in state):
+            return {key.removeprefix(prefix): value for key, value in state.items()}
+    for wrapper in _WRAPPERS:  # around names that a later rule knows
         if all(key.startswith(wrapper) for key in state) and wanted[0] not in state:
             state = {key.removeprefix(wrapper): value for key, value in state.items()}
     return state
+
+
+def _prefixes(state: State, wanted: list[str]) -> list[str]:
+    """Return what stands before the names of the whole network, once for each that is there."""
+    required = [key for key in wanted if not key.endswith(_COUNTER)]
+    before = (key.removesuffix(required[0]) for key in state if key.endswith(f".{required[0]}"))
+    return [prefix for prefix in before if all(f"{prefix}{key}" in state for key in required)]
+
+
+def conversion(state: State, expected: Mapping[str, Tensor]) -> str:
+    """Return the line that makes a file of the network out of one that does not fit it.
+
+    Where the network stands in the file among others, or under other names in its own order;
+    else an empty text.
+    """
+    prefixes = _prefixes(state, list(expected))
+    if prefixes:
+        chosen = ", ".join(prefixes)
+        others = sorted({f"{key.partition('.')[0]}." for key in state} - set(prefixes))
+        beside = f", beside {', '.join(others[:3])}" if others else ""
+        return (
+            f"the network stands in it under {chosen}{beside}; keep one, where state is the file's"
+            f" state_dict: torch.save({{'model': {{k.removeprefix('{prefixes[0]}'): v for k, v in"
+            f" state.items() if k.startswith('{prefixes[0]}')}}}}, NEW_FILE)"
+        )
+    if [value.shape for value in state.values()] == [value.shape for value in expected.values()]:
+        return (
+            "its tensors have the network's shapes in the network's order; if they are the same"
+            " layers, rename them, where state is the file's state_dict and network is"
+            " benchmark.models.build_model(NAME, CLASSES): torch.save({'model':"
+            " dict(zip(network.state_dict(), state.values()))}, NEW_FILE)"
+        )
+    return ""
 
 
 def _mmpretrain(state: State, wanted: list[str]) -> State:

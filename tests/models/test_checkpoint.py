@@ -50,6 +50,8 @@ def without_counters(state: State) -> State:
     return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
 
 
+MOMENTA = {"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
+
 WRAPPINGS: dict[str, Callable[[State], Any]] = {
     "as published": lambda s: {"model": s},
     "plain": lambda s: s,
@@ -64,6 +66,26 @@ WRAPPINGS: dict[str, Callable[[State], Any]] = {
     "beside numpy's truth": lambda s: {"model": s, "is_best": np.bool_(True), "k": np.uint8(1)},
     "beside numpy's text": lambda s: {"model": s, "arch": np.str_("a"), "z": np.complex64(1)},
     "under net": lambda s: {"net": s, "acc": 95.1, "epoch": 200},
+    "RepDistiller": lambda s: {"opt": argparse.Namespace(trial="1"), "model": s, "epoch": 240},
+    "torchdistill": lambda s: {"model": s, "optimizer": MOMENTA, "best_value": 72.3, "args": None},
+    "timm": lambda s: {"epoch": 1, "arch": "resnet8", "state_dict": s, "optimizer": MOMENTA},
+    "timm, averaged alike": lambda s: {"state_dict": s, "state_dict_ema": dict(s), "version": 2},
+    "Lightning": lambda s: {
+        "state_dict": {f"model.{k}": v for k, v in s.items()},
+        "pytorch-lightning_version": "2.5.0",
+        "callbacks": {"ModelCheckpoint{}": {"best_model_score": torch.tensor(0.7), "dirpath": "a"}},
+        "optimizer_states": [MOMENTA],
+        "loops": {"fit_loop": {"state_dict": {}}},
+    },
+    "a negative bank beside it": lambda s: {"model": s, "contrast": {"memory_v1": torch.eye(3)}},
+    "DeepSpeed": lambda s: {"module": s, "optimizer": MOMENTA, "global_steps": 3},
+    "the tutorial's": lambda s: {"model_state_dict": s, "optimizer_state_dict": MOMENTA},
+    "averaged alone": lambda s: {"ema": s, "epoch": 3},
+    "averaged by torch": lambda s: {
+        "model_ema": {"n_averaged": torch.tensor(3)} | {f"module.{k}": v for k, v in s.items()}
+    },
+    "one inside another": lambda s: {"checkpoint": {"state_dict": s, "epoch": 3}},
+    "compiled": lambda s: {"model": {f"_orig_mod.{k}": v for k, v in s.items()}},
 }
 
 
@@ -153,14 +175,28 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ({"epoch": 3}, "its entry 'epoch' is a int, not a tensor"),
         ({"model": {"a": [1.0]}}, "its entry 'a' is a list"),
         (
-            {"ema": {"a": torch.zeros(1)}, "epoch": 3},
-            r"holds weights under 'ema', .*torch\.load\(FILE\)\['ema'\]",
+            {"a": torch.zeros(1), "epoch": 3},
+            r"'epoch' is a int, not a tensor; keep .*v for k, v in state\.items\(\) if torch\.is_",
         ),
         (
-            {"model": {"module.student.a": torch.zeros(1), "module.teacher.a": torch.zeros(1)}},
-            r"begin with module\.student\. and module\.teacher\.\), not one network; keep one",
+            {"student": {"a": torch.zeros(1)}, "teacher": {"b": torch.zeros(1)}},
+            r"under \['student'\], \['teacher'\], .*torch\.load\(FILE\)\['student'\]}, NEW_FILE",
         ),
-        ({"student.a": torch.zeros(1)}, r"k\.removeprefix\('student\.'\)"),
+        (
+            {"model": {"student": {"a": torch.zeros(1)}, "teacher": {"a": torch.ones(1)}}},
+            r"keep one of them: .*torch\.load\(FILE\)\['model'\]\['student'\]}, NEW_FILE",
+        ),
+        (
+            {"model": {"a": torch.zeros(1)}, "model_ema": {"a": torch.ones(1)}, "epoch": 3},
+            r"under \['model'\], \['model_ema'\], and nothing says which are meant; keep one",
+        ),
+        (
+            {
+                "state_dict": {"a": torch.zeros(1)},
+                "state_dict_ema": {"module.a": torch.ones(1), "n_averaged": torch.tensor(1)},
+            },
+            r"under \['state_dict'\], \['state_dict_ema'\], and nothing says which are meant",
+        ),
         ([1, 2], "holds no state_dict"),
         ({"model": {}}, "holds no state_dict"),
         ({"model": {"a": torch.eye(2).to_sparse()}}, "'a' is not a plain dense tensor"),

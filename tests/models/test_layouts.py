@@ -3,23 +3,118 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
 from benchmark.models import build_model
 from benchmark.models.checkpoint import load_into
 from benchmark.models.layouts import converted
 
+PREFIXES = {
+    "DataParallel": "module.",
+    "torch.compile": "_orig_mod.",
+    "compiled, then DataParallel": "module._orig_mod.",
+    "DataParallel, then compiled": "_orig_mod.module.",
+    "Lightning": "model.",
+    "Lightning, compiled": "model._orig_mod.",
+    "a distiller's own copy": "student.",
+    "mdistiller's distiller": "module.student.",
+    "one of RepDistiller's list": "model_s.",
+    "nn.Sequential": "0.",
+    "nn.Sequential after a normalisation without buffers": "1.",
+    "nested": "system.networks.0.",
+    "net": "net.",
+    "network": "network.",
+    "encoder": "encoder.",
+    "MMEngine": "backbone.",
+    "transformers": "timm_model.",
+}
 
-@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "model.", "backbone."])
-def test_wrappers_are_taken_off(wrapper: str) -> None:
+
+@pytest.mark.parametrize("prefix", PREFIXES.values(), ids=PREFIXES)
+def test_what_stands_before_all_names_is_taken_off(prefix: str) -> None:
     model = build_model("resnet8", 10)
-    state = {f"{wrapper}{k}": v + 1 for k, v in model.state_dict().items()}
+    state = {f"{prefix}{k}": v + 1 for k, v in model.state_dict().items()}
     load_into(model, state, "here")
-    assert all(torch.equal(v, state[f"{wrapper}{k}"]) for k, v in model.state_dict().items())
+    assert all(torch.equal(v, state[f"{prefix}{k}"]) for k, v in model.state_dict().items())
+
+
+def test_an_average_of_torch_loads() -> None:
+    model = build_model("resnet8", 10)
+    average = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
+    for _ in range(2):
+        torch.nn.init.constant_(model.fc.bias, 3.0)
+        average.update_parameters(model)
+    fresh = build_model("resnet8", 10)
+    load_into(fresh, average.state_dict(), "here")
+    assert torch.equal(fresh.fc.bias, torch.full((10,), 3.0))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "other"),
+    [
+        ("model_s.", "model_t."),
+        ("module.student.", "module.teacher."),
+        ("student.", "criterion."),
+        ("net.", "ema_net."),
+    ],
+)
+def test_a_network_among_others_is_refused_with_the_line_that_keeps_it(
+    chosen: str, other: str
+) -> None:
+    model = build_model("resnet8", 10)
+    own = {key: value + 1 for key, value in model.state_dict().items()}
+    larger = build_model("resnet14", 10).state_dict()
+    state = {f"{chosen}{k}": v for k, v in own.items()}
+    state |= {f"{other}{k}": v for k, v in larger.items()}
+    said = refusal(model, state)
+    names = {"state": state, "torch": Saver(), "NEW_FILE": ""}
+    exec(line_in(said), {}, names)
+    load_into(model, names["torch"].saved["model"], "here")
+    assert torch.equal(model.fc.bias, own["fc.bias"])
+
+
+def test_two_copies_of_a_network_are_both_named() -> None:
+    model = build_model("resnet8", 10)
+    own = model.state_dict()
+    said = refusal(model, {f"{p}{k}": v for p in ("model_t.", "model_s.") for k, v in own.items()})
+    assert "stands in it under model_t., model_s.; keep one" in said
+
+
+def test_a_network_under_names_of_its_own_is_refused_with_the_line_that_renames_it() -> None:
+    model = build_model("resnet8", 10)
+    own = {key: value + 1 for key, value in model.state_dict().items()}
+    state = {f"layer_{number}": value for number, value in enumerate(own.values())}
+    said = refusal(model, state)
+    names = {"state": state, "network": model, "torch": Saver(), "NEW_FILE": ""}
+    exec(line_in(said), {}, names)
+    load_into(model, names["torch"].saved["model"], "here")
+    assert torch.equal(model.fc.bias, own["fc.bias"])
+
+
+class Saver:
+    """Keeps what torch.save would write."""
+
+    saved: dict[str, Any]
+
+    def save(self, content: dict[str, Any], path: str) -> None:
+        self.saved = content
+
+
+def refusal(model: nn.Module, state: dict[str, Tensor]) -> str:
+    with pytest.raises(UserError, match="does not fit the model") as error:
+        load_into(model, state, "here")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def line_in(message: str) -> str:
+    """The line of Python that a message gives."""
+    return message[message.index("torch.save(") :]
 
 
 def test_mmpretrains_resnets_load() -> None:
@@ -73,7 +168,7 @@ def test_efficientnet_lites_load() -> None:
 
 def test_other_names_are_refused_by_name() -> None:
     model = build_model("resnet8", 10)
-    state = {f"layers.{k}": v for k, v in model.state_dict().items()}
-    with pytest.raises(UserError, match=r"lacks .* holds unknown layers\."):
+    state = {f"{k}_": v for k, v in reversed(model.state_dict().items())}
+    with pytest.raises(UserError, match=r"lacks .* holds unknown fc\.bias_"):
         load_into(model, state, "here")
     assert converted({}, {"a": torch.zeros(1)}) == {}
