@@ -3,11 +3,11 @@
 Pre-activation blocks: a block's batch norm and ReLU come before its convolutions, so a stage's
 map is raw and its pre-activation is what the next stage's first batch norm makes of it.
 
-That batch norm is applied a second time to give the pre-activation. In mdistiller and ReviewKD it
-then updates its running statistics twice a step (two steps of momentum towards the same batch
-statistics), whichever features a method uses; in RepDistiller, DHKD and CAT-KD once, since they
-leave pre-activations out where no method asks for them. Such networks evaluate differently after
-training, so ``norm_updates`` of the recipe says which.
+That batch norm is applied a second time to give the pre-activation. In mdistiller it then updates
+its running statistics twice a step (two steps of momentum towards the same batch statistics),
+whichever features a method uses; in RepDistiller, DHKD, CAT-KD and ReviewKD's students once, since
+they leave pre-activations out where no method asks for them (RepDistiller's AB does). Such networks
+evaluate differently after training, so ``norm_updates`` of the recipe says which.
 Dropout, which the published recipes set to zero, is left out.
 """
 

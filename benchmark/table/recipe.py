@@ -126,7 +126,7 @@ class Recipe(Grown):
     and losses of its own, as on so many GPUs; on how many it is trained moves no number.
 
     ``norm_updates``: how often a step wide ResNets move the running statistics of the batch norms
-    after their stages: twice in mdistiller and ReviewKD, once in RepDistiller, DHKD and CAT-KD.
+    after their stages: twice in mdistiller, once in RepDistiller, DHKD, CAT-KD and ReviewKD.
     ``tf32``: where GPUs since Ampere round the factors of fp32 products to 10 bits. torch's own
     default, which it is here, does so in convolutions and in no other product.
     """

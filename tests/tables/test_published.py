@@ -222,11 +222,11 @@ def test_what_comes_out_instead_is_what_the_reason_says(name: str) -> None:
         assert (table.show_as == "error") == (miss.value < 50)
 
 
-# Handed down as facts about the sources' code: who moves the statistics of wide ResNets how often.
+# Read in the sources' code: who moves the statistics of wide ResNets how often (docs/reproducing.md).
 @pytest.mark.parametrize(
     ("table", "twice"),
     [
-        ("cifar100", {"OFD", "ReviewKD", "SimKD", "DKD"}),
+        ("cifar100", {"OFD", "SimKD", "DKD"}),
         ("cifar100-crd", {"AB"}),
         ("dhkd-incompatibility", set()),
     ],
@@ -237,3 +237,14 @@ def test_wide_resnets_are_those_of_each_rows_source(table: str, twice: set[str])
     assert {row.name for row in rows if row.recipe.get("norm_updates") == "twice"} == twice
     rows = packaged("cifar100-mdistiller").rows
     assert {row.name for row in rows if row.recipe.get("norm_updates") == "once"} == {"CAT-KD"}
+
+
+@pytest.mark.parametrize("table", ["cifar100", "cifar100-crd", "cifar100-mdistiller"])
+def test_who_moves_them_otherwise_than_the_table_has_a_source_or_is_an_assumption(
+    table: str,
+) -> None:
+    for row in packaged(table).rows:
+        if "norm_updates" in row.recipe:
+            sources = ",".join(row.sources)
+            assumed = [a.option for a in row.assumed]
+            assert "recipe.norm_updates" in sources or "recipe.norm_updates" in assumed, row.name
