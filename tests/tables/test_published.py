@@ -222,7 +222,7 @@ def test_what_comes_out_instead_is_what_the_reason_says(name: str) -> None:
         assert (table.show_as == "error") == (miss.value < 50)
 
 
-# Read in the sources' code: who moves the statistics of wide ResNets how often (docs/reproducing.md).
+# Read in the sources: who moves the statistics of wide ResNets how often (docs/reproducing.md).
 @pytest.mark.parametrize(
     ("table", "twice"),
     [
