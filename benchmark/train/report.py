@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -18,7 +18,10 @@ from rich.progress import (
 
 from benchmark.base.log import live, say, terminal
 from benchmark.base.words import count
+from benchmark.train.pace import EVERY_SECONDS, Pace
 from benchmark.train.trainee import Trainee
+
+_MOVES_SECONDS = 1.0
 
 
 class PackReporter(Protocol):
@@ -26,6 +29,9 @@ class PackReporter(Protocol):
 
     def started(self, label: str, trainees: Sequence[Trainee]) -> None:
         """A pack begins or continues."""
+
+    def step(self, trainees: Sequence[Trainee]) -> None:
+        """The pack took a step, or evaluated a batch; ``trainees`` are those still in it."""
 
     def epoch(self, trainee: Trainee, record: dict[str, Any]) -> None:
         """A run closed an epoch."""
@@ -38,17 +44,29 @@ class PackReporter(Protocol):
 
 
 class Lines:
-    """Plain lines: evaluated epochs, and otherwise one a minute at most."""
+    """Plain lines: how far a pack is, once a minute, and a run's epochs, once a minute at most."""
 
-    def __init__(self, every: float = 60.0) -> None:
+    def __init__(
+        self, every: float = EVERY_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._every = every
+        self._clock = clock
+        self._pace = Pace(every)
+        self._label = ""
         self._spoke: dict[str, float] = {}
 
     def started(self, label: str, trainees: Sequence[Trainee]) -> None:
+        self._label = label
+        self._pace.line(trainees, self._clock())  # from here on it is measured
         self.say(f"{label}: {count(len(trainees), 'run')}")
 
+    def step(self, trainees: Sequence[Trainee]) -> None:
+        line = self._pace.line(trainees, self._clock())
+        if line is not None:
+            self.say(f"{self._label}: {line}")
+
     def epoch(self, trainee: Trainee, record: dict[str, Any]) -> None:
-        key, now = trainee.run.key, time.monotonic()
+        key, now = trainee.run.key, self._clock()
         last = record["epoch"] == trainee.recipe.epochs
         if last or now - self._spoke.get(key, -1e9) >= self._every:
             self._spoke[key] = now
@@ -75,6 +93,7 @@ class Live:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._moved = 0.0
 
     def started(self, label: str, trainees: Sequence[Trainee]) -> None:
         self._progress.start()
@@ -85,6 +104,17 @@ class Live:
                 total=trainee.recipe.epochs,
                 completed=max(0, trainee.epoch - 1),
                 said="",
+            )
+
+    def step(self, trainees: Sequence[Trainee]) -> None:
+        now = time.monotonic()
+        if now - self._moved < _MOVES_SECONDS:
+            return
+        self._moved = now
+        for trainee in trainees:
+            part = min(1.0, trainee.step / trainee.steps_per_epoch)
+            self._progress.update(
+                self._tasks[trainee.run.key], completed=max(0.0, trainee.epoch - 1 + part)
             )
 
     def epoch(self, trainee: Trainee, record: dict[str, Any]) -> None:

@@ -105,6 +105,7 @@ class Watcher:
                 if trainee.run.key not in self._outcome.endings:
                     self._save(trainee)
             self._saved = time.monotonic()
+        self._reporter.step(trainees)
         return [t for t in trainees if t.run.key in self._outcome.endings]
 
     def epoch_done(self, trainee: Trainee, record: dict[str, Any]) -> None:

@@ -125,6 +125,7 @@ def test_a_pack_on_one_two_and_four_processes(
     os.kill(workers[1], signal.SIGTERM)  # one is told to stop: all of them end, saved
     assert job.endings() <= {"stopped", "done"}, job.log()
     assert "process 2 was told to stop" in job.log()
+    assert job.log().count(": 3 runs\n") == 1  # one process reports
     assert gone(workers)
 
     job = Job(students, digits, moved, 2)
