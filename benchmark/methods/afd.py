@@ -4,8 +4,11 @@ Chung et al. 2020, "Feature-map-level Online Adversarial Knowledge Distillation"
 (arXiv:2002.01775), equations 1 to 5: network k learns the labels and its teacher's softened logits
 by one optimiser; by a second one, of a smaller rate, it makes its last map look like its teacher's
 to discriminator k; the discriminators learn by a third. All three gradients are taken at one
-point, from one pass. K networks stand in a cycle, one way: k learns from k - 1. Surveys add the
-adversarial loss to the others in one sum; the paper keeps two updates.
+point, from one pass. K networks stand in a cycle, one way: k learns from k - 1, the first from the
+last. Surveys add the adversarial loss to the others in one sum; the paper keeps two updates.
+
+Deviation for more than two networks: logits go round the cycle, too, as the maps do. The paper's
+logit part is that of mutual learning, from all other networks; for two both are the same.
 
 No public code was found (the AFD of public collections is another method, on attention). Unverified
 and therefore options: temperature 3, Adam at 2e-5 with weight decay 0.1 for the adversarial part.

@@ -17,6 +17,9 @@ prints differ, so ``form`` has the others:
 - journal (ArchipLab-LinfengZhang/pytorch-self-distillation-final@47ca93b): soft cross-entropy
   without T^2; 0.03 times the L2 norm over the whole batch (a root, so the batch size is a part of
   its weight) behind linear adapters, not for the classifier next to the deepest.
+- collection (winycg/Self-KD-Lib, at temperature 4): every CE weighs 1, T^2 KL weighs 1, and 0.05
+  the mean squared difference of MAPS, before they are pooled; branches after the last two stages
+  but the very last alone, which there are residual blocks, one for each stage that follows.
 
 Branches are those of the re-implementation: 1x1, k x k with stride k, 1x1 to the deepest's
 channels, of a quarter of its width inside.
@@ -24,11 +27,12 @@ channels, of a quarter of its width inside.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
 
+from benchmark.base.errors import UserError
 from benchmark.methods import _byot_losses as losses
 from benchmark.methods._maps import need_maps
 from benchmark.methods._online import mean_logits
@@ -36,6 +40,14 @@ from benchmark.methods.base import Method, Setup, Step
 from benchmark.methods.options import MethodOptions
 from benchmark.models.features import Features
 from benchmark.models.layers import global_average
+
+
+class Shallow(NamedTuple):
+    """A shallow classifier's logits [B, K], features [B, D], and the map [B, D, h, w] of these."""
+
+    logits: Tensor
+    pooled: Tensor
+    map: Tensor
 
 
 class Branch(nn.Module):
@@ -54,16 +66,17 @@ class Branch(nn.Module):
         self.bottleneck = nn.Sequential(*layers)
         self.fc = nn.Linear(width, num_classes)
 
-    def forward(self, map_: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [B, K] and features [B, D] of a map [B, C, H, W]."""
-        pooled = global_average(self.bottleneck(map_))
-        return self.fc(pooled), pooled
+    def forward(self, map_: Tensor) -> Shallow:
+        """Return what the classifier says of a map [B, C, H, W]."""
+        own = self.bottleneck(map_)
+        pooled = global_average(own)
+        return Shallow(self.fc(pooled), pooled, own)
 
 
 class Options(MethodOptions):
     """Weights; null takes those of the form."""
 
-    form: Literal["default", "printed", "reimplementation", "journal"] = Field(
+    form: Literal["default", "printed", "reimplementation", "journal", "collection"] = Field(
         "default", description="whose loss"
     )
     alpha: float | None = Field(None, ge=0, le=1, description="weight of the deepest's answers")
@@ -73,14 +86,19 @@ class Options(MethodOptions):
     @property
     def mixed(self) -> float:
         """The weight of the deepest's answers."""
-        given = 0.1 if self.form == "reimplementation" else 0.3
+        given = {"reimplementation": 0.1, "collection": 1.0}.get(self.form, 0.3)
         return given if self.alpha is None else self.alpha
 
     @property
     def hinted(self) -> float:
         """The weight of the feature distance."""
-        given = 1e-6 if self.form == "reimplementation" else 0.03
+        given = {"reimplementation": 1e-6, "collection": 0.05}.get(self.form, 0.03)
         return given if self.feature_weight is None else self.feature_weight
+
+    @property
+    def shallow_weight(self) -> float:
+        """The weight of a shallow classifier's labels."""
+        return 1.0 if self.form == "collection" else 1.0 - self.mixed
 
     @property
     def ce_weight(self) -> float:
@@ -98,33 +116,47 @@ class BYOT(Method[Options]):
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
         need_maps("byot", setup.student)
-        stages = setup.student.features.stages[1:]
-        width = setup.student.features.pooled.shape[1]
+        maps, width = setup.student.features, setup.student.features.pooled.shape[1]
+        stages = maps.stages[1:]
         deepest = stages[-1].shape[2]
+        self._first = max(len(stages) - 2, 1) if options.form == "collection" else 1
         self.branches = nn.ModuleList(
             Branch(s.shape[1], width, max(s.shape[2] // deepest, 1), setup.num_classes)
-            for s in stages[:-1]
+            for s in stages[self._first - 1 : -1]
         )
         count = len(self.branches) - 1 if options.form == "journal" else 0
         self.adapters = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
         shallow = (f"c{i}" for i in range(1, len(self.branches) + 1))
         self.evaluates = (*shallow, "ensemble")
+        last = maps.last_map
+        if options.form == "collection" and (last is None or last.shape[2] != deepest):
+            raise UserError(
+                f"byot compares maps in the form 'collection', and {setup.student.name}'s last one"
+                " is not of its last stage's size; choose another byot.form"
+            )
+
+    def _shallow(self, student: Features) -> list[Shallow]:
+        maps = student.stages[self._first : -1]
+        return [branch(map_) for branch, map_ in zip(self.branches, maps, strict=True)]
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return the shallow classifiers' labels, answers and features."""
         options, student = self.options, step.student
-        seen = [b(m) for b, m in zip(self.branches, student.stages[1:-1], strict=True)]
-        logits, features = [s[0] for s in seen], [s[1] for s in seen]
-        deepest, target = student.logits, student.pooled
-        if options.form in ("default", "printed"):
+        seen = self._shallow(student)
+        logits, deepest = [s.logits for s in seen], student.logits
+        if options.form in ("default", "printed", "collection"):
             answers = losses.divergences(logits, deepest, options.temperature)
         else:
             squared = options.form == "reimplementation"
             answers = losses.soft_label_loss(logits, deepest, options.temperature, squared=squared)
         terms = {
-            "labels": (1 - options.mixed) * losses.labels_loss(logits, step.labels),
+            "labels": options.shallow_weight * losses.labels_loss(logits, step.labels),
             "answers": options.mixed * answers,
         }
+        features, target = [s.pooled for s in seen], student.pooled
+        if options.form == "collection":
+            assert student.last_map is not None, "refused before"
+            features, target = [s.map for s in seen], student.last_map
         if options.form == "journal":
             features = [a(f) for a, f in zip(self.adapters, features, strict=False)]
         distance = {
@@ -132,6 +164,7 @@ class BYOT(Method[Options]):
             "printed": losses.squared_features,
             "reimplementation": losses.positive_features,
             "journal": losses.root_features,
+            "collection": losses.mean_squared_features,
         }[options.form]
         if features:
             terms["features"] = options.hinted * distance(features, target)
@@ -139,6 +172,5 @@ class BYOT(Method[Options]):
 
     def outputs(self, images: Tensor, student: Features) -> dict[str, Tensor]:
         """Return the shallow classifiers' logits, and the mean of all."""
-        pairs = zip(self.branches, student.stages[1:-1], strict=True)
-        found = {f"c{i}": branch(map_)[0] for i, (branch, map_) in enumerate(pairs, 1)}
+        found = {f"c{i}": shallow.logits for i, shallow in enumerate(self._shallow(student), 1)}
         return found | {"ensemble": mean_logits([*found.values(), student.logits])}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
@@ -245,6 +246,33 @@ def test_be_your_own_teacher_evaluates_every_depth() -> None:
     assert list(found) == ["student", "c1", "c2", "ensemble"]
     mean = torch.stack([found[n] for n in ("c1", "c2", "student")]).mean(0)
     torch.testing.assert_close(found["ensemble"], mean)
+
+
+def test_the_collections_own_teacher_compares_maps() -> None:
+    place, trainee, method = started("byot", form="collection", temperature=4.0)
+    assert method.ce_weight == 1.0
+    batch = place.batch()
+    trainee.student.model.train()
+    seen = trainee.student.model.features(batch.images)
+    step = Step(
+        batch.images, batch.labels, batch.indices, seen, None, 1, trainee.student.model.head, None
+    )
+    found = method.loss(step)
+    deepest = (seen.logits.detach() / 4).softmax(1)
+    labels = answers = features = torch.zeros(())
+    for branch, map_ in zip(method.branches, seen.stages[1:-1], strict=True):
+        own = branch.bottleneck(map_)
+        logits = branch.fc(own.mean((2, 3)))
+        labels = labels + F.cross_entropy(logits, batch.labels)
+        gap = F.kl_div((logits / 4).log_softmax(1), deepest, reduction="batchmean")
+        answers = answers + 16 * gap
+        features = features + 0.05 * (own - seen.last_map.detach()).square().mean()
+    torch.testing.assert_close(found["labels"], labels)
+    torch.testing.assert_close(found["answers"], answers)
+    torch.testing.assert_close(found["features"], features)
+    # Of four stages the last two but one, as there; the other forms have three branches.
+    four = Pair("resnet18", "resnet18")
+    assert started("byot", four, form="collection")[2].evaluates == ("c1", "c2", "ensemble")
 
 
 # -- without data -----------------------------------------------------------------------------

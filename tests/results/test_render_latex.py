@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.results.grid import Grid, GridCell, State
+from benchmark.results.grid import CellCost, Grid, GridCell, State
 from benchmark.results.judge import judge
 from benchmark.results.render import latex
 from benchmark.results.render.latex_text import ACCENTS, SPECIAL, T1_ACCENTS, escape
@@ -119,7 +119,12 @@ def named(name: str) -> Grid:
     return judge(replace(grid, columns=(column,), rows=rows, claims=(said,), **fields))
 
 
-GRIDS = {"full": full, "imagenet": imagenet, **{f"name{i}": None for i in range(len(NASTY))}}
+GRIDS = {
+    "full": full,
+    "imagenet": imagenet,
+    "costly": lambda: costly(2),
+    **{f"name{i}": None for i in range(len(NASTY))},
+}
 
 
 def grid_of(which: str) -> Grid:
@@ -163,6 +168,39 @@ def test_a_fragment_has_no_preamble_and_a_document_has() -> None:
     assert document.startswith(r"\documentclass")
     assert r"\begin{landscape}" in document
     assert r"\begin{landscape}" not in latex.render(judge(wide(3)), document=True)
+
+
+def costly(pairs: int) -> Grid:
+    """A Student and a method in several columns, with what they cost; the last column without."""
+    grid = small({"Student": measured([70.0]), "50%_more": measured([71.0])})
+    columns = tuple(replace(grid.columns[0], name=f"pair_{i}") for i in range(pairs + 1))
+    known = {"Student": CellCost(2.0, 78_042, 12_700_000), "50%_more": CellCost(3.0)}
+    cells = {
+        (name, c.name, "top1"): replace(
+            grid.cells[name, "pair", "top1"], cost=cost if c is not columns[-1] else None
+        )
+        for name, cost in known.items()
+        for c in columns
+    }
+    return judge(replace(grid, columns=columns, cells=cells))
+
+
+def test_costs_stand_in_floats_of_their_own() -> None:
+    text = latex.render(costly(5))
+    check(text)
+    assert r"Student & 0.08 M, 12.7 MMAC, 1.00x & 0.08 M" in text
+    assert r"50\%\_more & 1.50x & 1.50x & 1.50x & 1.50x \\" in text
+    assert r"what each row costs (2 of 2)." in text
+    assert r"\label{tab:small-costs-2}" in text
+    assert text.count("Parameters and multiply-adds of one prediction") == 1
+    costs = text[text.index("(1 of 2)") :]
+    assert r"pair\_4" in costs
+    assert r"pair\_5" not in costs
+    assert latex.render(costly(5)) == text
+
+
+def test_what_nobody_measured_costs_nothing() -> None:
+    assert "costs" not in latex.render(full())
 
 
 def test_siunitx_writes_uncertainties_in_last_digits() -> None:

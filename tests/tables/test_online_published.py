@@ -97,4 +97,92 @@ def test_what_sources_contradict_stands_beside_it(table: str) -> None:
 
 def test_unknown_stays_unknown() -> None:
     unknown = {(row, column) for row, column, e in entries("cifar100-self") if e.value is None}
-    assert unknown == {(row, "resnet18") for row in ("Snapshot", "DLB", "USKD", "BAN")}
+    rows = {(row, "resnet18") for row in ("Snapshot", "DLB", "USKD", "BAN")}
+    assert unknown == {*rows, ("PS-KD", "resnet50")}
+
+
+# By table: a source's block, and which of its cells speak of one of ours. The zoo's and MCL's
+# ResNet-110 is another network, and SHAKE's own two rows of one name are printed nowhere.
+OF_PEERS = {
+    "mcl_okd": {
+        name: {row: row for row in ("DML", "CL-ILR", "ONE", "OKDDip")} | {"Baseline": "Student"}
+        for name in ("ResNet-32", "ResNet-110", "VGG-16", "DenseNet-40-12")
+    },
+    "dml_paper": {"ResNet-32 + ResNet-32": {"alone_1": "Student", "DML_1": "DML"}},
+    "okddip_quote": {"ResNet-110": {"OKDDip": "OKDDip", "DML": "DML"}},
+    "kdcl": {"ResNet-32": {"alone": "Student", "KDCL-General": "KDCL"}},
+    "mcl": {"ResNet-32": {"alone": "Student"}},
+    "zoo": {"resnet32": {"alone": "Student", "DML": "DML"}},
+    "pcl": {name: {"PCL_of_source": "PCL"} for name in NETWORKS},
+}
+OF_SELVES = {
+    "pskd": {
+        "PreAct ResNet-18": {
+            "Student": "Student",
+            "Label smoothing": "Label smoothing",
+            "CS-KD": "CS-KD",
+            "Tf-KD": "Tf-KD reg",
+            "PS-KD": "PS-KD",
+        }
+    },
+    "pskd_fork": {
+        name: {"Student": "Student", "BYOT": "BYOT", "PS-KD": "PS-KD"}
+        for name in ("ResNet-18", "ResNet-50")
+    },
+    "tfkd": {
+        "ResNet-18": {
+            "Student": "Student",
+            "Tf-KD self": "Tf-KD self",
+            "Tf-KD reg": "Tf-KD reg",
+            "lsr": "Label smoothing",
+        }
+    },
+    "cskd": {"ResNet-18": {"Student": "Student", "CS-KD": "CS-KD"}},
+    "byot": {name: {"Student": "Student", "c4": "BYOT"} for name in ("ResNet-18", "ResNet-50")},
+    "byot_public": {name: {"c4": "BYOT"} for name in ("ResNet-18", "ResNet-50")},
+}
+COLUMNS = NETWORKS | SELF | {"PreAct ResNet-18": "resnet18", "resnet32": "resnet32"}
+COLUMNS |= {"ResNet-32 + ResNet-32": "resnet32"}
+
+
+@pytest.mark.parametrize(("name", "of"), [("online", OF_PEERS), ("self", OF_SELVES)])
+def test_no_number_of_a_source_is_left_out(
+    name: str, of: dict[str, dict[str, dict[str, str]]], facts: Any
+) -> None:
+    blocks, table = facts[f"cifar100-{name}"]["blocks"], packaged(f"cifar100-{name}")
+    for source, networks in of.items():
+        for network, rows in networks.items():
+            for theirs, row in rows.items():
+                printed = blocks[source]["cells"][network][theirs]
+                value = printed["value"] if isinstance(printed, dict) else printed
+                entry = table.published_value(row, COLUMNS[network], "top1")
+                assert entry is not None, (row, network)
+                kept = {entry.value, *(other.value for other in entry.others)}
+                assert value in kept, (source, row, network, value)
+
+
+def test_a_pairs_smaller_network_stands_beside_it(facts: Any) -> None:
+    block = facts["cifar100-online"]["blocks"]["kdcl_public"]["cells"]
+    for column in facts["cifar100-online"]["blocks"]["shake"]["cells"]:
+        entry = packaged("cifar100-online").published_value("KDCL", column, "top1")
+        if column == "wrn_40_2-wrn_16_2":  # mislabelled by its source
+            assert entry is None
+            continue
+        assert entry is not None
+        assert [other.value for other in entry.others] == [block[column]["smaller"]]
+
+
+def test_as_many_networks_as_the_source_trains() -> None:
+    table = packaged("cifar100-online")
+    columns = {column.name: column for column in table.columns}
+    for row, method, option in (
+        ("DML", "dml", "num_networks"),
+        ("KDCL", "kdcl", "num_networks"),
+    ):
+        (found,) = (r for r in table.rows if r.name == row)
+        for name in NETWORKS.values():
+            assert found.per_column[name][method][option] == 3
+        assert len(found.per_column) == len(columns)
+    (okddip,) = (r for r in table.rows if r.name == "OKDDip")
+    assert okddip.methods[0].options == {"num_peers": 2}  # and the leader
+    assert [a.option for a in okddip.assumed] == ["okddip.num_peers"]

@@ -14,6 +14,7 @@ import jinja2
 
 from benchmark.results.grid import Grid
 from benchmark.results.render import layout
+from benchmark.results.render.latex_costs import costs
 from benchmark.results.render.latex_pairs import side_by_side
 from benchmark.results.render.latex_parts import (
     Float,
@@ -97,7 +98,7 @@ def render(
     siunitx: bool = False,
     document: bool = False,
 ) -> str:
-    """Return the table in the asked forms, then its claims; a whole document on request.
+    """Return the table in the asked forms, its claims, its costs; a whole document on request.
 
     ``statistics`` sets several side by side in the paper's layout. ``siunitx`` aligns the paper
     layout's numbers with S columns. In a document, a wide table has a landscape page.
@@ -114,6 +115,7 @@ def render(
             floats += side_by_side(grid, marks)
     if grid.claim_results:
         floats.append(_claims(grid))
+    floats += costs(grid)
     environment = jinja2.Environment(
         block_start_string="<%",
         block_end_string="%>",
