@@ -95,7 +95,7 @@ def _not_living(found: Reading, work: Work, noted: str) -> Standing:
         return Standing(RunState.FAILED, f"Slurm ended its task: {ended}")
     if work.in_slurm and found.state is RunState.MISSING:
         return Standing(RunState.UNKNOWN)
-    return _left_behind(found)
+    return _left_behind(found, work.stopped)
 
 
 def failing(work: Work) -> bool:
@@ -104,12 +104,12 @@ def failing(work: Work) -> bool:
     return ended and work.state.detail not in ("COMPLETED", "CANCELLED", "")
 
 
-def _left_behind(found: Reading) -> Standing:
+def _left_behind(found: Reading, by: str = "") -> Standing:
     if found.state is RunState.FAILED:
         return Standing(RunState.FAILED, found.reason)
     if found.state is RunState.MISSING:
         return Standing(RunState.MISSING)
-    return Standing(RunState.STOPPED, "ended without a word")
+    return Standing(RunState.STOPPED, by or "ended without a word")
 
 
 def _slow(found: Reading) -> float | None:

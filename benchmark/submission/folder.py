@@ -103,6 +103,11 @@ class Folder:
         return self.path / "held.json"
 
     @property
+    def stopped(self) -> Path:
+        """Present once somebody stopped the process that works through the submission."""
+        return self.path / "stopped.json"
+
+    @property
     def paused(self) -> Path:
         """Present while somebody has paused the submission."""
         return self.path / "paused.json"

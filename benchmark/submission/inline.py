@@ -19,7 +19,7 @@ from benchmark.run.identity import Run
 from benchmark.slurm.profile import Resources
 from benchmark.submission.crews import check_replicas, processes_of
 from benchmark.submission.folder import Folder
-from benchmark.submission.marks import at_work, paused
+from benchmark.submission.marks import at_work, note_stop, paused
 from benchmark.submission.submission import Prepared, Queue, Submission, summary
 from benchmark.submission.task import stop_on_signal, train_in_processes
 from benchmark.submission.together import lead
@@ -78,25 +78,34 @@ def _train(submission: Submission, wait: bool) -> int:
         return lead(submission.files(), place)
     if not submission.packs:
         return 0
-    code = 0
     stops = stop_on_signal(signal.SIGINT, signal.SIGTERM, insisting=_leave)
     with at_work(submission.folder.path), stops as asked:
-        for number, pack in enumerate(submission.files()):
-            _wait_while_paused(submission.folder, asked)
+        try:
+            code = _train_all(submission, asked)
+        finally:
             if asked:
-                say(f"stopped: {asked['why']}; submit again to continue")
-                return 1
-            try:
-                processes = processes_of(pack.runs[0], len(visible_gpus()))
-                folder = submission.folder.path
-                outcome = train_in_processes(pack, folder, number, processes, asked)
-            except UserError as error:  # this pack's; the others may be well
-                say(f"{pack.label}: {error}")
-                code = 1
-                continue
-            code = max(code, outcome.exit_code)
+                note_stop(submission.folder, asked["why"])
     if asked and code:
         say("submit again to continue")
+    return code
+
+
+def _train_all(submission: Submission, asked: dict[str, str]) -> int:
+    code = 0
+    for number, pack in enumerate(submission.files()):
+        _wait_while_paused(submission.folder, asked)
+        if asked:
+            say(f"stopped: {asked['why']}")
+            return 1
+        try:
+            processes = processes_of(pack.runs[0], len(visible_gpus()))
+            folder = submission.folder.path
+            outcome = train_in_processes(pack, folder, number, processes, asked)
+        except UserError as error:  # this pack's; the others may be well
+            say(f"{pack.label}: {error}")
+            code = 1
+            continue
+        code = max(code, outcome.exit_code)
     return code
 
 

@@ -22,7 +22,7 @@ from benchmark.run.reading import read
 from benchmark.run.state import ENDED
 from benchmark.submission.crews import processes_of
 from benchmark.submission.folder import Folder
-from benchmark.submission.marks import at_work, note_failure, paused
+from benchmark.submission.marks import at_work, note_failure, note_stop, paused
 from benchmark.submission.nursery import Nursery, can_fork_warm
 from benchmark.submission.process import PackProcess
 from benchmark.submission.submission import Submission
@@ -92,13 +92,15 @@ class _LocalQueue:
         self.ended: set[str] = set()
         self.code = 0
         self.asked_to_stop = 0
+        self.asked_by = ""
         self.told = -math.inf
         # One pack alone would wait for it as long as it waits for its own imports.
         warm = len(self.waiting) > 1 and can_fork_warm()
         self.nursery = Nursery() if warm else None
 
-    def ask_to_stop(self, _number: int, _frame: object) -> None:
+    def ask_to_stop(self, number: int, _frame: object) -> None:
         self.asked_to_stop += 1
+        self.asked_by = self.asked_by or signal.Signals(number).name
 
     def run(self) -> int:
         with _display(self.submission) as show:
@@ -116,6 +118,8 @@ class _LocalQueue:
                     time.sleep(_POLL_SECONDS)
         if self.nursery is not None:
             self.nursery.close()
+        if self.asked_by:
+            note_stop(self.folder, self.asked_by)
         return 1 if self.asked_to_stop else self.code
 
     def _start_what_fits(self) -> None:

@@ -76,6 +76,24 @@ def pause(folder: Folder, reason: str) -> None:
         write_json(folder.paused, {"schema": SCHEMA, "reason": reason})
 
 
+# -- stopped --------------------------------------------------------------------------------------
+
+# A submission's folder is private, and so is its process: what was pressed was pressed by its user.
+_STOPS = {"SIGINT": "stopped by you (Ctrl-C)", "SIGHUP": "stopped when its terminal was closed"}
+
+
+def note_stop(folder: Folder, name: str) -> None:
+    """Note by which signal the process of a submission was stopped; a full disk keeps it quiet."""
+    reason = _STOPS.get(name, f"stopped by {name}")
+    with contextlib.suppress(OSError):
+        write_json(folder.stopped, {"schema": SCHEMA, "reason": reason})
+
+
+def stopped(folder: Folder) -> str:
+    """Return who stopped the process of a submission; empty if nobody did."""
+    return _read(folder.stopped) or ""
+
+
 def _read(path: Path) -> str | None:
     # A broken mark still stands: whoever wrote it wanted nothing to start.
     try:

@@ -19,7 +19,7 @@ from benchmark.run.pack_file import PackFile
 from benchmark.slurm.notation import task_name
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
 from benchmark.submission.folder import SCHEMA, Folder, submissions_dir
-from benchmark.submission.marks import is_at_work, why_held
+from benchmark.submission.marks import is_at_work, stopped, why_held
 
 UNKNOWN = TaskState("unknown")
 _LIVING = ("waiting", "requeued", "running")
@@ -64,7 +64,7 @@ class Work(NamedTuple):
     ``state``: of its task, or of this machine's queue (``waiting`` while its process lives:
     its leases tell which packs it trains). ``start``: when the task started, if Slurm says so.
     ``gpus``: what a task asks for. ``held``: why its submission starts no tasks, empty if it
-    does.
+    does. ``stopped``: who stopped the process of a submission to this machine.
     """
 
     array: SentArray
@@ -78,6 +78,7 @@ class Work(NamedTuple):
     start: float | None = None
     gpus: int = 0
     held: str = ""
+    stopped: str = ""
 
     @property
     def folder(self) -> Folder:
@@ -210,9 +211,11 @@ def local_work(runs_dir: Path) -> Iterator[Work]:
         if array.executor == "slurm":
             continue
         alive = is_at_work(array.folder.path)
+        by = "" if alive else stopped(array.folder)
         for work in array.works():
             reason = "Held" if work.held and alive else ""
-            yield work._replace(state=TaskState("waiting" if alive else "ended", reason))
+            state = TaskState("waiting" if alive else "ended", reason)
+            yield work._replace(state=state, stopped=by)
 
 
 def in_queue(works: Iterable[Work], snapshot: QueueSnapshot) -> list[Work]:

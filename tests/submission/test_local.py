@@ -214,6 +214,7 @@ def test_ctrl_c_saves_the_state_and_leaves(digits: Path, tmp_path: Path) -> None
     assert "submit again to continue" in ended.err
     assert rundir.checkpoint.exists()
     assert read(rundir).state == "stopped"
+    assert "stopped   1 run: stopped by you (Ctrl-C)" in bench("status", "--runs", tmp_path).out
 
 
 LONG = ("recipe.epochs=5000", "recipe.schedule.milestones=[4000]", "recipe.eval_every=1000")
@@ -244,3 +245,4 @@ def test_ctrl_c_at_a_queue_reaches_its_packs(digits: Path, tmp_path: Path) -> No
     assert "Traceback" not in said
     assert rundir.checkpoint.exists()
     assert read(rundir).state == "stopped"
+    assert "stopped   1 run: stopped by you (Ctrl-C)" in bench("status", "--runs", tmp_path).out
