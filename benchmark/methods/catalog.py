@@ -153,6 +153,7 @@ def _base_attributes() -> dict[str, Any]:
 def _read(path: Path, plugin: bool) -> MethodInfo:
     chain = static.lineage(path, method_class_name(path), "Method")
     assert chain is not None
+    _check_forward(path, [node for _, node in chain])
     attributes = _base_attributes()
     for _, node in reversed(chain):
         attributes = {**attributes, **static.literal_attributes(node)}
@@ -171,6 +172,24 @@ def _read(path: Path, plugin: bool) -> MethodInfo:
         has_update="update" in defined,
         takes_turns="turns" in defined,
         attributes=attributes,
+    )
+
+
+def _check_forward(path: Path, chain: Sequence[ast.ClassDef]) -> None:
+    """Refuse a class that would be asked for one loss and has changed another."""
+    changed, asked = (
+        next((i for i, node in enumerate(chain) if name in static.functions(node)), len(chain))
+        for name in ("loss", "forward")
+    )
+    if changed < asked < len(chain):
+        raise UserError(forward_instead(path.stem, chain[asked].name))
+
+
+def forward_instead(name: str, above: str) -> str:
+    """Say what a method does that changes ``loss`` and extends one that defines ``forward``."""
+    return (
+        f"{name} changes loss, but {above}, which it extends, gives terms and prediction by"
+        " forward: define forward instead"
     )
 
 

@@ -49,7 +49,7 @@ def stand(found: Reading, work: Work | None, answered: float | None, noted: str 
         if found.silence < STALE_SECONDS and not _over(found, work, answered):
             return Standing(RunState.RUNNING, slow=_slow(found))
         asked = work is not None and work.in_slurm and answered is not None
-        if work is None and found.state is RunState.STOPPED:
+        if work is None or not (work.in_slurm or work.living):
             return _left_behind(found)._replace(stuck=found.silence)
         if not (asked and work is not None and work.state.name != "running"):
             return Standing(RunState.RUNNING, stuck=found.silence)

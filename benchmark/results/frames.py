@@ -29,7 +29,10 @@ _ORIGIN = ("val_top1", "teacher_run", "commit", "reason")
 
 
 def runs_frame(runs_dir: Path) -> DataFrame:
-    """Return every run of a directory, one row each. UserError if there is no such directory."""
+    """Return every run of a directory, one row each. UserError if there is no such directory.
+
+    Of a run whose cell.json cannot be read the row holds name, state and reason.
+    """
     if not runs_dir.is_dir():
         raise UserError(f"{runs_dir} is no directory of runs")
     index = RunIndex(runs_dir)
@@ -93,7 +96,8 @@ def _columns() -> tuple[str, ...]:
 def _rows(runs: Iterable[Reading], cells: dict[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
     for run in runs:
         identity = cells.get(run.cell)
-        if identity is None:
+        if identity is None:  # nobody can read what it is
+            yield {"run": run.key, "state": str(run.state), "reason": run.reason or None}
             continue
         methods = identity["methods"]
         values = zip(_VALUES, run.numbers, strict=False)
@@ -123,9 +127,12 @@ def _frame(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> DataFrame:
     names = list(columns)
     names += sorted({name for row in rows for name in row} - set(names))
     frame = pd.DataFrame(rows, columns=names)
-    for name in names:  # numbers beside text, which no file format can type
-        if {str, float} <= {type(v) for v in frame[name] if v is not None}:
+    for name in names:
+        given = {type(row[name]) for row in rows if row.get(name) is not None}
+        if {str, float} <= given:  # numbers beside text, which no file format can type
             frame[name] = frame[name].map(str)
+        elif given == {int} and frame[name].isna().any():  # seeds stay whole numbers
+            frame[name] = frame[name].astype("Int64")
     return frame
 
 

@@ -262,8 +262,12 @@ def _percent(value: Any, name: str, path: Path) -> float:
 
 
 def _real(value: Any, otherwise: float = 0.0) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if number and math.isfinite(value) else otherwise
+    """Return a number that a file holds; one that is no finite float is none."""
+    try:
+        number = float(value) if type(value) in (int, float) else otherwise
+    except OverflowError:
+        return otherwise
+    return number if math.isfinite(number) else otherwise
 
 
 # -- a run without a result -----------------------------------------------------------------

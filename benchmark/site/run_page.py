@@ -16,7 +16,7 @@ from benchmark.results.render.layout import metric_label, statistic_label
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import SCHEMA
 from benchmark.run.reading import METRICS, STATISTICS, Reading
-from benchmark.run.state import RunState
+from benchmark.run.state import ENDED, RunState
 from benchmark.site.charts import Level, Line, line_chart
 from benchmark.site.gather import Gathered, ShownPlace
 
@@ -80,7 +80,7 @@ def values(
         cell = rundir.read_run().to_json()
     except (UserError, OSError) as error:
         problems.append(str(error))
-    if rundir.result.exists():
+    if run.state in ENDED:
         try:
             result = rundir.read_result()
         except (UserError, OSError) as error:

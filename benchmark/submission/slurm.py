@@ -21,9 +21,10 @@ from benchmark.planning.device_estimate import estimate
 from benchmark.planning.pack_size import Limits
 from benchmark.planning.packs import Pack
 from benchmark.planning.remaining import Queued
-from benchmark.run.directory import RunDir
 from benchmark.run.directory import runs_dir as usual_runs_dir
 from benchmark.run.identity import Run
+from benchmark.run.index import RunIndex
+from benchmark.run.state import ENDED
 from benchmark.slurm import commands, queue
 from benchmark.slurm.check import check_profile, read_nodes
 from benchmark.slurm.limits import check_limits
@@ -284,11 +285,10 @@ def _sent(submission: Submission, arrays: Arrays) -> str:
 def _past(runs_dir: Path, queued: Collection[str]) -> list[Work]:
     """Return the packs that last had runs which have no result and are not queued."""
     works = latest(slurm_work(runs_dir))
-    lost = [
-        work
-        for key, work in works.items()
-        if key not in queued and work.job is not None and not RunDir(runs_dir, key).result.exists()
-    ]
+    index = RunIndex(runs_dir)
+    index.refresh()
+    over = {run.key for run in index.all_runs() if run.state in ENDED}.union(queued)
+    lost = [work for key, work in works.items() if key not in over and work.job is not None]
     if not lost:
         return []
     since = min(work.array.sent for work in lost) - queue.EARLIER_SECONDS

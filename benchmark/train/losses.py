@@ -13,6 +13,7 @@ from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
 from benchmark.data.batches import Batch
 from benchmark.methods.base import MAIN, Method, Step, Terms
+from benchmark.methods.catalog import forward_instead
 from benchmark.methods.composition import STUDENT, RowPart, compose
 from benchmark.models.features import Features
 from benchmark.train.optimiser import laid_out_like
@@ -238,10 +239,7 @@ def part_of(name: str, method: AnyMethod) -> RowPart:
     order = list(own.__mro__)
     changed, asked = (next(c for c in order if a in vars(c)) for a in ("loss", "forward"))
     if asked is not Method and order.index(changed) < order.index(asked):
-        raise UserError(
-            f"{name} changes loss, but {asked.__name__}, which it extends, gives terms and"
-            " prediction by forward: define forward instead"
-        )
+        raise UserError(forward_instead(name, asked.__name__))
     return RowPart(
         name=name,
         ce_weight=method.ce_weight,

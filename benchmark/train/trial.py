@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmark.base.errors import UserError
 from benchmark.base.share import Shard
@@ -24,6 +25,7 @@ from benchmark.methods.catalog import add_plugin
 from benchmark.models import build_model
 from benchmark.run.identity import Run
 from benchmark.table.recipe import Recipe
+from benchmark.train.build import build_objective
 from benchmark.train.rng import seeded
 
 
@@ -146,8 +148,8 @@ class _Trial:
             pair=run.pair,
         )
         with torch.device(device):
-            for method in run.methods:
-                build_method(method.name, setup, **method.options)
+            methods = [build_method(ref.name, setup, **ref.options) for ref in run.methods]
+        build_objective(run, nn.ModuleList(methods))
 
 
 def _leaves_single(images: int, recipe: Recipe) -> bool:

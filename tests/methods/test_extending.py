@@ -10,6 +10,8 @@ from benchmark.base.errors import UserError
 from benchmark.conformance.lab import method_ref
 from benchmark.conformance.suite import check_method, lab_for
 from benchmark.methods.catalog import MethodInfo, add_plugin, method_info
+from benchmark.planning.trial import check_trials
+from tests.helpers import digits_plan
 
 HEAD = '''"""A method that extends another."""
 
@@ -126,19 +128,35 @@ def test_the_version_follows_the_extended_method(
     assert plugin(tmp_path, "second_kd", OWN).version != before
 
 
-def test_a_loss_that_would_not_be_asked_for_is_refused(tmp_path: Path) -> None:
-    body = '''
+NOT_ASKED = '''
 from benchmark.methods.simkd import Options
 
 
 class Mine(simkd.SimKD):
     """Wrong: terms come from forward there."""
-
+'''
+DEFINED = f'''{NOT_ASKED}
     def loss(self, step: Step):
         """Return what nobody asks for."""
         return step.student.logits.mean()
 '''
-    plugin(tmp_path, "not_asked", body)
-    lab = lab_for("simkd")
-    with pytest.raises(UserError, match=r"not_asked changes loss, but SimKD.*define forward"):
-        lab.start(lab.run([method_ref("not_asked")]))
+ASSIGNED = f"{NOT_ASKED}\n    loss = KD.loss\n"
+MESSAGE = r"(hidden|not_asked) changes loss, but SimKD.*define forward"
+
+
+def test_a_loss_that_would_not_be_asked_for_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=MESSAGE):
+        plugin(tmp_path, "not_asked", DEFINED)
+
+
+def test_a_loss_that_only_running_shows_is_refused_before_the_queue(
+    tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    plugin(tmp_path, "hidden", ASSIGNED)
+    kd = digits_plan(digits, ["row=KD", "column=wrn_16_2-resnet8"], sets=()).runs[-1]
+    run = kd.model_copy(update={"methods": (method_ref("hidden"),)})
+    with pytest.raises(UserError, match=MESSAGE):
+        check_trials([run], digits)
+    with pytest.raises(UserError, match=MESSAGE):
+        check_method("hidden", quick=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -83,6 +85,27 @@ def dangling_folder(path: Path) -> None:
     path.symlink_to("/nonexistent/folder")
 
 
+def _with_numbers(path: Path, number: str) -> None:
+    named = r'("(?!schema|seed)\w+": ?)-?[0-9][0-9.e+-]*'
+    path.write_text(re.sub(named, rf"\g<1>{number}", path.read_text()))
+
+
+def infinite(path: Path) -> None:
+    _with_numbers(path, "1e999")
+
+
+def endless(path: Path) -> None:
+    """Whole numbers that no float holds."""
+    _with_numbers(path, "9" * 400)
+
+
+def silent_elsewhere(path: Path) -> None:
+    """The lease of a process on another machine, which was last heard of an hour ago."""
+    holder = {"token": "abc", "host": "elsewhere", "boot": "b", "pid": 1, "pid_start": "1"}
+    path.write_text(json.dumps({"schema": 1, "job": None, "restart": 0, **holder}))
+    os.utime(path, (time.time() - 3600,) * 2)
+
+
 CONTENT = (truncated, emptied, foreign, newer, nested)
 NO_FILE = (folder, pipe, dangling, zeroes)
 
@@ -101,6 +124,15 @@ def cases() -> Iterator[tuple[bool, str, Damage, RunState]]:
     for name in ("records", "lease", "failure"):
         for damage in NO_FILE[:2]:
             yield False, name, damage, RunState.DAMAGED
+    for damage in (infinite, endless):
+        yield True, "result", damage, RunState.DAMAGED
+        yield True, "cell", damage, RunState.DAMAGED
+        yield False, "cell", damage, RunState.DAMAGED
+        yield False, "records", damage, RunState.STOPPED
+        yield False, "provenance", damage, RunState.STOPPED
+        yield False, "failure", damage, RunState.FAILED
+    yield True, "lease", silent_elsewhere, RunState.DONE
+    yield False, "lease", silent_elsewhere, RunState.STOPPED
     yield False, "records", foreign, RunState.STOPPED
     yield False, "records", huge, RunState.STOPPED
     yield False, "failure", truncated, RunState.FAILED

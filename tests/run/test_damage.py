@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
+import benchmark
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run, digest, identity_of, slug_of
 from benchmark.run.reading import read
@@ -102,6 +103,9 @@ FEW = [
         "open-failure-truncated",
         "done-path-a_file",
         "done-cell-gone",
+        "done-result-infinite",
+        "open-records-endless",
+        "open-lease-silent_elsewhere",
     }
 ]
 
@@ -175,6 +179,16 @@ def test_records_that_are_none_are_left_out_of_what_is_exported(world: World, li
     )
     assert ended.code == 0, ended.err
     assert f"{world.victim.records}" in ended.err
+
+
+def test_a_damaged_run_has_a_row_in_frames(world: World) -> None:
+    truncated(world.victim.cell)
+    frame = benchmark.to_frame(world.runs_dir).set_index("run")
+    damaged, healthy = (frame.loc[run.key] for run in world.runs[:2])
+    assert damaged["state"] == "damaged"
+    assert str(world.victim.cell) in damaged["reason"]
+    assert healthy["seed"] == 1
+    assert str(frame["seed"].dtype) == "Int64"
 
 
 # -- what commands say ----------------------------------------------------------------------
