@@ -8,9 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.base.errors import UserError
+from benchmark.base.log import say
 from benchmark.results.grid import Grid, GridColumn, GridRow
 from benchmark.results.render.layout import metric_label
 from benchmark.results.report import Report
+from benchmark.run.directory import RunDir
 from benchmark.run.reading import Reading
 from benchmark.run.state import RunState
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+Line = dict[str, Any]  # of a probe's records
 # What has numbers of its own: finished runs, and those that train.
 _COUNTED = (RunState.DONE, RunState.RUNNING, RunState.STOPPED, RunState.QUEUED)
 
@@ -81,6 +85,22 @@ class FigureSource:
         rows = [row for row in self.grid.rows if row.kind in ("student", "method")]
         found = [(row, self.runs_of(row.name, column)) for row in rows]
         return [(row, runs) for row, runs in found if runs]
+
+    def probed(self, row: str, column: str, probe: str) -> list[tuple[Reading, list[Line]]]:
+        """Return what a probe recorded of a place's runs by epoch; a file that is broken is said.
+
+        Runs without any are left out.
+        """
+        found = []
+        for run in self.runs_of(row, column):
+            try:
+                lines = RunDir(self.runs_dir, run.key).read_probes()
+            except UserError as error:
+                say(f"{run.key} is left out: {error}")
+                continue
+            if mine := [line for line in lines if line.get("probe") == probe]:
+                found.append((run, mine))
+        return found
 
     def epochs(self, keys: Iterable[str]) -> DataFrame:
         """Return the recorded epochs of some runs, one row for each run and epoch."""

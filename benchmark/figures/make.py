@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
-import pkgutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.log import say
+from benchmark.base.modules import described_modules
 from benchmark.figures import kinds
 from benchmark.figures.drawing import Drawing, FigureSource
 from benchmark.figures.save import Saved, save
@@ -20,13 +19,7 @@ from benchmark.table.selection import Selection
 
 def figure_kinds() -> dict[str, str]:
     """Return the kinds by name, each with what it shows in a line; nothing is imported."""
-    found = {}
-    for folder in map(Path, kinds.__path__):
-        for module in pkgutil.iter_modules([str(folder)]):
-            text = (folder / f"{module.name}.py").read_text(encoding="utf-8")
-            said = ast.get_docstring(ast.parse(text)) or ""
-            found[module.name.replace("_", "-")] = said.partition("\n")[0].rstrip(".")
-    return dict(sorted(found.items()))
+    return described_modules(kinds.__path__)
 
 
 def kinds_named(names: Sequence[str], option: str) -> list[str]:

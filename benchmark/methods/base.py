@@ -146,6 +146,13 @@ class Method(nn.Module, Generic[OptionsT]):
         the logits [N, K] on the held-out images in eval mode, and their ``labels`` [N].
         """
 
+    def projections(self, student: Features) -> dict[str, tuple[Tensor, nn.Module]]:
+        """Return what it maps to the teacher's space: by name the input [B, D], and the map.
+
+        For the probe of projectors alone; nothing that is trained asks for it.
+        """
+        return {}
+
     # -- an optional first stage, run before the first epoch inside the same run -----------
 
     @property

@@ -124,6 +124,10 @@ class Projector(Method[Options]):
         kd = kd_loss(step.student.logits, teacher.logits, options.temperature)
         return {"distance": options.weight * distance, "kd": options.kd_weight * kd}
 
+    def projections(self, student: Features) -> dict[str, tuple[Tensor, nn.Module]]:
+        """Return the projector with what it is given."""
+        return {"embed": (student_feature(student, self.options.feature), self.embed)}
+
 
 def student_feature(features: Features, kind: Literal["pooled", "patch_mean"]) -> Tensor:
     """Return the student's feature [B, D].

@@ -83,6 +83,10 @@ class ProjectorDeiT(Method[Options]):
         """Return the mean of both heads."""
         return self.heads.mean(student)
 
+    def projections(self, student: Features) -> dict[str, tuple[Tensor, nn.Module]]:
+        """Return the projector with what it is given."""
+        return {"embed": (mean_patch(student), self.embed)}
+
 
 def mean_patch(features: Features) -> Tensor:
     """Return the mean of the patch tokens behind the last norm [B, D], or the pooled vector."""

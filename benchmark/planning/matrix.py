@@ -26,6 +26,7 @@ from benchmark.table.recipe import Recipe, named_recipe, override
 from benchmark.table.selection import Selection, accepts, nothing_matches, unknown_values
 from benchmark.table.spec import Column, MethodUse, Row, Table
 from benchmark.table.teachers import checkpoint_digest, registered
+from benchmark.train.probes import check_probes
 
 # Stands for facts that are not looked up.
 _UNREAD = OwnData(
@@ -370,6 +371,7 @@ class _Builder:
         if device == "cpu":
             fixed["tf32"] = Recipe.model_fields["tf32"].default
         recipe = recipe.model_copy(update=fixed)
+        check_probes(recipe.probes, f"{where}, recipe.probes")
         run = Run(dataset=dataset, model=model, recipe=recipe, seed=seed, versions=versions, **rest)
         ask_methods(run, where)
         return run

@@ -43,7 +43,7 @@ def distilled_methods(distilled: DistilledTeacher, model: str, where: str) -> tu
 
 def anew(selection: Selection, teachers: Sequence[Run]) -> tuple[str, ...]:
     """Say that what is set of a recipe makes other teachers, which are trained first."""
-    fields = [f"recipe.{name}" for name in selection.recipe]
+    fields = [f"recipe.{name}" for name in selection.recipe if name not in Recipe.unhashed]
     fields += ["recipe"] if selection.named_recipe else []
     if not fields or not teachers:
         return ()

@@ -61,6 +61,11 @@ class RunDir:
         return self.path / "records.jsonl"
 
     @property
+    def probes(self) -> Path:
+        """One JSON line an epoch and probe; only of runs with ``recipe.probes``."""
+        return self.path / "probes.jsonl"
+
+    @property
     def checkpoint(self) -> Path:
         """The newest checkpoint."""
         return self.path / "last.pt"
@@ -135,18 +140,11 @@ class RunDir:
 
         Raises UserError if they cannot be read.
         """
-        try:
-            lines = read_bytes(self.records, _LONGEST_RECORDS).decode().split("\n")
-        except FileNotFoundError:
-            return []
-        try:
-            # One document is read twice as fast as its lines.
-            records: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines[:-1]))}]")
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{self.records} cannot be read: {error}") from error
-        if not all(isinstance(record, dict) for record in records):
-            raise UserError(f"{self.records} holds other things than records of epochs")
-        return records
+        return _lines_of(self.records, "records of epochs")
+
+    def read_probes(self) -> list[dict[str, Any]]:
+        """Return what the run's probes recorded so far, like :meth:`read_records`."""
+        return _lines_of(self.probes, "records of probes")
 
     def create(self, run: Run) -> None:
         """Make the directory for ``run``, or check that it is that run's.
@@ -167,6 +165,21 @@ class RunDir:
         """Raise UserError where the directory is there and not that run's."""
         if self.cell.exists() and self.read_run().identity != run.identity:
             raise UserError(f"{self.path} belongs to another run than the one asked for")
+
+
+def _lines_of(path: Path, what: str) -> list[dict[str, Any]]:
+    try:
+        lines = read_bytes(path, _LONGEST_RECORDS).decode().split("\n")
+    except FileNotFoundError:
+        return []
+    try:
+        # One document is read twice as fast as its lines.
+        records: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines[:-1]))}]")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not all(isinstance(record, dict) for record in records):
+        raise UserError(f"{path} holds other things than {what}")
+    return records
 
 
 def entries(root: Path) -> list[str]:

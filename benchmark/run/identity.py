@@ -141,9 +141,9 @@ def identity_of(data: Mapping[str, Any]) -> dict[str, Any]:
     A field that is new leaves the keys of older runs as they are if it is taken out here while
     it has its default.
     """
-    # Neither how this is written to a file nor keeping a copy of a checkpoint moves a number.
+    # How this is written to a file moves no number.
     found = {name: value for name, value in data.items() if name != "schema"}
-    found["recipe"] = {k: v for k, v in data["recipe"].items() if k != "keep_drops"}
+    found["recipe"] = {k: v for k, v in data["recipe"].items() if k not in Recipe.unhashed}
     return found
 
 

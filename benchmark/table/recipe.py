@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from benchmark.base.errors import unknown
 from benchmark.base.yamlfile import validate
@@ -125,6 +125,8 @@ class Recipe(Grown):
     augmentation's own. ``replicas``: into how many parts a batch is cut, each with batch statistics
     and losses of its own, as on so many GPUs; on how many it is trained moves no number.
 
+    ``probes`` are recorded beside the run's numbers and move none (benchmark/train/probes/).
+
     ``norm_updates``: how often a step wide ResNets move the running statistics of the batch norms
     after their stages: twice in mdistiller, once in RepDistiller, DHKD, CAT-KD and ReviewKD.
     ``tf32``: where GPUs since Ampere round the factors of fp32 products to 10 bits. torch's own
@@ -170,6 +172,9 @@ class Recipe(Grown):
     norm_updates: Literal["twice", "once"] = "twice"
     tf32: Literal["convolutions", "everywhere", "nowhere"] = "convolutions"
     replicas: Positive = 1
+    probes: tuple[str, ...] = ()
+    # Neither keeping a copy of a checkpoint nor looking at a run moves a number.
+    unhashed: ClassVar[frozenset[str]] = frozenset({"keep_drops", "probes"})
     later: ClassVar[frozenset[str]] = frozenset(
         {
             "betas",
@@ -189,8 +194,14 @@ class Recipe(Grown):
             "norm_updates",
             "tf32",
             "replicas",
+            "probes",
         }
     )
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _one_probe(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:

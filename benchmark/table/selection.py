@@ -10,6 +10,7 @@ from typing import Any
 from benchmark.base.errors import UserError, nearest, unknown
 from benchmark.base.yamlfile import parse_yaml
 from benchmark.table.own_teachers import OwnTeacher, parse_teachers
+from benchmark.table.recipe import Recipe
 
 ONLY_KEYS = ("row", "column", "teacher", "student", "method", "uses", "seed")
 
@@ -62,11 +63,11 @@ def parse_selection(
         if parts in (["recipe"], ["recipe", "from"]):
             named = value.strip()
         elif parts[:2] == ["student", "recipe"] and len(parts) > 2:
-            students[".".join(parts[2:])] = _values(value, text)
-        elif parts[0] == "recipe" and len(values := _values(value, text)) > 1:
+            students[".".join(parts[2:])] = _of_recipe(parts[2:], value, text)
+        elif parts[0] == "recipe" and len(values := _of_recipe(parts[1:], value, text)) > 1:
             students[".".join(parts[1:])] = values  # a sweep is the students': one teacher for all
         elif parts[0] == "recipe":
-            recipe[".".join(parts[1:])] = _value(value, text)
+            (recipe[".".join(parts[1:])],) = values
         elif parts[0] == "method" and len(parts) == 3:
             options[parts[1], parts[2]] = _values(value, text)
         else:
@@ -118,6 +119,13 @@ def _parse_only(text: str) -> Only:
 
 def _value(text: str, where: str) -> Any:
     return parse_yaml(text, f"--set {where}")
+
+
+def _of_recipe(field: list[str], text: str, where: str) -> tuple[Any, ...]:
+    values = _values(text, where)
+    if len(values) > 1 and field[0] in Recipe.unhashed:
+        return (values,)  # what moves no number cannot be swept: all of them at once
+    return values
 
 
 def _values(text: str, where: str) -> tuple[Any, ...]:

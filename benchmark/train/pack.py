@@ -26,6 +26,7 @@ from benchmark.train.follow import follow_pack, measure_public
 from benchmark.train.history import Evaluation
 from benchmark.train.network import Network
 from benchmark.train.own_teacher import check_above_guessing
+from benchmark.train.probing import Probes
 from benchmark.train.report import PackReporter
 from benchmark.train.session import Session
 from benchmark.train.start import (
@@ -170,6 +171,8 @@ def _train(
         for trainee in trainees:
             if trainee.finished:  # killed between its last checkpoint and its result
                 watcher.end(trainee)
+        if any(run.recipe.probes for run in runs):
+            watcher.probes = Probes(batches, network, reporter.say)
         answers = None
         if teacher is not None and any(trainee.needs_teacher for trainee in trainees):
             answers = open_answers(first, teacher, batches, pack.runs_dir, reporter.say)

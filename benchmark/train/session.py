@@ -14,13 +14,14 @@ from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, replacing, write_json
-from benchmark.base.inside import appending, folder_of, unlink
+from benchmark.base.inside import folder_of, unlink
 from benchmark.run.directory import RunDir
 from benchmark.run.failure import note_failure
 from benchmark.run.identity import SCHEMA
 from benchmark.run.lease import STALE_SECONDS, Lease
 from benchmark.train import state
 from benchmark.train.about import about_student
+from benchmark.train.ledger import Ledger
 from benchmark.train.provenance import provenance
 from benchmark.train.result import of_outputs, summarise
 from benchmark.train.test_time import of_prediction
@@ -39,7 +40,7 @@ class Session:
         self.classes: Sequence[str] = ()  # the data's, once they are known
         self._clear_drafts()
         self.starts = self._note_start()
-        self._pending: list[str] = []
+        self._records, self._probes = Ledger(rundir.records), Ledger(rundir.probes)
 
     def _clear_drafts(self) -> None:
         # A process that is killed while it writes leaves a file as large as a checkpoint. What
@@ -65,14 +66,14 @@ class Session:
     def resume(self, trainee: Trainee) -> bool:
         """Load the newest checkpoint into the trainee; tell whether there was one.
 
-        The records are cut back to where the checkpoint was taken.
+        The records, and those of probes, are cut back to where the checkpoint was taken.
         """
         saved = state.load(self.rundir)
-        size = 0
+        sizes = 0, 0
         if saved is not None:
             try:
                 trainee.load_state(saved)
-                size = int(saved["records_bytes"])
+                sizes = int(saved["records_bytes"]), int(saved.get("probes_bytes", 0))
             # A file that bears our key and other content fails in any of torch's ways.
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
@@ -80,29 +81,20 @@ class Session:
                     f"the checkpoint in {self.rundir.path} does not fit its run"
                     f" ({type(error).__name__}: {reason}); move the directory away to start anew"
                 ) from error
-        if self.rundir.records.exists() and self.rundir.records.stat().st_size > size:
-            with appending(self.rundir.records) as records:
-                os.ftruncate(records, size)
+        self._records.cut(sizes[0])
+        self._probes.cut(sizes[1])
         return saved is not None
 
-    def record(self, record: dict[str, Any]) -> None:
-        """Note an epoch; it reaches the disk with :meth:`flush`."""
-        self._pending.append(json.dumps(record, allow_nan=False) + "\n")
+    def record(self, record: dict[str, Any], probes: Sequence[str] = ()) -> None:
+        """Note an epoch, and its probes' lines; they reach the disk with :meth:`flush`."""
+        self._records.note(json.dumps(record, allow_nan=False))
+        for line in probes:
+            self._probes.note(line)
 
     def flush(self) -> None:
-        """Append the noted epochs to the records. On an OSError they stay noted."""
-        if not self._pending:
-            return
-        with appending(self.rundir.records) as records:
-            size = os.fstat(records).st_size
-            try:
-                with os.fdopen(os.dup(records), "a", encoding="utf-8") as file:
-                    file.write("".join(self._pending))
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(records, size)
-                raise
-        self._pending.clear()
+        """Append what is noted to its files. On an OSError it stays noted."""
+        self._records.flush()
+        self._probes.flush()
 
     def checkpoint(self, trainee: Trainee, keep: bool = False) -> None:
         """Write a checkpoint; with ``keep`` also a copy that stays."""
@@ -113,13 +105,10 @@ class Session:
         state.save(self.rundir, content)
 
     def _content(self, trainee: Trainee) -> dict[str, Any]:
-        self.flush()
-        size = 0
-        if self.rundir.records.exists():
-            with self.rundir.records.open("rb") as file:
-                os.fsync(file.fileno())
-                size = os.fstat(file.fileno()).st_size
-        return trainee.state() | {"records_bytes": size}
+        sizes = {"records_bytes": self._records.settle()}
+        if probed := self._probes.settle():
+            sizes["probes_bytes"] = probed
+        return trainee.state() | sizes
 
     def finish(self, trainee: Trainee, extra: dict[str, Any]) -> dict[str, Any]:
         """Write the trained network, then the result, last. An existing result is left alone."""

@@ -14,6 +14,7 @@ from benchmark.run.lease import LeaseLostError
 from benchmark.run.state import ENDED, RunState
 from benchmark.train.engine import Interrupted
 from benchmark.train.history import Evaluation
+from benchmark.train.probing import Probes
 from benchmark.train.report import PackReporter, default_reporter
 from benchmark.train.result import summarise
 from benchmark.train.session import Session
@@ -81,6 +82,7 @@ class Watcher:
         extra: dict[str, Any],
     ) -> None:
         self.trainees: list[Trainee] = []
+        self.probes: Probes | None = None
         self._sessions = sessions
         self._where = where
         self._outcome = outcome
@@ -111,7 +113,10 @@ class Watcher:
     def epoch_done(self, trainee: Trainee, record: dict[str, Any]) -> None:
         """Write an epoch's record, and the checkpoint to keep where the rate drops."""
         session = self._sessions[trainee.run.key]
-        session.record(record)
+        probed: list[str] = []
+        if self.probes is not None and record["epoch"] >= 1 and "diverged" not in record:
+            probed = self.probes.ask(trainee, record["epoch"])
+        session.record(record, probed)
         with contextlib.suppress(OSError):
             session.flush()  # they stay noted, and the end of the run insists on them
         if trainee.keeps_checkpoint() and not trainee.finished:

@@ -11,7 +11,6 @@ import torch
 
 import benchmark
 from benchmark.figures.drawing import FigureSource
-from benchmark.figures.kinds.conflict import simplex_distance
 from benchmark.figures.kinds.correlation import differences
 from benchmark.figures.kinds.relative_logits import examples
 from benchmark.figures.kinds.tsne import purity
@@ -31,12 +30,6 @@ def test_a_copy_of_the_teacher_has_no_difference() -> None:
     assert found[1:, 1:] == pytest.approx(0.0)
     constant = np.concatenate([logits[:, :5], np.ones((50, 1))], axis=1)
     assert np.isfinite(differences(constant, logits)).all()
-
-
-def test_the_corners_of_a_simplex_are_one() -> None:
-    corners = torch.eye(5) - 0.2
-    assert simplex_distance(3 * corners + 7) == pytest.approx(0.0, abs=1e-6)
-    assert simplex_distance(torch.tensor([[1.0, 0], [1, 0.1], [-1, 0]])) > 0.3
 
 
 def test_neighbours_of_ones_class() -> None:

@@ -136,7 +136,7 @@ def test_every_field_is_either_hashed_or_known_to_move_nothing() -> None:
     ignored = set(RUN.to_json()) - set(RUN.identity)
     assert ignored == {"schema"}
     ignored = set(RUN.to_json()["recipe"]) - set(RUN.identity["recipe"])
-    assert ignored == {"keep_drops"}
+    assert ignored == {"keep_drops"} == set(RUN.to_json()["recipe"]) & Recipe.unhashed
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,7 @@ def test_what_came_later_is_hashed_where_it_is_set(other: Run) -> None:
 
 def test_what_moves_no_number_moves_no_key() -> None:
     assert recipe(keep_drops=False).key == RUN.key
+    assert recipe(probes=["conflict"]).key == RUN.key
     reordered = {"temperature": 4.0, "weight": 0.9}
     versions = dict(reversed(RUN.versions.items()))
     method = MethodRef(name="kd", version=1, options=reordered)

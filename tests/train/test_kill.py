@@ -10,11 +10,13 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmark.methods.catalog import add_plugin
 from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
 from tests.helpers import digits_plan, numbers
 from tests.train.mortal import Undertaker
 
@@ -36,6 +38,7 @@ def test_killed_at_random_moments(digits: Path, tmp_path: Path, undertaker: Unde
     rows = "".join(f"  - {{name: my {m}, methods: [{m}]}}\n" for m in methods)
     table.write_text(f"schema: 1\nname: mine\nbase: digits\nrows:\n{rows}")
     sets = ["recipe.epochs=4", "recipe.eval_every=1", "recipe.schedule.milestones=[2]"]
+    sets += ["recipe.probes=conflict"]
     only = [COLUMN, *(f"row=my {m}" for m in methods)]
     plan = digits_plan(digits, only, sets=sets, table=str(table))
     teacher, *students = plan.runs
@@ -63,8 +66,16 @@ def test_killed_at_random_moments(digits: Path, tmp_path: Path, undertaker: Unde
     assert kills >= 20
     for run in students:
         assert numbers(killed, run) == numbers(undisturbed, run), run.key
+        assert probed(killed, run) == probed(undisturbed, run), run.key
         result = RunDir(killed, run.key).read_result()
         assert result["restarts"] > 0
+
+
+def probed(runs_dir: Path, run: Run) -> list[dict[str, Any]]:
+    """Return what a run's probes recorded, but for how long it took."""
+    lines = RunDir(runs_dir, run.key).read_probes()
+    assert len(lines) == 4
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
 EXTENDED = Path(__file__).parent / "extended"

@@ -5,7 +5,7 @@ a weight tensor from the first layer to the classifier (the square); below zero 
 disagree. Beside it how far the classifier is from a simplex: the mean over pairs of classes of
 |cos + 1 / (K - 1)| of its centred rows, 0 for a simplex (Papyan et al. 2020, arXiv:2008.08186).
 After the propositions of Dual-Head Knowledge Distillation (arXiv:2411.08937), at the end of
-training alone: what lies before is not kept.
+training; the kind conflict-training shows what lies before, of runs that recorded it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from benchmark.figures.drawing import Drawing, FigureSource, column_title, file_name, title_of
 from benchmark.figures.networks import TEACHER, LookedColumn, columns
 from benchmark.figures.style import BLUE, INK, RED, heading
 from benchmark.methods.binarykl import binarykl_loss
 from benchmark.run.directory import RunDir
+from benchmark.train.probes.conflict import (
+    TEMPERATURE,
+    Cosines,
+    gradient_cosines,
+    simplex_distance,
+)
 from benchmark.train.trained import TrainedStudent, load_student
 
 if TYPE_CHECKING:
@@ -30,14 +34,12 @@ if TYPE_CHECKING:
 
 _ACROSS = 4
 _IMAGES = 256
-_TEMPERATURE = 2.0
 
 
 class Conflict(NamedTuple):
-    """Cosines by weight tensor from the first layer on, and the classifier's own distance."""
+    """Cosines by weight tensor, and the classifier's own distance."""
 
-    cosines: dict[str, float]
-    classifier: str
+    cosines: Cosines
     simplex: float
 
 
@@ -57,30 +59,11 @@ def draw(source: FigureSource) -> Iterator[Drawing]:
 def _conflict(student: TrainedStudent, found: LookedColumn) -> Conflict:
     images, labels = (part[:_IMAGES] for part in found.images)
     teacher = found.networks[0].logits[:_IMAGES]
-    model = student.model
-    weights = {name: p for name, p in model.named_parameters() if p.ndim > 1}
-    model.requires_grad_(True)
+    student.model.requires_grad_(True)
     logits = student.features(images).logits
-    losses = F.cross_entropy(logits, labels), binarykl_loss(logits, teacher, _TEMPERATURE)
-    tensors = list(weights.values())
-    ours, theirs = (
-        torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True) for loss in losses
-    )
-    cosines = {
-        name: float(F.cosine_similarity(a.flatten(), b.flatten(), dim=0))
-        for name, a, b in zip(weights, ours, theirs, strict=True)
-        if a is not None and b is not None
-    }
-    classifier = next(name for name, p in weights.items() if p is model.head.weight)
-    return Conflict(cosines, classifier, simplex_distance(model.head.weight.detach()))
-
-
-def simplex_distance(weight: Tensor) -> float:
-    """Return how far a classifier's rows [K, D] are from the corners of a simplex, 0 at best."""
-    count = len(weight)
-    rows = F.normalize((weight - weight.mean(0)).double(), dim=1)
-    apart = (rows @ rows.T + 1 / (count - 1)).abs()
-    return float(apart[~torch.eye(count, dtype=torch.bool)].mean())
+    losses = F.cross_entropy(logits, labels), binarykl_loss(logits, teacher, TEMPERATURE)
+    cosines = gradient_cosines(student.model, *losses)
+    return Conflict(cosines, simplex_distance(student.model.head.weight.detach()))
 
 
 def _drawing(source: FigureSource, found: LookedColumn, conflicts: dict[str, Conflict]) -> Drawing:
@@ -103,21 +86,22 @@ def _drawing(source: FigureSource, found: LookedColumn, conflicts: dict[str, Con
             {
                 "row": name,
                 "tensor": tensor,
-                "classifier": tensor == one.classifier,
+                "classifier": tensor == one.cosines.classifier,
                 "cosine": cosine,
                 "simplex": one.simplex,
             }
-            for tensor, cosine in one.cosines.items()
+            for tensor, cosine in one.cosines.tensors.items()
         ]
     name = file_name(source.grid.name, "conflict", found.column.name)
     return Drawing(name, title, figure, rows, found.runs)
 
 
 def _panel(axes: Axes, one: Conflict) -> None:
-    body = [(n, c) for n, (name, c) in enumerate(one.cosines.items()) if name != one.classifier]
+    tensors, classifier, _ = one.cosines
+    body = [(n, c) for n, (name, c) in enumerate(tensors.items()) if name != classifier]
     axes.axhline(0, color=INK, linewidth=0.7)
     axes.plot([n for n, _ in body], [c for _, c in body], "o-", color=BLUE, markersize=2.5)
-    place = list(one.cosines).index(one.classifier) if one.classifier in one.cosines else None
-    if place is not None:
-        axes.plot([place], [one.cosines[one.classifier]], "s", color=RED, markersize=5)
+    if classifier in tensors:
+        place = list(tensors).index(classifier)
+        axes.plot([place], [tensors[classifier]], "s", color=RED, markersize=5)
     axes.set_ylim(-1.05, 1.05)
