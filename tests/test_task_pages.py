@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 from pathlib import Path
@@ -96,6 +97,29 @@ def test_sweeps(folder: Path) -> None:
     assert printed[3].count("held out") == 2  # the head and the chosen one
     lines = (folder / "results/digits.sweep.csv").read_text().splitlines()
     assert len(lines) == 5
+
+
+@pytest.mark.slow
+def test_probes(folder: Path) -> None:
+    printed = run_page("probes.md", folder)
+    assert "unknown probe 'projektion'" in printed[3]
+    for kind in ("projection", "conflict-training"):
+        drawn = folder / f"figures/projectors-{kind}-wrn_16_2-resnet8"
+        assert drawn.with_suffix(".pdf").stat().st_size > 10_000
+        before = drawn.with_suffix(".png").read_bytes()
+        words = ("--table", "projectors.yaml", "--kind", kind, "--out", "again")
+        assert bench("figures", *words).code == 0
+        assert (folder / "again" / f"{drawn.name}.png").read_bytes() == before
+    with (folder / "figures/projectors-projection-wrn_16_2-resnet8.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    widths = {line["row"]: set[str]() for line in lines}
+    for line in lines:
+        widths[line["row"]].add(line["matrix"])
+    assert widths == {
+        **dict.fromkeys(("no norm", "L2", "batch"), {"", "weight"}),
+        "batch, MLP": {"", "0.weight", "2.weight"},
+    }
+    assert {int(line["epoch"]) for line in lines} == {1, 2, 3, 4}
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ACROSS = 4
-_MOST = 48  # lines in a panel; of more values every so-manieth is drawn, all are in the data
+_MOST = 64  # lines in a panel; of more values every so-manieth is drawn, all are in the data
 _LEAST = 1e-4  # of the largest: what is smaller is below the scale, as the last 2 % are
 PROBE = "projection"
 
