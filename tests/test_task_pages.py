@@ -116,7 +116,7 @@ def test_probes(folder: Path) -> None:
     for line in lines:
         widths[line["row"]].add(line["matrix"])
     assert widths == {
-        **dict.fromkeys(("no norm", "L2", "batch"), {"", "weight"}),
+        **{row: {"", "weight"} for row in ("no norm", "L2", "batch")},
         "batch, MLP": {"", "0.weight", "2.weight"},
     }
     assert {int(line["epoch"]) for line in lines} == {1, 2, 3, 4}
