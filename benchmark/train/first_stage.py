@@ -71,7 +71,13 @@ class FirstStage:
             yield index, found.values[LOSS]
 
     def leave(self) -> None:
-        """Tell the methods that their stage is over, also after a resume past it."""
+        """Tell the methods that their stage is over, also after a resume past it.
+
+        What its optimisers remember is let go.
+        """
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+            optimizer.state.clear()
         for _, method, _ in self._methods:
             method.prepared()
 
