@@ -73,7 +73,7 @@ class Answers:
         if size in self._proved and not set(maps) - set(KEPT):
             return self._recall(self._store, batch.images, rows, names)
         if size not in self._proved:
-            found = self._prove(self._store, batch.images, rows)
+            found = self._prove(self._store, batch.images, rows, bool(set(maps) - set(KEPT)))
         else:
             found = self._ask(batch.images)
         self._keep(rows, found, names)
@@ -81,6 +81,9 @@ class Answers:
 
     def _ask(self, images: Tensor, wanted: int | None = None) -> Features:
         self.asked += len(images) if wanted is None else wanted
+        return self._again(images)
+
+    def _again(self, images: Tensor) -> Features:
         with torch.no_grad():
             return self._network.features(images)
 
@@ -93,7 +96,7 @@ class Answers:
         values = {name: value for name, (value, _) in zip(names, read, strict=True)}
         if len(missing):
             shown = torch.cat([missing, there.nonzero()[:, 0]])[: _padded(len(missing), size)]
-            made = self._ask(images[shown], len(missing))
+            made = self._ask(images[shown], len(missing)).only(KEPT)
             new = made._replace(**{name: getattr(made, name)[: len(missing)] for name in names})
             for name in names:
                 values[name][missing] = getattr(new, name)
@@ -115,14 +118,15 @@ class Answers:
             self._store.full = True
             self._say(f"the teacher's answers are no longer kept: {error.strerror}")
 
-    def _prove(self, store: AnswerStore, images: Tensor, rows: Rows) -> Features:
+    def _prove(self, store: AnswerStore, images: Tensor, rows: Rows, maps: bool) -> Features:
         """Return what a whole batch is answered, and compare with it what else would be.
 
         The same images in other places, among others and as many as are ever asked for at once;
         and what lies on disk of them.
         """
         size = len(rows)
-        found = self._ask(images)
+        # Without its maps, which would lie beside those of every pass of the proof.
+        found = self._ask(images).only(KEPT)
         self._like = {name: getattr(found, name) for name in KEPT}
         read = {name: store.part(name, self._like[name]).read(rows) for name in KEPT}
         again = int(read["logits"][1].sum())
@@ -133,6 +137,9 @@ class Answers:
             self._stop("what lies there is not what this teacher answers")
         else:
             self._proved.add(size)
+        if maps:  # once more: one pass for each size of batch
+            self.probed += size
+            found = self._again(images)
         return found
 
     def _holds(self, images: Tensor, found: Features) -> bool:
@@ -141,8 +148,7 @@ class Answers:
         for count in {_padded(number, size) for number in range(1, size + 1)} | self._proved:
             shown = order[:count] if count <= size else order.repeat(-(-count // size))[:count]
             self.probed += count
-            with torch.no_grad():
-                again = self._network.features(images[shown])
+            again = self._again(images[shown]).only(KEPT)
             if not all(_same(getattr(again, n), getattr(found, n)[shown]) for n in KEPT):
                 return False
         return True

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 
 from benchmark.base.errors import UserError
 from benchmark.monitor.doctor import examine
+from benchmark.models.features import Features
 from benchmark.operate.clean import clean
 from benchmark.run.answers import answer_files, limit, used
 from benchmark.run.answers import answers_root as store_root
@@ -235,6 +237,32 @@ def test_bits_that_depend_on_the_batch_are_not_kept(
     train([run], digits, runs_dir)
     assert told.text.count("depend on the batch") == 1
     assert used(store_root(runs_dir)) == 0
+
+
+def test_it_takes_no_memory_for_the_rows_nor_for_maps(
+    alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No page of a file of rows is the process', and no pass of a proof holds another's maps."""
+    _, runs = alone
+    (run,) = students(runs, 0)
+    train([run], digits, runs_dir)  # which leaves rows to read
+    (runs_dir / run.key).rename(runs_dir / ".before")
+    held: list[weakref.ref[torch.Tensor]] = []
+    mapped: list[str] = []
+    again = Answers._again
+
+    def noted(self: Answers, images: torch.Tensor) -> Features:
+        assert not [reference for reference in held if reference() is not None]
+        maps = Path("/proc/self/smaps").read_text(encoding="utf-8")
+        mapped.extend(line for line in maps.splitlines() if line.endswith(".rows"))
+        found = again(self, images)
+        held.extend(weakref.ref(stage) for stage in found.stages)
+        return found
+
+    monkeypatch.setattr(Answers, "_again", noted)
+    assert train([run], digits, runs_dir).endings == {run.key: "done"}
+    assert len(held) > 10
+    assert mapped == []
 
 
 @pytest.mark.parametrize("change", ["teacher", "cpu", "torch"])
