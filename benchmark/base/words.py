@@ -8,6 +8,15 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def amount(size: float) -> str:
+    """Return a number of bytes for people: ``3.2 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def printable(text: str) -> str:
     """Return text of others as a line that a terminal shows and does not obey.
 

@@ -54,6 +54,7 @@ for _group in (
     "methods",
     "data",
     "teachers",
+    "fill",
     "init",
     "doctor",
 ):

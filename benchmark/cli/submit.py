@@ -41,6 +41,10 @@ def submit(
     reader: Annotated[
         str | None, typer.Option("--reader", help="resident or ffcv; the pixels are the same.")
     ] = None,
+    fill: Annotated[
+        bool,
+        typer.Option("--fill", help="Ask teachers first what several packs will ask them again."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and leave.")
     ] = False,
@@ -69,6 +73,7 @@ def submit(
         pack_size=parse_pack_size(pack),
         plugins=plugin or [],
         reader=reader,
+        fill="ahead" if fill else None,
     )
     say(*standing(found))
     if dry_run:

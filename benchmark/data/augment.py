@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.datasets import DatasetInfo
-from benchmark.data.rng import below, below_tensor, draws, draws_tensor, stream_key
+from benchmark.data.rng import below_tensor, draws_tensor, stream_key
 
 
 class CropFlip(NamedTuple):
@@ -54,14 +52,12 @@ def variants(info: AugmentationInfo, crops: CropFlip) -> Tensor:
     return place * 2 + crops.flip if info.flip else place
 
 
-def crop_flip_table(
-    info: AugmentationInfo, seed: int, epoch: int, indices: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Return the same as rows [B, 3] of (top, left, flip), without torch."""
-    bits = draws(stream_key(seed, epoch, "crop_flip"), indices)
+def crops_of(info: AugmentationInfo, numbers: Tensor) -> CropFlip:
+    """Return the crops and flips that have these numbers [B], as :func:`variants` gives them."""
+    place = numbers // 2 if info.flip else numbers
     side = 2 * info.padding + 1
-    flip = (bits >> np.uint64(32) & np.uint64(info.flip)).astype(np.int64)
-    return np.stack([below(bits, side, 0), below(bits, side, 16), flip], axis=1)
+    flip = numbers % 2 if info.flip else torch.zeros_like(numbers)
+    return CropFlip(place // side, place % side, flip)
 
 
 def pad(images: Tensor, padding: int) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
 from benchmark.base.share import WHOLE, Shard
-from benchmark.data.augment import Normalise, crop_flip_table, normalised_by
+from benchmark.data.augment import Normalise, normalised_by
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
 from benchmark.data.companions import no_companions
@@ -35,6 +35,7 @@ from benchmark.data.formats import JPEG, Layout
 from benchmark.data.order import BatchPlan, Indices, parts, turns
 from benchmark.data.randaugment import LAYERS, WIDTH, random_operations
 from benchmark.data.resized_crop import FILTER_NUMBERS, centre_rows, random_rows
+from benchmark.data.shown import crop_flip_table
 from benchmark.data.sidecar import Sidecar, SplitName
 from benchmark.data.verify import check_digest, open_layout
 

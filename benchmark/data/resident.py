@@ -16,7 +16,16 @@ from torch import Tensor
 
 from benchmark.base.companion import Companion
 from benchmark.base.share import WHOLE, Shard
-from benchmark.data.augment import Normalise, crop_flip, flipped, pad, variants, windows
+from benchmark.data.augment import (
+    CropFlip,
+    Normalise,
+    crop_flip,
+    crops_of,
+    flipped,
+    pad,
+    variants,
+    windows,
+)
 from benchmark.data.augmentations import AugmentationInfo
 from benchmark.data.batches import Batch
 from benchmark.data.companions import Companions
@@ -91,12 +100,20 @@ class ResidentBatches:
         for place, whole in parts(len(order), self._plan.batch_size, self._plan.share, start):
             part = place if isinstance(place, slice) else torch.from_numpy(place).to(self._device)
             indices = order[part]
-            images = self._crops[indices, crops.top[part], crops.left[part]]
-            if self._augmentation.flip:
-                images = flipped(images, crops.flip[part])
+            images = self._cropped(indices, CropFlip(*(value[part] for value in crops)))
             labels = self._train_labels[indices]
-            images = self._normalise(images)
             yield Batch(images, labels, indices, variants=numbers[part], whole=whole)
+
+    def pictures(self, indices: Tensor, numbers: Tensor) -> Batch:
+        """Return images [B] of the training set in the variants [B] that are asked for."""
+        images = self._cropped(indices, crops_of(self._augmentation, numbers))
+        return Batch(images, self._train_labels[indices], indices, variants=numbers)
+
+    def _cropped(self, indices: Tensor, crops: CropFlip) -> Tensor:
+        images = self._crops[indices, crops.top, crops.left]
+        if self._augmentation.flip:
+            images = flipped(images, crops.flip)
+        return self._normalise(images)
 
     def companion(self, which: Companion, epoch: int, step: int) -> Batch:
         """Return further images of a step."""
@@ -105,11 +122,8 @@ class ResidentBatches:
         drawn = torch.from_numpy(found.drawn_for).to(self._device)
         info, seed = self._augmentation, self._plan.seed
         crops = crop_flip(info, seed, found.epoch, drawn, which.number, found.purpose)
-        images = self._crops[indices, crops.top, crops.left]
-        if info.flip:
-            images = flipped(images, crops.flip)
         labels = self._train_labels[indices]
-        return Batch(self._normalise(images), labels, indices, whole=found.whole)
+        return Batch(self._cropped(indices, crops), labels, indices, whole=found.whole)
 
     @cached_property
     def _companions(self) -> Companions:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.base.files import existing_place
-from benchmark.planning.estimate import read_history
+from benchmark.planning.estimate import Cost, History, read_history
+from benchmark.planning.kept_answers import shared_questions
+from benchmark.planning.modelled import Modelled
 from benchmark.planning.packs import Pack
 from benchmark.slurm.notation import gpu_count
 from benchmark.slurm.profile import Resources
@@ -82,7 +85,7 @@ def estimate(
     gpu = cpu = longest = memory = disk = found = hours = low = high = 0.0
     total, sources = 0, set()
     for pack in packs:
-        cost = history.cost(pack.runs)
+        cost = fill_cost(history, pack, data_dir) if pack.fills else history.cost(pack.runs)
         need = resources[pack.id]
         # Measured or guessed of one process; how well several share it was not measured.
         own = cost.hours / need.processes
@@ -91,8 +94,8 @@ def estimate(
         hours, low, high = hours + cost.hours, low + cost.low, high + cost.high
         longest, memory = max(longest, own), max(memory, cost.memory_mb)
         disk += cost.disk_mb
-        found += cost.measured * len(pack.runs)
-        total += len(pack.runs)
+        found += cost.measured * len(pack.trained)
+        total += len(pack.trained)
         sources.add(cost.source)
     whole = hours or 1.0
     return Estimate(
@@ -107,6 +110,17 @@ def estimate(
         ", or ".join(sorted(sources)),
         _free_mb(runs_dir),
     )
+
+
+def fill_cost(history: History, pack: Pack, data_dir: Path | None) -> Cost:
+    """Estimate a pack that asks a teacher beforehand, by what was counted of its network."""
+    first = pack.runs[0]
+    (asked,) = shared_questions([replace(pack, fills=False)], data_dir)
+    model = Modelled(first, asked.different, tests=0)
+    hours, spread = model.epoch().teacher / 3600, model.spread
+    size = asked.different * asked.row_bytes / 2**20
+    memory = history.cost([first]).memory_mb
+    return Cost(hours, memory, size, 0.0, hours / spread, hours * spread, model.rates.source)
 
 
 def usual_resources(packs: Iterable[Pack]) -> dict[str, Resources]:

@@ -40,26 +40,37 @@ _PROCESS = ("device", "threads", "deterministic", "tf32")
 
 @dataclass(frozen=True)
 class Pack:
-    """Runs for one process. ``depends`` names the packs that train their teacher."""
+    """Runs for one process. ``depends`` names the packs that train their teacher.
+
+    ``fills``: nothing is trained, but their teacher asked what these runs would ask it.
+    """
 
     table: str
     runs: tuple[Run, ...]
     depends: tuple[str, ...] = ()
+    fills: bool = False
 
     @classmethod
     def of(cls, file: PackFile) -> Pack:
         """Return the pack that a job was given."""
-        return cls(file.table, file.runs, file.depends)
+        return cls(file.table, file.runs, file.depends, file.fills)
+
+    @property
+    def trained(self) -> tuple[Run, ...]:
+        """The runs that are trained."""
+        return () if self.fills else self.runs
 
     @property
     def id(self) -> str:
         """A short name, the same whenever the same runs are packed."""
-        return digest([run.key for run in self.runs])
+        return digest(["fill"] * self.fills + [run.key for run in self.runs])
 
     @property
     def label(self) -> str:
         """A readable name for queues and logs."""
         first = self.runs[0]
+        if self.fills and first.teacher is not None:
+            return f"{first.dataset.name}-answers-of-{first.teacher.model}"
         if len(self.runs) == 1:
             return f"{first.slug}-s{first.seed}"
         teacher = first.teacher.model if first.teacher else "baselines"
@@ -87,8 +98,9 @@ class Pack:
             label=self.label,
             depends=self.depends,
             plugins=tuple(plugins),
-            keys=tuple(run.key for run in self.runs),
-            cells=tuple(run.cell_key for run in self.runs),
+            keys=tuple(run.key for run in self.trained),
+            cells=tuple(run.cell_key for run in self.trained),
+            fills=self.fills,
             runs=self.runs,
             runs_dir=runs_dir.absolute(),
             data_dir=data_dir.absolute(),

@@ -10,6 +10,7 @@ from typing import Any
 from benchmark.base.errors import UserError
 from benchmark.base.words import count
 from benchmark.planning.device_estimate import Estimate, estimate, usual_resources
+from benchmark.planning.kept_answers import shared_questions
 from benchmark.planning.matrix import Context, Plan, Slot, make_plan
 from benchmark.planning.pack_size import PackSize
 from benchmark.planning.packs import Pack
@@ -52,6 +53,12 @@ def describe_plan(
         lines.append(f"  {_estimate(packs, runs_dir, data_dir).words()}")
         note = precision_note(left.runs)
         lines += [] if note is None else [f"  {note}"]
+        for questions in shared_questions(packs, data_dir):
+            if questions.enough:
+                lines += [
+                    f"  {questions.words()}",
+                    "    `bench teachers fill` asks them beforehand",
+                ]
     return "\n".join(lines)
 
 
@@ -74,6 +81,7 @@ def plan_to_json(
         "cells": [entry for slot in plan.slots for entry in _slot_entries(plan, slot)],
         "packs": [_pack_entry(pack) for pack in packs],
         "estimate": _estimate(packs, runs_dir, data_dir).to_json(),
+        "questions": [found.to_json() for found in shared_questions(packs, data_dir)],
     }
 
 

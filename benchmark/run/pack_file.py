@@ -23,7 +23,8 @@ Reader = Literal["resident", "ffcv"]
 class PackFile(Grown):
     """A pack as a job reads it. ``keys``, ``cells``: of its runs, in their order.
 
-    ``files``: where the user's own teachers lie, by sha256.
+    ``files``: where the user's own teachers lie, by sha256. ``fills``: the runs are not trained,
+    and have no keys here; their teacher is asked what they would ask it.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -39,7 +40,8 @@ class PackFile(Grown):
     data_dir: Path
     reader: Reader | None = None
     files: dict[str, FileOfTeacher] = {}
-    later: ClassVar[frozenset[str]] = frozenset({"files"})
+    fills: bool = False
+    later: ClassVar[frozenset[str]] = frozenset({"files", "fills"})
 
     def text(self) -> str:
         """Return the file's text: JSON in one line."""
@@ -63,7 +65,7 @@ def read_pack(text: str | bytes, where: str) -> PackFile:
             " submit the table again"
         )
     file = validate(PackFile, data, where)
-    for run, key in zip(file.runs, file.keys, strict=True):
+    for run, key in zip(() if file.fills else file.runs, file.keys, strict=True):
         if run.key != key:
             raise UserError(
                 f"{where}: another version of bench planned {key}, this one calls it {run.key};"

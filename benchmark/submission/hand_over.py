@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from benchmark.base.errors import UserError
 from benchmark.base.log import say
 from benchmark.methods.catalog import plugin_files
+from benchmark.planning.kept_answers import Questions, shared_questions, with_fills
 from benchmark.planning.matrix import Plan
 from benchmark.planning.pack_size import PackSize
 from benchmark.planning.packs import make_packs
@@ -33,6 +34,8 @@ from benchmark.submission.submission import (
 from benchmark.submission.task import checkpoint_seconds
 from benchmark.table.own_teachers import FileOfTeacher
 
+Fill = Literal["ahead", "alone"]
+
 
 @dataclass(frozen=True)
 class Order:
@@ -40,6 +43,7 @@ class Order:
 
     ``queued``: runs that an earlier submission has, by key, whose students are among these.
     ``refused``: why others were refused already. ``files``: the user's own teachers, by sha256.
+    ``fill``: ask teachers first, ahead of their students or alone, what is asked more than once.
     """
 
     table: str
@@ -53,18 +57,21 @@ class Order:
     queued: Mapping[str, Queued] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileOfTeacher] = field(default_factory=dict)
+    fill: Fill | None = None
 
 
 @dataclass(frozen=True)
 class Ready:
     """An order that was checked and packed; nothing is changed yet.
 
-    ``refused``: why some of its runs are left out, by key.
+    ``refused``: why some of its runs are left out, by key. ``questions``: what teachers are asked
+    beforehand.
     """
 
     submission: Submission
     prepared: Prepared
     refused: Mapping[str, str] = field(default_factory=dict)
+    questions: tuple[Questions, ...] = ()
 
     def start(self, wait: bool = False) -> int:
         """Start it; returns 1 if runs were left out or, with ``wait``, have no result; else 0."""
@@ -114,13 +121,18 @@ def prepare(order: Order, executor: Executor, queue: Queue, checked: bool = Fals
     sizer = order.pack_size.sizer(order.runs_dir, executor.limits, queue.killed)
     elsewhere = {key: queued.pack for key, queued in order.queued.items()}
     packs = make_packs(order.table, runs, order.teachers, sizer, elsewhere)
+    questions: list[Questions] = []
+    if order.fill is not None:
+        found = shared_questions(packs, order.data_dir, order.reader)
+        questions = [each for each in found if each.enough]
+        packs = with_fills(packs, questions, alone=order.fill == "alone")
     plugins = [path.resolve() for path in order.plugins]
     where = (order.runs_dir, order.data_dir)
     reader = cast(Reader | None, order.reader)  # one of them, since it was checked
     submission = new_submission(
         order.table, packs, *where, plugins, reader, order.queued, order.files
     )
-    return Ready(submission, executor.prepare(submission, queue), refused)
+    return Ready(submission, executor.prepare(submission, queue), refused, tuple(questions))
 
 
 def prepare_plan(
@@ -132,6 +144,7 @@ def prepare_plan(
     pack_size: PackSize,
     plugins: Sequence[Path] = (),
     reader: str | None = None,
+    fill: Fill | None = None,
 ) -> ReadyPlan:
     """Prepare what is missing of a plan.
 
@@ -159,6 +172,7 @@ def prepare_plan(
         queued={run.key: queue.runs[run.key] for run in left.queued},
         refused=_left_out(left, runs_dir),
         files=plan.files,
+        fill=fill,
     )
     return ReadyPlan(plan, left, prepare(order, executor, queue, checked=True))
 

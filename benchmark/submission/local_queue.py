@@ -196,7 +196,7 @@ def _display(submission: Submission) -> Iterator[Callable[[], None]]:
 
         def tell() -> None:
             found = done()
-            if found != seen["done"]:
+            if runs and found != seen["done"]:
                 seen["done"] = found
                 say(f"{submission.table}: {found}/{len(runs)} runs done")
 

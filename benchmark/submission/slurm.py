@@ -54,7 +54,7 @@ from benchmark.submission.simulation import task_limits
 from benchmark.submission.snapshot import CodeCopy, code_store, take_snapshot
 from benchmark.submission.submission import Prepared, Queue, Submission
 from benchmark.submission.successors import lead_students
-from benchmark.submission.wait import wait_for
+from benchmark.submission.wait import wait_for, wait_for_tasks
 from benchmark.table.teachers import teachers_dir
 
 
@@ -183,7 +183,7 @@ class SlurmExecutor:
             f" {self.profile.partition or '(the default)'}, time {self.profile.time}"
         )
         yield (
-            f"{count(sum(len(pack.runs) for pack in packs), 'run')} in "
+            f"{count(sum(len(pack.trained) for pack in packs), 'run')} in "
             + " and ".join(f"{count(n, 'task')} of {_describe(need)}" for need, n in needs.items())
             + (
                 f", {count(len(plans), 'job array')}"
@@ -195,7 +195,7 @@ class SlurmExecutor:
         yield estimate(packs, arrays.resources, submission.runs_dir, submission.data_dir).words()
         if submission.runs_dir.resolve() != usual_runs_dir().resolve():
             yield f"runs lie in {submission.runs_dir}; set BENCH_RUNS to it to collect them"
-        keys = {run.key for pack in packs for run in pack.runs}
+        keys = {run.key for pack in packs for run in pack.trained}
         yield from _sent_elsewhere(keys, submission.runs_dir, arrays.limits.cluster)
         left_out = len(submission.packs) - len(packs)
         if left_out:
@@ -203,7 +203,7 @@ class SlurmExecutor:
 
     def _send(self, submission: Submission, arrays: Arrays, queue: Queue, wait: bool) -> int:
         runs_dir = submission.runs_dir
-        keys = [run.key for pack in arrays.packs for run in pack.runs]
+        keys = [key for pack in arrays.packs for key in pack.keys]
         with leaving_nothing(arrays.folder.path, runs_dir):
             note = check_visible(runs_dir, self.profile, _reads(submission))
             if note is not None:
@@ -224,8 +224,12 @@ class SlurmExecutor:
     def _wait(self, submission: Submission, keys: Iterable[str], wait: bool) -> int:
         if not wait:
             return 0
-        every = self.site.refresh_seconds
-        return wait_for([*keys, *submission.queued], submission.runs_dir, every)
+        every, wanted = self.site.refresh_seconds, [*keys, *submission.queued]
+        code = wait_for(wanted, submission.runs_dir, every) if wanted else 0
+        if any(pack.fills for pack in submission.packs):
+            folder = Folder(submission.folder.path.absolute())
+            code = max(code, wait_for_tasks(folder, submission.runs_dir, every))
+        return code
 
     def _arrays(self, submission: Submission, waiting: Queue) -> Arrays:
         limits = _UNASKED if self.offline else commands.read_limits()
@@ -313,11 +317,12 @@ def _sent_elsewhere(keys: Collection[str], runs_dir: Path, cluster: str) -> Iter
 
 def _reads(submission: Submission) -> list[Path]:
     """Return what tasks read beside the runs: datasets, and teachers that are files."""
-    names = sorted({run.dataset.name for run in submission.runs})
+    runs = [run for pack in submission.packs for run in pack.runs]
+    names = sorted({run.dataset.name for run in runs})
     found = [sidecar_path(name, submission.data_dir) for name in names]
     public = any(
         (run.weights and not run.reads) or (run.teacher and run.teacher.source == "registry")
-        for run in submission.runs
+        for run in runs
     )
     found += [file.path for file in submission.teachers.values()]
     return [*found, teachers_dir()] if public else found

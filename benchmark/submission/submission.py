@@ -47,8 +47,8 @@ class Submission:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs of its packs."""
-        return [run for pack in self.packs for run in pack.runs]
+        """All runs that its packs train."""
+        return [run for pack in self.packs for run in pack.trained]
 
     def files(self, plugins: Iterable[Path] | None = None) -> list[PackFile]:
         """Return what jobs read, a file a pack; with other ``plugins`` if those are copied."""
@@ -159,5 +159,9 @@ class Executor(Protocol):
 def summary(packs: Iterable[Pack]) -> str:
     """Return in words how much is trained."""
     found = list(packs)
-    runs = sum(len(pack.runs) for pack in found)
-    return f"training {count(runs, 'run')} in {count(len(found), 'pack')}"
+    runs = sum(len(pack.trained) for pack in found)
+    training = sum(not pack.fills for pack in found)
+    asked = len(found) - training
+    parts = [f"training {count(runs, 'run')} in {count(training, 'pack')}"] if training else []
+    parts += [f"asking {count(asked, 'teacher')} beforehand"] if asked else []
+    return ", ".join(parts)

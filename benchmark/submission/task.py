@@ -49,7 +49,9 @@ def train_here(
     place: Place | None = None,
     helpers: Helpers | None = None,
 ) -> Outcome:
-    """Train a pack in this process. Raises UserError if nothing of it can be trained.
+    """Train a pack in this process, or ask its teacher what it asks for.
+
+    Raises UserError if nothing of it can be trained.
 
     ``place``: among the processes that train it together; ``helpers`` are those that this one
     starts itself.
@@ -63,6 +65,10 @@ def train_here(
     where = Surroundings(
         stop=stop, reporter=reporter or default_reporter, ended=ended, **checkpoint_seconds()
     )
+    if pack.fills:
+        from benchmark.train.fill import fill
+
+        return fill(pack, where)
     if helpers is not None:
         place = helpers.place
     if place is None:

@@ -19,7 +19,9 @@ from benchmark.run.state import ENDED
 from benchmark.slurm import queue_cache
 from benchmark.slurm.commands import SlurmUnreachableError
 from benchmark.slurm.queue import TaskState
-from benchmark.submission.sent import runs_in_queue
+from benchmark.submission import marks
+from benchmark.submission.folder import Folder
+from benchmark.submission.sent import in_queue, runs_in_queue, sent_arrays
 
 _LOOK_SECONDS = 2.0
 _QUESTION = queue_cache.Question(since=0.0, accounting=False)
@@ -52,6 +54,24 @@ def wait_for(keys: Iterable[str], runs_dir: Path, refresh_seconds: float) -> int
                     return int(bool(left))
         # A look at 10,000 files of a network file system may take seconds itself.
         time.sleep(_LOOK_SECONDS + len(left) / 1000)
+
+
+def wait_for_tasks(folder: Folder, runs_dir: Path, refresh_seconds: float) -> int:
+    """Return when no task of a submission waits or runs: 0, or 1 where some noted a failure."""
+    began = time.time()
+    while True:
+        time.sleep(queue_cache.pause(refresh_seconds))
+        try:
+            answer = queue_cache.read(_QUESTION, refresh_seconds)
+        except SlurmUnreachableError as error:
+            say(str(error))
+            continue
+        if answer.warning is not None or answer.snapshot.taken < began:
+            continue
+        sent = [array for array in sent_arrays(runs_dir) if array.folder == folder]
+        works = in_queue((work for array in sent for work in array.works()), answer.snapshot)
+        if not any(work.living or work.state.name == "ending" for work in works):
+            return int(bool(marks.reasons(folder)))
 
 
 def _look(

@@ -37,7 +37,7 @@ class AnswerFile:
         self.path = path
         self.width = width
         self._words = -(-width // _WORD)
-        self._length = (1 + self._words) * _WORD
+        self.row_bytes = (1 + self._words) * _WORD
         self._factors = _factors(about, self._words + 1)
         self._descriptor, self.writable = _opened(path)
 
@@ -46,7 +46,7 @@ class AnswerFile:
         found = np.zeros((len(rows), 1 + self._words), np.uint64)
         views = found.view(np.uint8)
         for number, row in enumerate(rows.tolist()):
-            os.preadv(self._descriptor, [views[number]], row * self._length)
+            os.preadv(self._descriptor, [views[number]], row * self.row_bytes)
         there = found[:, 0] == self._checksums(found[:, 1:], rows)
         content = np.ascontiguousarray(views[:, _WORD : _WORD + self.width])
         return content, there
@@ -58,7 +58,7 @@ class AnswerFile:
         views[:, _WORD : _WORD + self.width] = content
         made[:, 0] = self._checksums(made[:, 1:], rows)
         for number, row in enumerate(rows.tolist()):
-            os.pwrite(self._descriptor, views[number], row * self._length)
+            os.pwrite(self._descriptor, views[number], row * self.row_bytes)
 
     def size(self) -> int:
         """Return the bytes that the file takes of the disk, holes left out."""

@@ -57,7 +57,7 @@ class AnswerStore:
         self.key = digest({**about, "form": FORM})
         self.root = root
         self.folder = root / self.key
-        self._limit = limit
+        self.limit = limit
         self._parts: dict[str, Part] = {}
         self._writes = 0
         self.full = False
@@ -83,7 +83,7 @@ class AnswerStore:
         if not self.full and self._writes % _LOOK_EVERY == 0:
             space = os.statvfs(self.folder)
             spare = space.f_bavail < SPARE_SHARE * space.f_blocks
-            self.full = spare or used(self.root) >= self._limit
+            self.full = spare or used(self.root) >= self.limit
         self._writes += 1
         return not self.full and all(part.file.writable for part in self._parts.values())
 

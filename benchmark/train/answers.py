@@ -36,15 +36,15 @@ from benchmark.train.teacher import LoadedTeacher
 
 KEPT = ("logits", "pooled")
 # Below this many images kernels may take another way; such batches are asked as they are.
-_SMALLEST = 4
+SMALLEST = 4
 _QUARTERS = 4
 
 
 class Answers:
     """A teacher's features of training batches, from ``store`` as far as they lie there.
 
-    ``asked`` counts the images that the teacher was shown for training, ``probed`` those of the
-    proof. ``say`` is told once why answers are not, or no longer, kept.
+    ``store`` is None where nothing is kept, or no longer; ``say`` is told once why. ``asked``
+    counts the images that the teacher was shown for training, ``probed`` those of the proof.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Answers:
         num_variants: int = 1,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._network = network
-        self._store = store
-        self._num_variants = num_variants
+        self.network = network
+        self.store = store
+        self.num_variants = num_variants
         self._say = say
         self._full_said = False
         self._proved: set[int] = set()
@@ -66,14 +66,14 @@ class Answers:
         """Return the teacher's features of a batch, without the maps that are not wanted."""
         size = len(batch.labels)
         mixed = batch.targets is not None
-        if self._store is None or batch.variants is None or mixed or size < _SMALLEST:
+        if self.store is None or batch.variants is None or mixed or size < SMALLEST:
             return self._ask(batch.images).only(maps)
-        rows = rows_of(batch.indices, batch.variants, self._num_variants)
+        rows = rows_of(batch.indices, batch.variants, self.num_variants)
         names = [name for name in KEPT if name == "logits" or name in maps]
         if size in self._proved and not set(maps) - set(KEPT):
-            return self._recall(self._store, batch.images, rows, names)
+            return self._recall(self.store, batch.images, rows, names)
         if size not in self._proved:
-            found = self._prove(self._store, batch.images, rows, bool(set(maps) - set(KEPT)))
+            found = self._prove(self.store, batch.images, rows, bool(set(maps) - set(KEPT)))
         else:
             found = self._ask(batch.images)
         self._keep(rows, found, names)
@@ -85,7 +85,7 @@ class Answers:
 
     def _again(self, images: Tensor) -> Features:
         with torch.no_grad():
-            return self._network.features(images)
+            return self.network.features(images)
 
     def _recall(self, store: AnswerStore, images: Tensor, rows: Rows, names: list[str]) -> Features:
         size = len(rows)
@@ -105,17 +105,17 @@ class Answers:
         return found.only(KEPT if "pooled" in names else ())
 
     def _keep(self, rows: Rows, features: Features, names: list[str]) -> None:
-        if self._store is None or not self._store.has_room():
-            if self._store is not None and self._store.full and not self._full_said:
+        if self.store is None or not self.store.has_room():
+            if self.store is not None and self.store.full and not self._full_said:
                 self._full_said = True
                 self._say("the teacher's answers take all the room they may: no more are kept")
             return
         try:
             for name in names:
                 value = getattr(features, name)
-                self._store.part(name, value).write(rows, value)
+                self.store.part(name, value).write(rows, value)
         except OSError as error:
-            self._store.full = True
+            self.store.full = True
             self._say(f"the teacher's answers are no longer kept: {error.strerror}")
 
     def _prove(self, store: AnswerStore, images: Tensor, rows: Rows, maps: bool) -> Features:
@@ -155,12 +155,12 @@ class Answers:
 
     def _stop(self, reason: str) -> None:
         self._say(f"the teacher's answers are not kept: {reason}")
-        self._store = None
+        self.store = None
 
 
 def _padded(missing: int, size: int) -> int:
     """Return how many images to ask for: whole quarters of a batch, few enough to prove each."""
-    quarter = max(_SMALLEST, -(-size // _QUARTERS))
+    quarter = max(SMALLEST, -(-size // _QUARTERS))
     return min(size, -(-missing // quarter) * quarter)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmark.planning.packs import Pack
 from benchmark.run.identity import Run
+from benchmark.run.pack_file import PackFile
 
 OPERATIONS = ("replace", "fsync", "link", "unlink", "truncate", "chmod", "mkdir")
 
@@ -38,9 +39,13 @@ class Undertaker:
 
     def start(self, runs: Iterable[Run], data: Path, runs_dir: Path, **job: Any) -> int:
         """Start a process and return its id."""
+        pack = Pack("test", tuple(runs)).file(runs_dir, data, None, job.pop("plugins", ()))
+        return self.send(pack, **job)
+
+    def send(self, pack: PackFile, **job: Any) -> int:
+        """Start a process that does what a pack says, and return its id."""
         assert self._server.stdin is not None
-        pack = Pack("test", tuple(runs)).file(runs_dir, data, None, job.pop("plugins", ())).text()
-        job |= {"pack": pack, "runs_dir": str(runs_dir)}
+        job |= {"pack": pack.text(), "runs_dir": str(pack.runs_dir)}
         self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()
         return int(self._line())
@@ -79,12 +84,14 @@ def _count_operations(die_at: int) -> Callable[[], int]:
 
 def _work(job: dict[str, Any]) -> int:
     from benchmark.run.pack_file import read_pack
+    from benchmark.train.fill import fill
     from benchmark.train.pack import Surroundings, train_pack
     from benchmark.train.report import Lines
 
     count = _count_operations(job.get("die_at", -1))
     where = Surroundings(checkpoint_seconds=0, reporter=Lines)
-    outcome = train_pack(read_pack(job["pack"], "the pack"), where)
+    pack = read_pack(job["pack"], "the pack")
+    outcome = fill(pack, where) if pack.fills else train_pack(pack, where)
     Path(job["runs_dir"], "operations").write_text(str(count()))
     return outcome.exit_code
 
@@ -94,6 +101,7 @@ def main() -> None:
     import torch
     import torch._dynamo  # what the first optimiser imports, for a second
 
+    import benchmark.train.fill
     import benchmark.train.pack  # noqa: F401 - so that forked processes have it
 
     torch.set_num_threads(1)

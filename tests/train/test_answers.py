@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from benchmark.base.errors import UserError
-from benchmark.monitor.doctor import examine
 from benchmark.models.features import Features
+from benchmark.monitor.doctor import examine
 from benchmark.operate.clean import clean
 from benchmark.run.answers import answer_files, limit, used
 from benchmark.run.answers import answers_root as store_root

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmark.base.words import count
+from benchmark.base.words import amount, count
 from benchmark.operate.clean import Cleaned
 from benchmark.operate.delete import Deleted
 from benchmark.operate.stop import Cancelled, Paused, Resumed
@@ -57,8 +57,8 @@ def cleaned(done: Cleaned) -> list[str]:
         items = [item for item in done.removed if item.kind == kind]
         noun, _, rest = kind.partition(" ")
         inodes = count(sum(item.inodes for item in items), "inode")
-        amount = f"{_bytes(sum(item.size for item in items))}, {inodes}"
-        lines.append(f"{verb} {count(len(items), noun)} {rest}: {amount}")
+        size = amount(sum(item.size for item in items))
+        lines.append(f"{verb} {count(len(items), noun)} {rest}: {size}, {inodes}")
     return lines if done.removed else [*lines, f"nothing to remove in {done.runs_dir}"]
 
 
@@ -68,7 +68,7 @@ def deleted(done: Deleted) -> list[str]:
     lines = [f"kept {key}: {why}" for key, why in done.kept.items()]
     lines += [f"{verb} {key}" for key in done.keys]
     if done.keys:
-        return [*lines, f"{verb} {count(len(done.keys), 'run')}, {_bytes(done.size)}"]
+        return [*lines, f"{verb} {count(len(done.keys), 'run')}, {amount(done.size)}"]
     return lines or [f"nothing to delete in {done.runs_dir}"]
 
 
@@ -79,12 +79,3 @@ def _nothing(done: Cancelled | Paused) -> str:
 
 def _warned(warnings: Iterable[str]) -> list[str]:
     return [f"warning: {text}" for text in warnings]
-
-
-def _bytes(size: float) -> str:
-    """Return a number of bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

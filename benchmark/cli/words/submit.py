@@ -35,7 +35,23 @@ def standing(found: ReadyPlan) -> Iterator[str]:
         cancelled = count(len(left.cancelled), "run")
         yield f"cancelled: {cancelled}; `bench retry --cancelled` takes them up"
     yield from refused(found.ready.refused)
+    yield from (questions.words() for questions in found.ready.questions)
     yield from found.ready.prepared.lines if found.ready.submission.packs else ()
+
+
+def filling(found: ReadyPlan) -> Iterator[str]:
+    """Yield what teachers are asked beforehand, and where."""
+    yield from (questions.words() for questions in found.ready.questions)
+    yield from refused(found.ready.refused)
+    if found.ready.submission.packs:
+        yield from found.ready.prepared.lines
+    elif found.left.runs:
+        yield (
+            "nothing to ask beforehand: no teacher whose answers can be kept is shown the same"
+            " pictures by several of these packs"
+        )
+    else:
+        yield "nothing to ask beforehand: no run is left to train"
 
 
 def refused(reasons: Mapping[str, str]) -> Iterator[str]:

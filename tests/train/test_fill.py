@@ -1,0 +1,229 @@
+"""A job that asks a teacher beforehand asks each question once, and students then none."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark.base.errors import UserError
+from benchmark.planning.kept_answers import fill_pack, shared_questions
+from benchmark.planning.packs import Pack, make_packs
+from benchmark.run.answers import answer_files, answers_root, used
+from benchmark.run.identity import Run
+from benchmark.run.pack_file import PackFile, read_pack
+from benchmark.run.state import RunState
+from benchmark.submission.task import train_here
+from benchmark.train.answers import Answers
+from benchmark.train.asked import pictures_of
+from benchmark.train.network import Network
+from tests.helpers import digits_plan, numbers, train
+from tests.train.mortal import Undertaker
+
+TABLE = """
+schema: 1
+name: fixed
+source: {paper: "none"}
+dataset: digits
+recipe: digits_60
+protocol: {report: last}
+teacher: {from: train, seed: fixed}
+seeds: [0, 1]
+columns: [{teacher: wrn_16_2, student: resnet8}]
+rows:
+  - {name: KD, methods: [kd]}
+  - {name: RKD, methods: [rkd]}
+"""
+SHORT = ("recipe.epochs=4", "recipe.eval_every=4", "recipe.schedule.milestones=[3]")
+
+
+@pytest.fixture(scope="module")
+def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Pack]]:
+    """One teacher and two seeds of two students, trained without kept answers."""
+    place = tmp_path_factory.mktemp("fixed")
+    (place / "fixed.yaml").write_text(TABLE)
+    plan = digits_plan(digits, seeds="0-1", sets=SHORT, table=str(place / "fixed.yaml"))
+    packs = make_packs("fixed", plan.runs, [run.key for run in plan.teachers])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_TEACHER_ANSWERS", "off")
+        for pack in packs:
+            assert set(train(pack.runs, digits, place).endings.values()) == {"done"}
+    return place, packs
+
+
+@pytest.fixture
+def filling(trained: tuple[Path, list[Pack]], tmp_path: Path, digits: Path) -> PackFile:
+    """What the job is given, in a runs directory with the teacher alone."""
+    place, packs = trained
+    (teacher,) = packs[0].runs
+    (tmp_path / teacher.key).symlink_to(place / teacher.key)
+    (questions,) = shared_questions(packs, digits)
+    assert questions.exact
+    assert questions.enough
+    file = fill_pack(questions).file(tmp_path, digits)
+    return read_pack(file.text(), "as it is sent")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Answers]:
+    """Everything that asks a teacher, each with its count."""
+    found: list[Answers] = []
+    make = Answers.__init__
+
+    def noted(self: Answers, *arguments: object, **named: object) -> None:
+        make(self, *arguments, **named)  # type: ignore[arg-type]
+        found.append(self)
+
+    monkeypatch.setattr(Answers, "__init__", noted)
+    return found
+
+
+def questions_of(pack: PackFile) -> int:
+    return len(pictures_of(pack.runs, 100))
+
+
+def students(packs: list[Pack]) -> list[Run]:
+    return [run for pack in packs for run in pack.runs if run.teacher]
+
+
+def check(runs: list[Run], runs_dir: Path, digits: Path, place: Path) -> None:
+    for run in runs:
+        train([run], digits, runs_dir)
+        assert numbers(runs_dir, run) == numbers(place, run)
+
+
+def test_students_ask_nothing_any_more(
+    trained: tuple[Path, list[Pack]], filling: PackFile, digits: Path, asked: list[Answers]
+) -> None:
+    place, packs = trained
+    assert train_here(filling).exit_code == 0
+    assert [found.asked for found in asked] == [questions_of(filling)]
+    shown = sum(4 * 100 for _ in packs[1:])
+    assert 0 < questions_of(filling) < 0.9 * shown
+    for pack in packs[1:]:
+        train(pack.runs, digits, filling.runs_dir)
+        for run in pack.runs:
+            assert numbers(filling.runs_dir, run) == numbers(place, run)
+    assert [found.asked for found in asked[1:]] == [0, 0]
+    # Nothing is left to ask.
+    assert train_here(filling).exit_code == 0
+    assert asked[-1].asked == asked[-1].probed == 0
+
+
+def test_what_was_kept_before_is_not_asked_again(
+    trained: tuple[Path, list[Pack]], filling: PackFile, digits: Path, asked: list[Answers]
+) -> None:
+    _, packs = trained
+    train(packs[1].runs, digits, filling.runs_dir)
+    calls = {"n": 0}
+
+    def stop() -> str | None:
+        calls["n"] += 1
+        return "asked to" if calls["n"] == 2 else None
+
+    outcome = train_here(filling, stop)
+    assert set(outcome.endings.values()) == {RunState.STOPPED}
+    assert outcome.interrupted
+    assert outcome.advanced
+    assert 0 < asked[1].asked < questions_of(filling) - asked[0].asked
+    assert train_here(filling).exit_code == 0
+    assert sum(found.asked for found in asked) == questions_of(filling)
+
+
+@pytest.mark.parametrize("left", [1, 5])
+def test_a_few_that_are_missing(filling: PackFile, asked: list[Answers], left: int) -> None:
+    assert train_here(filling).exit_code == 0
+    wanted = pictures_of(filling.runs, 100)
+    path = next(p for p in answer_files(answers_root(filling.runs_dir)) if "logits" in p.name)
+    with path.open("r+b") as file:
+        for row in wanted[:left].tolist():
+            file.seek((8 + 4 * 10) * row)  # ten float32 logits behind a checksum
+            file.write(b"x")
+    assert train_here(filling).exit_code == 0
+    assert [found.asked for found in asked] == [len(wanted), left]
+    assert train_here(filling).exit_code == 0
+    assert asked[-1].asked == 0
+
+
+def test_more_than_may_be_kept_is_refused_before_it_is_asked(
+    filling: PackFile, asked: list[Answers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_TEACHER_ANSWERS", "8K")
+    with pytest.raises(UserError, match=r"take \d+.\d kB more and 0 B are .* allows 8.2 kB in all"):
+        train_here(filling)
+    assert asked[0].asked == asked[0].probed == 0
+    assert used(answers_root(filling.runs_dir)) == 0
+    monkeypatch.setenv("BENCH_TEACHER_ANSWERS", "off")
+    with pytest.raises(UserError, match="lets none be kept"):
+        train_here(filling)
+
+
+def test_a_disk_without_room_is_left_alone(
+    filling: PackFile, asked: list[Answers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.statvfs
+
+    def nearly_full(path: Path) -> os.statvfs_result:
+        found = list(look(path))
+        found[4] = int(0.05 * found[2]) + 3  # blocks that are free for users: of those, three
+        return os.statvfs_result(found)
+
+    monkeypatch.setattr(os, "statvfs", nearly_full)
+    with pytest.raises(UserError, match=r"more and .* has 1\d.\d kB for them \(5% of the disk"):
+        train_here(filling)
+    assert asked[0].asked == 0
+    assert used(answers_root(filling.runs_dir)) == 0
+
+
+def test_bits_that_depend_on_the_batch_end_it(
+    filling: PackFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = Network.features
+
+    def other(self: Network, images: object) -> object:
+        found = features(self, images)  # type: ignore[arg-type]
+        return found._replace(logits=found.logits + 1e-6 * len(found.logits))
+
+    monkeypatch.setattr(Network, "features", other)
+    with pytest.raises(UserError, match="depend on the batch"):
+        train_here(filling)
+    assert used(answers_root(filling.runs_dir)) == 0
+
+
+@pytest.fixture(scope="module")
+def undertaker() -> Iterator[Undertaker]:
+    found = Undertaker()
+    yield found
+    found.close()
+
+
+@pytest.mark.slow
+def test_killed_at_random_while_it_fills(
+    trained: tuple[Path, list[Pack]],
+    filling: PackFile,
+    digits: Path,
+    undertaker: Undertaker,
+    asked: list[Answers],
+) -> None:
+    """20 times: no row is wrong, and what is kept is not asked again."""
+    place, packs = trained
+    chance = random.Random(0)
+    killed = 0
+    for turn in range(20):
+        number = undertaker.send(filling)
+        time.sleep(chance.uniform(0.0, 0.5))
+        os.kill(number, signal.SIGKILL)
+        killed += undertaker.wait()["signal"] == signal.SIGKILL
+        if turn % 5 == 4:  # and begin anew at times
+            for path in answer_files(answers_root(filling.runs_dir)):
+                path.unlink()
+    assert killed > 5
+    assert train_here(filling).exit_code == 0
+    assert asked[0].asked <= questions_of(filling)
+    check(students(packs), filling.runs_dir, digits, place)
+    assert [found.asked for found in asked[1:]] == [0, 0, 0, 0]
