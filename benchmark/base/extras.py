@@ -11,7 +11,7 @@ from benchmark.base.errors import UserError
 def optional(module: str, extra: str, what: str) -> ModuleType:
     """Import a module of an extra of this project.
 
-    Raises UserError that says what needs it and what to install, where it is not there.
+    Raises UserError that says what needs it and what to install, if it is not there.
     """
     try:
         return importlib.import_module(module)

@@ -135,7 +135,7 @@ def existing_place(path: Path) -> Path:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory with its parents; UserError where that is not permitted."""
+    """Create a directory with its parents; UserError if that is not permitted."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -40,7 +40,7 @@ def default_device() -> str:
 
 
 def default_cluster() -> str:
-    """Return the executor that is used where none is named."""
+    """Return the executor that is used if none is named."""
     return "slurm" if shutil.which("sbatch") else "local"
 
 
@@ -53,7 +53,7 @@ def own_cache_dir() -> Path:
 def own_folder(variable: str, usual: str) -> Path | None:
     """Return one of the user's base folders (XDG's), by its variable or as usual.
 
-    None for a user without a home, and where the variable holds no absolute path.
+    None for a user without a home, and if the variable holds no absolute path.
     """
     path = Path(os.environ.get(variable) or os.path.expanduser(usual))
     return path if path.is_absolute() else None

@@ -46,7 +46,7 @@ class Speed:
         self.seconds = seconds
 
     def gain(self, form: Form, over: Form = Form.CHANNELS_LAST) -> float | None:
-        """Return how many times as fast one form is as another, None where it was not measured."""
+        """Return how many times as fast one form is as another, None if it was not measured."""
         ours, theirs = self.seconds.get(form), self.seconds.get(over)
         return theirs / ours if ours and theirs else None
 
@@ -117,7 +117,7 @@ def _about() -> dict[str, str | int]:
 
 @cache
 def this_cpu() -> str:
-    """Return vendor, family and model of this machine's CPU, empty where they cannot be told."""
+    """Return vendor, family and model of this machine's CPU, empty if they cannot be told."""
     found: dict[str, str] = {}
     for name, value in _cpu_lines():
         found.setdefault(name, value)

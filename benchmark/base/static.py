@@ -3,7 +3,7 @@
 Planning a table needs the options of its methods and the names and versions of its models,
 but not torch. The declarations are therefore read from the syntax tree: the ``Options`` class
 of a method file is executed alone, with the imports it needs from torch-free modules, and
-class attributes are taken where they are literals.
+class attributes are taken if they are literals.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIGHT_MODULES = frozenset(
 
 @cache
 def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of ``path``; a UserError where it is not valid Python."""
+    """Return the syntax tree of ``path``; a UserError if it is not valid Python."""
     try:
         return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except (OSError, SyntaxError, UnicodeDecodeError) as error:
@@ -65,7 +65,7 @@ def lineage(path: Path, name: str, root: str) -> list[tuple[Path, ast.ClassDef]]
     """Return a class of a file and all classes that it extends, itself first, but for ``root``.
 
     Bases are followed within the file and into files of this package that it imports them from.
-    None where no base leads to a class named ``root``.
+    None if no base leads to a class named ``root``.
     """
     tree = parse(path)
     here = classes(tree)
@@ -129,7 +129,7 @@ def execute_class(path: Path, name: str) -> type:
     """Execute one class of a file, with its imports from :data:`LIGHT_MODULES`, and return it.
 
     Classes that it extends, in the file or imported from others of this package, are executed
-    before it. Raises UserError where it needs anything else: it must be readable without torch.
+    before it. Raises UserError if it needs anything else: it must be readable without torch.
     """
     tree = parse(path)
     here = classes(tree)

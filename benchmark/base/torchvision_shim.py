@@ -5,7 +5,7 @@ the operators that ``import torchvision`` wants to describe are unknown and the 
 "operator torchvision::nms does not exist"; timm imports torchvision and falls with it. Two
 declarations (names and argument types, no code) are enough for the import to pass. Networks,
 transforms and datasets then work; ``torchvision.ops.nms`` and the compiled image decoders, which
-this project does not use, do not. Where the extension loads, as on any ordinary installation,
+this project does not use, do not. If the extension loads, as on any ordinary installation,
 nothing is declared.
 """
 

@@ -58,7 +58,7 @@ def check_method(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
 ) -> None:
-    """Check that a method holds what the training loop relies on; exit code 1 where it does not."""
+    """Check that a method holds what the training loop relies on; exit code 1 if it does not."""
     from benchmark.conformance.pairs import parse_pair
     from benchmark.conformance.suite import check_method as check
 

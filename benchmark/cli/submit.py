@@ -27,7 +27,7 @@ def submit(
     table: TableName,
     cluster: Annotated[
         str | None,
-        typer.Option("--cluster", help="slurm, local or inline; slurm where sbatch is on PATH."),
+        typer.Option("--cluster", help="slurm, local or inline; slurm if sbatch is on PATH."),
     ] = None,
     profile: Annotated[
         str | None, typer.Option("--profile", help="A profile in slurm/profiles/, or its path.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def first_difference(ours: Any, theirs: Any, place: str = "") -> str | None:
-    """Return where two nested values differ first (``optimizer.state.3``), None where they agree.
+    """Return where two nested values differ first (``optimizer.state.3``), None if they agree.
 
     Tensors agree when their types, shapes and bytes do, so that NaN equals NaN.
     """

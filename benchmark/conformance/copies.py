@@ -76,7 +76,7 @@ def _moving(method: AnyMethod, parts: dict[str, nn.Module]) -> tuple[str, ...]:
 
 
 class _Running:
-    """Notes which layers of frozen parts run as in training, where the mode matters."""
+    """Notes which layers of frozen parts run as in training, if the mode matters."""
 
     def __init__(self, parts: dict[str, nn.Module]) -> None:
         self.in_train_mode: list[str] = []

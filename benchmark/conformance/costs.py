@@ -40,8 +40,8 @@ def measure_costs(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return the conditions of the measurement, and by method its costs.
 
-    Costs: ``relative_step_cost`` (1 is free) with its ``quartiles``, and where there is a first
-    stage ``first_stage_step_cost``. Raises UserError where a method is undefined on ``pair``.
+    Costs: ``relative_step_cost`` (1 is free) with its ``quartiles``, and if there is a first
+    stage ``first_stage_step_cost``. Raises UserError if a method is undefined on ``pair``.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ def trains(
 ) -> str:
     """Take a step of each stage, save, take another, and take that one again after a resume.
 
-    Raises UserError where the methods are undefined for the pair.
+    Raises UserError if the methods are undefined for the pair.
     """
     run = lab.run(methods, ce_weight=ce_weight, predict=predict)
     trainee = lab.start(run)

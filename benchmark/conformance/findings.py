@@ -14,7 +14,7 @@ CheckOutcome = Literal["ok", "FAILED", "refused"]
 
 
 class CheckFailedError(Exception):
-    """A check found what must not be; the message says what, and where it can what to do."""
+    """A check found what must not be; the message says what, and if it can what to do."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _update(lab: Lab, trainee: Trainee) -> _Moves:
 
 def _compared(ours: _Moves, theirs: _Moves) -> float:
     """Return the largest relative difference; CheckFailedError beyond the tolerance."""
-    # Where one of both gradients is more than rounding, they differ.
+    # If one of both gradients is more than rounding, they differ.
     spared = ours.by_rounding & theirs.by_rounding
     scale = max((_rms(update) for update in ours.updates.values()), default=0.0)
     worst = 0.0

@@ -22,7 +22,7 @@ EPOCH = 30
 
 
 class Observed(NamedTuple):
-    """What both networks say to a batch, and the method's own teacher where it has one.
+    """What both networks say to a batch, and the method's own teacher if it has one.
 
     ``further``: the step's further images, which the method asks for.
     """

@@ -119,7 +119,7 @@ class PairCounter:
     def method(self, name: str) -> Linear:
         """Return what a method adds to the plain student's step, the teacher's answers given.
 
-        Raises UserError where it is undefined for the pair.
+        Raises UserError if it is undefined for the pair.
         """
         return self._line(partial(_of_step, name=name)) - self.student
 

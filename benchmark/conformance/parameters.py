@@ -35,7 +35,7 @@ class Counts(NamedTuple):
 def extra_parameters(name: str, pair: Pair, geometry: Geometry) -> Counts:
     """Count a method's own numbers at its default options.
 
-    Raises UserError where the method is undefined for the pair.
+    Raises UserError if the method is undefined for the pair.
     """
     labels = torch.arange(10 * geometry.num_classes) % geometry.num_classes
     try:

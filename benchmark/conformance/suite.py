@@ -52,7 +52,7 @@ def check_method(
 
     With ``pair`` on that pair alone; else closely on a small pair and, unless ``quick``, in a
     step of each stage on every pair of the CIFAR-100 table. ``say`` gets the report's lines as
-    they are found. Raises UserError for an unknown method, or where it is undefined on ``pair``.
+    they are found. Raises UserError for an unknown method, or if it is undefined on ``pair``.
     """
     info = method_info(name)
     lab = lab_for(name, [pair] if pair else SMALL)

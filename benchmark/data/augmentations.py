@@ -20,7 +20,7 @@ class AugmentationInfo:
 
     ``padding``: zero pixels added on each side before a random crop of the image's own size;
     ``flip``: horizontal flips with probability 1/2; ``crop_size``: side of a random resized crop
-    (training) and of the centre crop after a resize (test), or None where images keep their size.
+    (training) and of the centre crop after a resize (test), or None if images keep their size.
 
     Of photographs: ``area`` and ``ratio`` bound the random crop; ``interpolation`` resizes it and
     ``test_interpolation`` the test images (linear: bilinear without averaging, as TensorFlow's);
@@ -64,7 +64,7 @@ class AugmentationInfo:
 
     @property
     def num_variants(self) -> int | None:
-        """How many different images it makes of one; None where they cannot be numbered."""
+        """How many different images it makes of one; None if they cannot be numbered."""
         if self.crop_size is not None or self.randaugment or self.erasing:
             return None
         return int((2 * self.padding + 1) ** 2 * (1 + self.flip))
@@ -126,7 +126,7 @@ AUGMENTATIONS: dict[str, AugmentationInfo] = {
 
 
 def augmentation_info(name: str, where: str = "") -> AugmentationInfo:
-    """Return one augmentation; UserError with the nearest guess where there is none."""
+    """Return one augmentation; UserError with the nearest guess if there is none."""
     if name not in AUGMENTATIONS:
         raise unknown("augmentation", name, AUGMENTATIONS, where)
     return AUGMENTATIONS[name]

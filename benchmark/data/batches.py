@@ -15,18 +15,18 @@ from benchmark.base.share import WHOLE, Shard
 class Batch(NamedTuple):
     """Some images on the reader's device.
 
-    images [B, C, H, W] float32, normalised (channels_last memory where that was asked for);
+    images [B, C, H, W] float32, normalised (channels_last memory if that was asked for);
     labels [B] int64; indices [B] int64, positions in the training set (in the test set for test
     batches). The tensors are the caller's: no reader writes to them again.
 
-    targets [B, K] float32 where images are mixed (data/mixing.py): the mixed, smoothed labels;
+    targets [B, K] float32 if images are mixed (data/mixing.py): the mixed, smoothed labels;
     ``labels`` then are the classes of the larger shares.
 
     variants [B] int64 number what the augmentation made of each image, below its
-    ``num_variants``: images of one index and variant have the same pixels. None where there are
+    ``num_variants``: images of one index and variant have the same pixels. None if there are
     too many to number, in test batches, and from the ffcv reader.
 
-    whole: how many images the step's batch has in all replicas, where these are those that one
+    whole: how many images the step's batch has in all replicas, if these are those that one
     process carries, replica by replica (base/share.py); None for a batch that is not cut.
     """
 

@@ -171,7 +171,7 @@ def described(name: str, own: OwnData | None) -> DatasetInfo:
 def dataset_info(name: str, where: str = "", data_dir: Path | None = None) -> DatasetInfo:
     """Return one dataset; one of the user's own is known by what lies in ``data_dir``.
 
-    Raises UserError with the nearest guess where there is none.
+    Raises UserError with the nearest guess if there is none.
     """
     if name in DATASETS:
         return DATASETS[name]
@@ -212,7 +212,7 @@ def write_command(name: str) -> str:
 def dataset_identity(name: str, data_dir: Path) -> dict[str, Any]:
     """Return what a run's key hashes of its dataset: name and digest.
 
-    The declared identity where no data is there or the official data is; else the digest of what
+    The declared identity if no data is there or the official data is; else the digest of what
     lies on disk, with the facts of data of the user's own.
     """
     info = dataset_info(name, data_dir=data_dir)

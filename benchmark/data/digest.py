@@ -1,7 +1,7 @@
 """The digest of what a dataset contains, whatever file it lies in.
 
-Labels, sizes and stored images are hashed in index order: pixels where images are stored raw, the
-JPEG bytes where they are compressed (decoders differ in the last bit, so their pixels have no
+Labels, sizes and stored images are hashed in index order: pixels if images are stored raw, the
+JPEG bytes if they are compressed (decoders differ in the last bit, so their pixels have no
 digest that holds everywhere). Page sizes, page order and workers do not enter.
 """
 

@@ -24,7 +24,7 @@ RATIO = (math.log(0.3), math.log(1 / 0.3))
 _TRIES = 10
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
-Boxes = npt.NDArray[np.int64]  # [B, 4]: top, left, height, width; height 0 where nothing is erased
+Boxes = npt.NDArray[np.int64]  # [B, 4]: top, left, height, width; height 0 if nothing is erased
 
 
 def random_boxes(

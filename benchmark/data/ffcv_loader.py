@@ -152,7 +152,7 @@ class FfcvBatches:
     """``Batches`` through ffcv with ``workers`` threads (as many as the machine has at most).
 
     Raises UserError for files that do not fit their sidecar, and for an augmentation that needs
-    images of one size where they differ.
+    images of one size if they differ.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def write_beton(
 ) -> int:
     """Write ``samples`` to a new, seekable file; return its length in bytes.
 
-    Raises UserError where there are no samples or one does not fit a page.
+    Raises UserError if there are no samples or one does not fit a page.
     """
     if num_samples == 0:
         raise UserError("there are no images to write")
@@ -214,7 +214,7 @@ def _read_layout(path: Path, descriptor: int, length: int) -> Layout:
 def read_pixels(layout: Layout) -> Bytes:
     """Return all images of a raw file with one image size, [N, H, W, 3] uint8.
 
-    Raises UserError where images are compressed or differ in size.
+    Raises UserError if images are compressed or differ in size.
     """
     height, width = int(layout.heights[0]), int(layout.widths[0])
     if (layout.modes != RAW).any():

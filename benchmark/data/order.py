@@ -45,7 +45,7 @@ class BatchPlan:
     ``repeats``: views of an image in an epoch, see :func:`repeated`. ``share``: the replicas that
     this process carries.
 
-    Raises UserError where no batch would be left to train on.
+    Raises UserError if no batch would be left to train on.
     """
 
     num_train: int

@@ -236,7 +236,7 @@ def _affine(pixels: Pixels, numbers: Numbers) -> None:
 
 @exact
 def apply_operation(pixels: Pixels, kind: int, numbers: Numbers) -> None:
-    """Apply operation ``kind`` of :data:`NAMES` with its arguments; nothing where it is below 0."""
+    """Apply operation ``kind`` of :data:`NAMES` with its arguments; nothing if it is below 0."""
     if kind < 0:
         return
     if kind == 0:

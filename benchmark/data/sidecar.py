@@ -40,7 +40,7 @@ class Split(_Record):
 
 
 class WriteSettings(_Record):
-    """How images were stored: JPEG quality and longest side hold where images were encoded.
+    """How images were stored: JPEG quality and longest side hold if images were encoded.
 
     ``side``: every image was scaled and cut to a square of that side.
     """
@@ -55,7 +55,7 @@ class Sidecar(_Record):
     """What ``bench data write`` recorded.
 
     ``official``: the content is the published dataset's; else ``altered`` says what is not.
-    ``image_size`` is (H, W), or None where images differ; ``sources`` holds the md5 of each file
+    ``image_size`` is (H, W), or None if images differ; ``sources`` holds the md5 of each file
     that was read (of class folders: of the sorted list of names and sizes). ``own``: of data that
     no list of this project knows, what it would say.
     """
@@ -89,7 +89,7 @@ class Sidecar(_Record):
 
 
 def read_sidecar(name: str, data_dir: Path) -> Sidecar | None:
-    """Return the sidecar of a dataset, None where there is none.
+    """Return the sidecar of a dataset, None if there is none.
 
     Raises UserError for a file that is no sidecar, belongs to another dataset, or was written by
     a newer version of this project.

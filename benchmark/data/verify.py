@@ -24,7 +24,7 @@ _READ_THROUGH = 1 << 30
 
 
 def open_layout(sidecar: Sidecar, data_dir: Path, split: SplitName) -> Layout:
-    """Return the checked layout of one split; UserError where it does not fit its sidecar."""
+    """Return the checked layout of one split; UserError if it does not fit its sidecar."""
     layout = read_layout(split_path(sidecar.name, data_dir, split))
     expected = sidecar.splits[split].num_samples
     if layout.num_samples != expected:
@@ -43,7 +43,7 @@ def open_layout(sidecar: Sidecar, data_dir: Path, split: SplitName) -> Layout:
 def check_digest(
     sidecar: Sidecar, layout: Layout, split: SplitName, pixels: Bytes | None = None
 ) -> None:
-    """Raise UserError where the content is not what the sidecar says."""
+    """Raise UserError if the content is not what the sidecar says."""
     if layout_digest(layout, pixels) != sidecar.splits[split].digest:
         raise UserError(
             f"{layout.path} was changed after it was written (its digest is another);"
@@ -99,7 +99,7 @@ def _decode(layout: Layout, index: int, memory: Bytes) -> None:
 def info(name: str, data_dir: Path) -> dict[str, Any]:
     """Return what is known of a dataset and of its files, as plain JSON values.
 
-    ``sidecar`` is None where the dataset was not written; nothing is read but the sidecar.
+    ``sidecar`` is None if the dataset was not written; nothing is read but the sidecar.
     """
     known = dataset_info(name, data_dir=data_dir)
     sidecar = read_sidecar(name, data_dir)

@@ -57,7 +57,7 @@ def write_dataset(
 
     ``source`` None: scikit-learn's own digits, or what ``bench data fetch`` left in ``data_dir``.
     CIFAR is stored raw, class folders as JPEG unless ``storage`` says otherwise;
-    ``max_resolution`` bounds the longest side and ``jpeg_quality`` holds where an image must be
+    ``max_resolution`` bounds the longest side and ``jpeg_quality`` holds if an image must be
     encoded. Writing the same content again changes nothing. ``progress`` is called after every
     image with the split's name, the images done and all of the split, ``note`` with a line on what
     was passed over.

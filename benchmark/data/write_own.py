@@ -44,7 +44,7 @@ def write_own(
 
     ``mean`` and ``std`` are those of the training images unless given. Squares of one small size
     are stored as pixels, others as JPEG unless ``side`` makes them squares of that side;
-    ``test_fraction`` of each class is set aside where there are no test images. Further options
+    ``test_fraction`` of each class is set aside if there are no test images. Further options
     are those of :func:`benchmark.data.write.write_dataset`.
 
     Raises UserError for unusable names and sources, and for other data that is there already

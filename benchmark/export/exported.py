@@ -45,7 +45,7 @@ class ExportedRun:
 def exported_runs(report: Report) -> list[ExportedRun]:
     """Return each run of a filled table once, by key.
 
-    A run whose records cannot be read is left out, and said. Raises UserError where none is left.
+    A run whose records cannot be read is left out, and said. Raises UserError if none is left.
     """
     found: dict[str, ExportedRun] = {}
     for record in report.rows().to_dict("records"):
@@ -116,7 +116,7 @@ def seconds_before_end(run: ExportedRun) -> Sequence[float]:
 
 
 def folder_for(path: Path) -> Path:
-    """Make the folder of an export. UserError where that cannot be done."""
+    """Make the folder of an export. UserError if that cannot be done."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -41,8 +41,8 @@ class Exports:
 def export_table(name: str, chosen: Selection, runs_dir: Path, wanted: Forms) -> Exports:
     """Write the runs of a table.
 
-    Raises UserError for an unknown table, without runs, where a form's library is not installed,
-    and where a file cannot be written. A network that cannot be written is not its neighbours'.
+    Raises UserError for an unknown table, without runs, if a form's library is not installed,
+    and if a file cannot be written. A network that cannot be written is not its neighbours'.
     """
     forms = (
         (wanted.tensorboard, tensorboard.check),

@@ -1,4 +1,4 @@
-"""What a cell is set against: the published value, or where a table has none, its own student.
+"""What a cell is set against: the published value, or if a table has none, its own student.
 
 Differences are in points as printed, ours - theirs.
 """
@@ -29,7 +29,7 @@ class Compared(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        """The verdict as one character, empty where nothing is published."""
+        """The verdict as one character, empty if nothing is published."""
         return SYMBOLS.get(self.verdict, "") if self.verdict else ""
 
 
@@ -44,7 +44,7 @@ def reference_words(grid: Grid) -> str:
 def compare_all(grid: Grid) -> Mapping[CellKey, Compared]:
     """Return the differences of all cells that have a value and something to compare it with.
 
-    Where nothing is published it is the row of the plain student: seeds that both have are
+    If nothing is published it is the row of the plain student: seeds that both have are
     paired, and a diverged one counts as chance, as in claims.
     """
     if grid.has_published:

@@ -44,7 +44,7 @@ def make_figures(
 ) -> tuple[Saved, ...]:
     """Draw some kinds of figures of a table and write them below ``out``.
 
-    Raises UserError for an unknown kind, and where no runs are there to draw any of them; a kind
+    Raises UserError for an unknown kind, and if no runs are there to draw any of them; a kind
     of several that has nothing to draw yet is said and left out.
     """
     chosen = chosen or Selection()

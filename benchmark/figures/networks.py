@@ -162,7 +162,7 @@ def _look_anew(images: Images, name: str, load: Callable[[], _Network]) -> list[
 def shown_images(run: Run, source: FigureSource, classes: int | None = None) -> Images:
     """Return test images as a run's network saw them, spread evenly over the test set.
 
-    Of ``classes`` evenly chosen classes alone, where given.
+    Of ``classes`` evenly chosen classes alone, if given.
     """
     augmentation, recipe = run.recipe.augmentation, run.recipe
     batches = open_batches(

@@ -12,7 +12,7 @@ class ConvReg(nn.Module):
     ``student`` and ``teacher`` are shapes [B, C, H, W]. The convolution (with bias) follows
     the sizes, as in Tian et al. 2020 (CRD's FitNet and AB): half the height: 4x4 transposed,
     stride 2; double: 3x3, stride 2; equal or larger otherwise: unpadded, kernel 1 + the
-    difference. Their code stops where the teacher's map is larger by another factor; here
+    difference. Their code stops if the teacher's map is larger by another factor; here
     nearest-neighbour upsampling precedes a 1x1 convolution.
     """
 

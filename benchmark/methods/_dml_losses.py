@@ -28,7 +28,7 @@ def mutual_loss(
 ) -> Tensor:
     """Return what network ``own`` learns from its peers, of all networks' logits [B, K].
 
-    ``total`` sums over the peers where the paper takes their mean; ``epsilon`` is for averaged
+    ``total`` sums over the peers if the paper takes their mean; ``epsilon`` is for averaged
     logits alone.
     """
     student = logits[own]

@@ -16,7 +16,7 @@ def last_map(features: Features) -> Tensor:
 
 
 def need_last_map(method: str, *probes: Probe) -> None:
-    """Raise UserError where a network's classifier sees something else than the mean of a map."""
+    """Raise UserError if a network's classifier sees something else than the mean of a map."""
     for probe in probes:
         if probe.features.last_map is None:
             raise UserError(

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 def stage_pairs(student: Sequence[Item], teacher: Sequence[Item]) -> list[tuple[Item, Item]]:
     """Pair the stages of two networks from the first on.
 
-    Where their numbers differ the deepest ones have no partner, as in the reference codes; every
+    If their numbers differ the deepest ones have no partner, as in the reference codes; every
     pair of the published tables has equal numbers.
     """
     return list(zip(student, teacher, strict=False))
@@ -26,7 +26,7 @@ def stage_pairs(student: Sequence[Item], teacher: Sequence[Item]) -> list[tuple[
 def deepest_pairs(student: Sequence[Item], teacher: Sequence[Item]) -> list[tuple[Item, Item]]:
     """Pair the stages of two networks from the deepest on, in order of depth.
 
-    Where their numbers differ the shallow ones have no partner.
+    If their numbers differ the shallow ones have no partner.
     """
     count = min(len(student), len(teacher))
     return list(zip(student[-count:], teacher[-count:], strict=True))
@@ -45,7 +45,7 @@ def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def need_maps(method: str, *probes: Probe) -> None:
-    """Raise UserError where a network has no convolutional feature maps (token sequences)."""
+    """Raise UserError if a network has no convolutional feature maps (token sequences)."""
     for probe in probes:
         for stage in probe.features.stages:
             if stage.dim() != 4:

@@ -64,7 +64,7 @@ def permutation_heads(keys: Tensor, sizes: Tensor, length: int, num_bits: int) -
 class Negatives(nn.Module):
     """Draws ``number`` samples of other classes for each sample of a training set.
 
-    labels [N] int64. Where some class has too few others (``number`` or fewer), draws are with
+    labels [N] int64. If some class has too few others (``number`` or fewer), draws are with
     replacement for every class: uniform, and independent. Holds no state that a checkpoint
     would need. Raises UserError where all samples have one class.
     """
@@ -82,7 +82,7 @@ class Negatives(nn.Module):
         present = sizes[sizes > 0]
         self.number, self.seed = number, seed
         self.replacement = len(labels) - int(present.max()) <= number
-        # Values stay below 2^num_bits and multipliers too: int32 where no product overflows it.
+        # Values stay below 2^num_bits and multipliers too: int32 if no product overflows it.
         self.num_bits = max(2, (len(labels) - int(present.min()) - 1).bit_length())
         self.dtype = torch.int32 if 2 * self.num_bits <= 32 else torch.int64
         tables = {

@@ -1,6 +1,6 @@
 """What the thesis' methods share: KD from a changed teacher, and walks over sorted classes.
 
-Its methods change the teacher's logits or probabilities, mostly where the teacher is wrong,
+Its methods change the teacher's logits or probabilities, mostly if the teacher is wrong,
 and then distil from them as usual ("Vanilla").
 """
 

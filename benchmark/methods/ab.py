@@ -7,10 +7,10 @@ one before. A first stage trains the student's body and its connectors with this
 main stage is plain cross-entropy.
 
 As in Tian et al. 2020 (CRD), which published the numbers: 30 epochs at the recipe's learning
-rate, the loss divided by the batch and scaled by 3/1000, connectors only where shapes differ.
+rate, the loss divided by the batch and scaled by 3/1000, connectors only if shapes differ.
 A wide ResNet's final batch norm is no part of the first stage there, neither trained nor
 normalising: the last pre-activation is then the stage itself, over sqrt(1 + 1e-5), and so it is
-here. Their code stops where the networks differ in their number of stages; here stages without
+here. Their code stops if the networks differ in their number of stages; here stages without
 a partner are left out. MobileNetV2's stages end without an activation, so they are their own
 pre-activations, as there.
 """

@@ -13,8 +13,8 @@ logit part is that of mutual learning, from all other networks; for two both are
 No public code was found (the AFD of public collections is another method, on attention). Unverified
 and therefore options: temperature 3, Adam at 2e-5 with weight decay 0.1 for the adversarial part.
 The discriminator's form is open, too: a 3x3 convolution of stride 2, the mean over positions, a
-linear layer, a sigmoid, in the least-squares game of the printed equations. Where maps differ in
-channels each network gets a 1x1 convolution to the fewest; where they differ in size the larger are
+linear layer, a sigmoid, in the least-squares game of the printed equations. If maps differ in
+channels each network gets a 1x1 convolution to the fewest; if they differ in size the larger are
 average-pooled.
 """
 
@@ -47,7 +47,7 @@ class Options(PeerOptions):
 
 
 class AFD(Method[Options]):
-    """Peers, a discriminator for each network, and a transfer layer where maps differ."""
+    """Peers, a discriminator for each network, and a transfer layer if maps differ."""
 
     needs_teacher = False
 

@@ -5,9 +5,9 @@ equation 2, on all stages but the stem. Their three maps over the channels are o
 of absolute values, the sum of powers, the maximum of powers. The default, the mean of squares,
 is what Tian et al. 2020 (CRD) and mdistiller publish their numbers with, at weight 1000; the
 mean of squared differences over positions replaces the paper's norm there. The mean and the
-sum of powers differ only where the map vanishes, as maps are normalised.
+sum of powers differ only if the map vanishes, as maps are normalised.
 
-Where the two maps of a stage differ in size the larger is average-pooled before the map is
+If the two maps of a stage differ in size the larger is average-pooled before the map is
 formed; stages without a partner are left out. mdistiller's ImageNet row of ResNet50 to
 MobileNetV1 lacks the student's stem and so compares the student's maps of 28, 14 and 7 pixels
 with the teacher's of 56, 28 and 14: ``student_skip=2``.

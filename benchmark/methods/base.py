@@ -52,21 +52,21 @@ class Method(nn.Module, Generic[OptionsT]):
     - ``needs_teacher``: False for baselines.
     - ``teacher_maps``: which maps of the shared teacher the losses read; those that no method of
       a pack names are dropped after the teacher's pass, and reading one is an error.
-    - ``prepare_student``: False where the first stage looks at the teacher alone; the student's
+    - ``prepare_student``: False if the first stage looks at the teacher alone; the student's
       features are then not computed (and its batch statistics not moved) in it.
     - ``private_teacher``: "train" gives the method its own copy of the teacher, kept in train
       mode and in the run's checkpoint, whose features then stand in ``Step.teacher``. Where an
       option decides it, an instance sets its own.
     - ``companions``: further images of each step, as (kind, number); see base/companion.py.
     - ``uses_images``: False for a run that reads no image and no label.
-    - ``shares_student``: True where it holds parameters of the student on purpose; the optimiser
+    - ``shares_student``: True if it holds parameters of the student on purpose; the optimiser
       gets each parameter once.
     - ``evaluates``: the names of what :meth:`outputs` returns.
     - ``averaged``: those outputs ("student" among them) whose mean accuracy is noted.
     - ``reported``: which output the table prints; "student" or one of ``evaluates``.
-    - ``keeps_memory``: True where its loss writes buffers of its own (not batch statistics), so
+    - ``keeps_memory``: True if its loss writes buffers of its own (not batch statistics), so
       that replicas, of which each sees a part of a batch, cannot share its steps.
-    - ``relational``: True where its loss compares the images of a batch with each other, and so
+    - ``relational``: True if its loss compares the images of a batch with each other, and so
       sees a replica's part of it; a published run on several GPUs saw a GPU's part.
     - ``wants_held_out``: True where :meth:`end_epoch` looks at the held-out images.
     - ``moving_copies``: those of its untrained parts that steps change on purpose, an average of
@@ -204,7 +204,7 @@ class Method(nn.Module, Generic[OptionsT]):
         """Step the optimiser from gradients kept apart.
 
         ``own`` are the gradients of this method's term, ``rest`` those of the sum of all
-        others, each aligned with ``parameters``; None where a parameter has none. State that
+        others, each aligned with ``parameters``; None if a parameter has none. State that
         must survive a resume lives in ``optimizer.state``.
         """
         raise NotImplementedError

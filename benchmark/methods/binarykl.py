@@ -30,7 +30,7 @@ LOGIT_LIMIT = math.log1p(-1e-8) - math.log(1e-8)
 def binarykl_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return T^2 times the sum over classes of KL(sigmoid(t / T) || sigmoid(s / T)).
 
-    Logits [B, K]; averaged over the batch. The gradient is zero where the clamp is active.
+    Logits [B, K]; averaged over the batch. The gradient is zero if the clamp is active.
     """
     s = (student / temperature).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     t = (teacher / temperature).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)

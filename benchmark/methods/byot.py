@@ -12,7 +12,7 @@ prints differ, so ``form`` has the others:
 
 - printed: the deepest's CE weighs 1 - alpha, too; squared distances summed over features.
 - reimplementation (luanyunteng/pytorch-be-your-own-teacher@8045079): soft cross-entropy for KL (the
-  same gradient), 0.9 on every CE, 0.1 on it, and 1e-6 times the squared differences where either
+  same gradient), 0.9 on every CE, 0.1 on it, and 1e-6 times the squared differences if either
   feature is positive, SUMMED over the batch.
 - journal (ArchipLab-LinfengZhang/pytorch-self-distillation-final@47ca93b): soft cross-entropy
   without T^2; 0.03 times the L2 norm over the whole batch (a root, so the batch size is a part of

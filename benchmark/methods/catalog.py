@@ -105,7 +105,7 @@ class MethodInfo:
         return tuple(self._typed(options).networks)
 
     def refuse(self, options: Mapping[str, Any], planned: Planned) -> None:
-        """Raise UserError where its options do not suit a run."""
+        """Raise UserError if its options do not suit a run."""
         reason = self._typed(options).refuse(planned)
         if reason is not None:
             raise UserError(f"{self.name} {reason}")
@@ -229,7 +229,7 @@ def _plugin(path: Path) -> MethodInfo:
 def add_plugin(path: Path) -> MethodInfo | None:
     """Register what a user's file defines: networks, and a method that bears the file's name.
 
-    Returns the method, None for a file of networks alone. Raises UserError where the file
+    Returns the method, None for a file of networks alone. Raises UserError if the file
     defines neither, or a name is taken.
     """
     path = path.resolve()

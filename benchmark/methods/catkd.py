@@ -11,7 +11,7 @@ network (He, fan-out); here the student keeps its own classifier and that one's 
 since a student's initial weights depend on the model and the seed alone.
 
 beta, resolution and normalize are published per pair (CIFAR-100: 0.7 to 600, 2 or 4, normalised
-where the architectures differ); the defaults are those of resnet32x4 to resnet8x4. CAT alone:
+if the architectures differ); the defaults are those of resnet32x4 to resnet8x4. CAT alone:
 no cross-entropy, beta 50, normalised; with the teacher's maps binarised beta 300. ImageNet
 ResNet34 to ResNet18: beta 0.5, resolution 4.
 """

@@ -2,7 +2,7 @@
 
 Kim & Kim 2017, "Transferring Knowledge to Smaller Network with Class-Distance Loss" (ICLR
 workshop): the squared L2 distance of what enters the last dense layer, whose weights are then the
-teacher's. No labels. Where the two vectors differ in width a linear map lies between them, which
+teacher's. No labels. If the two vectors differ in width a linear map lies between them, which
 the classifier sees as well (not in the paper). The teacher is meant to be trained by
 ``class_distance``; any will do.
 """

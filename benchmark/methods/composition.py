@@ -30,7 +30,7 @@ class RowPart:
 
 @dataclass(frozen=True)
 class Composition:
-    """What a row settles: places in its methods, None where none of them does it.
+    """What a row settles: places in its methods, None if none of them does it.
 
     ``outputs``: what is evaluated beside the prediction; ``reported``: what the table prints.
     """
@@ -70,7 +70,7 @@ def compose(
         raise UserError(
             f"{parts[ruled].name} replaces the optimiser step, so the recipe's clip_norm"
             f" {clip_norm:g} would not apply; set recipe.clip_norm to null, or clip by an option"
-            " of the method where it has one"
+            " of the method if it has one"
         )
     own_steps = [part.name for part in parts if part.ruled or part.turns]
     if own_steps and accumulate > 1:

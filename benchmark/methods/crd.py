@@ -10,11 +10,11 @@ fixed from the first batch. Weight 0.8; CRD + KD is a composition.
 The arithmetic differs from the reference code, the numbers do not: one dense product of the
 anchors with the whole memory and a gather, instead of gathered vectors and a batched product
 ([64, 50,000] instead of [64, 16,385, 128] on CIFAR-100; on ImageNet [256, 1.28 M] is 1.3 GB a
-side), and logarithms instead of exponentials where those could overflow.
+side), and logarithms instead of exponentials if those could overflow.
 
 Negatives are a function of (seed, epoch, index), without replacement (see _negatives.py). The
 reference draws them in its data workers: without replacement on CIFAR-100, with replacement on
-ImageNet, where 16,384 of 1.28 million hardly ever coincide. Where a training set has too few
+ImageNet, where 16,384 of 1.28 million hardly ever coincide. If a training set has too few
 samples of other classes (small test sets), draws are with replacement.
 """
 

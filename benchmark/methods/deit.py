@@ -1,7 +1,7 @@
 """DeiT's distillation: one head for the labels, one for the teacher, hard or soft.
 
 Touvron et al. 2021, "Training data-efficient image transformers & distillation through attention"
-(arXiv:2012.12877), section 4: the class head has the labels (mixed and smoothed where the recipe
+(arXiv:2012.12877), section 4: the class head has the labels (mixed and smoothed if the recipe
 mixes), the distillation head the teacher's decision on the same mixed image (``hard``), or its
 softened probabilities (``soft``). At test time both heads are averaged.
 

@@ -2,7 +2,7 @@
 
 Yang et al. 2024, "Dual-Head Knowledge Distillation" (arXiv:2411.08937, KDD 2025): cross-entropy
 on the usual classifier, BinaryKL-Norm against the teacher's logits on an auxiliary one; only
-the usual one predicts. Where the two gradients conflict, the auxiliary one loses its component
+the usual one predicts. If the two gradients conflict, the auxiliary one loses its component
 against the other (gradient alignment).
 
 The defaults are the published CIFAR-100 command (resnet32x4 -> ShuffleNetV2): nonlinear head,
@@ -67,7 +67,7 @@ def aligned_gradients(
 ) -> list[Tensor | None]:
     """Return the sum of both gradients, ``own`` without its component against ``rest``.
 
-    Both are treated as one flat vector over all parameters, None as zeros. Where their dot
+    Both are treated as one flat vector over all parameters, None as zeros. If their dot
     product is negative, ``own`` loses dot / |rest|^2 times ``rest``; ``rest`` is never changed.
     Nothing here waits for the device.
     """
@@ -87,7 +87,7 @@ def aligned_gradients(
 def added_gradients(
     rest: Sequence[Tensor | None], own: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """Return the sum of both gradients; None where a parameter has neither."""
+    """Return the sum of both gradients; None if a parameter has neither."""
     return [o if r is None else r if o is None else r + o for r, o in zip(rest, own, strict=True)]
 
 
@@ -127,7 +127,7 @@ class Options(MethodOptions):
 
     @property
     def clips_gradients(self) -> bool:
-        """True where ``clip_norm`` is set; it then stands in for the recipe's."""
+        """True if ``clip_norm`` is set; it then stands in for the recipe's."""
         return self.clip_norm is not None
 
 

@@ -39,7 +39,7 @@ def two_momentum_step(
 ) -> None:
     """Move ``parameter`` in place by both gradients; ``state`` holds their buffers.
 
-    Weight decay joins the task gradient alone. Where only one gradient exists it decays with
+    Weight decay joins the task gradient alone. If only one gradient exists it decays with
     the mean of both momenta, and a distillation gradient alone carries the weight decay from
     its second step on (as the reference does).
     """

@@ -1,4 +1,4 @@
-"""Earth Mover KD: where the teacher is wrong, its smallest probabilities move to the label.
+"""Earth Mover KD: if the teacher is wrong, its smallest probabilities move to the label.
 
 Thesis, algorithm 3. In ascending order, class by class, each softened probability is added to
 the label's until the label's exceeds the largest; KD then uses the changed probabilities.

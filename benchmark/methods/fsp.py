@@ -7,7 +7,7 @@ cross-entropy. As in Tian et al. 2020 (CRD), which published the numbers: 30 epo
 recipe's learning rate, a mean over the matrices' entries instead of a squared norm, the larger
 of two consecutive maps average-pooled (the paper max-pools).
 
-The method is undefined where the channels of the two networks differ: a UserError names them.
+The method is undefined if the channels of the two networks differ: a UserError names them.
 """
 
 from __future__ import annotations

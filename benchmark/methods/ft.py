@@ -9,7 +9,7 @@ channels; the paraphraser stays fixed.
 Everything the paper leaves open is as in Tian et al. 2020 (CRD), which published the numbers:
 30 epochs of the first stage (learning rate 0.01 for CIFAR ResNets and wide ResNets as students,
 the recipe's own otherwise), factors reduced to the mean of squares over channels before they
-are normalised (the paper normalises them whole), weight 200. Where the two last maps differ in
+are normalised (the paper normalises them whole), weight 200. If the two last maps differ in
 size the larger one's factors are average-pooled.
 """
 

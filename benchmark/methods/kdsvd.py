@@ -9,7 +9,7 @@ that align best with the teacher's, with their sign.
 ``matrix`` says which matrix a map is. ``rows``, the default: C*H rows of W entries, as
 mdistiller reshapes it. ``channels``: H*W positions by C channels, as in the paper and Tian et
 al. 2020 (CRD); it needs equal channels. Neither has a number in the published tables. mdistiller
-fails where the maps of a stage differ in width (every pair of different architectures); here
+fails if the maps of a stage differ in width (every pair of different architectures); here
 the larger is average-pooled first, its own rule for attention transfer. Stages without a
 partner are left out.
 

@@ -4,7 +4,7 @@ Yang et al. 2023, "From Knowledge Distillation to Self-Knowledge Distillation: A
 with Normalized Loss and Customized Soft Labels" (arXiv:2303.13005), equation 7, as
 yzd-v/cls_KD@1e5d48f (nkd.py): -p_t log p_s of the target at temperature 1, and gamma T^2 times
 the cross-entropy of the other classes' softmaxes at temperature T. gamma is 1.5 for CNNs and 1
-for DeiT on ImageNet. Where images are mixed the larger share's class is the target, as there.
+for DeiT on ImageNet. If images are mixed the larger share's class is the target, as there.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Huang & Wang 2017, "Like What You Like: Knowledge Distill via Neuron Selectivity
 channels of two maps under the polynomial kernel of degree 2, on all stages but the stem;
 weight 50 as in the paper and in Tian et al. 2020 (CRD).
 
-Where the two maps of a stage differ in size the larger is average-pooled; stages without a
+If the two maps of a stage differ in size the larger is average-pooled; stages without a
 partner are left out.
 """
 

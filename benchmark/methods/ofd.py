@@ -6,7 +6,7 @@ stem; the student's pass a 1x1 convolution and batch norm first. The deeper a st
 counts: each level weighs half of the next.
 
 The margin of a channel is the expected negative value of N(beta, gamma^2), with beta and gamma
-from the teacher's batch norm that ends before that ReLU; -3 |gamma| where a negative value is
+from the teacher's batch norm that ends before that ReLU; -3 |gamma| if a negative value is
 rarer than 0.1 %. Margins are rounded to float32, as in the authors' code.
 
 Holes of the reference code (mdistiller) that are filled here, all by taking shapes from the
@@ -47,7 +47,7 @@ RARE = 0.001  # share of negative values below which their mean says nothing
 def margins(weight: Tensor, bias: Tensor) -> Tensor:
     """Return the margin of each channel [C] in float32 from a batch norm's weight and bias [C].
 
-    Where the weight is zero the channel is constant: the margin is its value if negative, else 0.
+    If the weight is zero the channel is constant: the margin is its value if negative, else 0.
     """
     std, mean = weight.detach().double().abs(), bias.detach().double()
     share = torch.special.ndtr(-mean / std)

@@ -21,7 +21,7 @@ DECIDED = (
 class Planned(NamedTuple):
     """What planning knows of a run whose method's options may refuse it.
 
-    ``num_stages``: of the student after its stem, 0 where it cannot be cut; ``pair``: the
+    ``num_stages``: of the student after its stem, 0 if it cannot be cut; ``pair``: the
     architecture of the column's teacher; ``image_size``: the side of the images; ``teacher``:
     whether the run has one; ``rate_cycles``: how often the learning rate falls anew.
     """
@@ -55,7 +55,7 @@ class Planned(NamedTuple):
 class MethodOptions(BaseModel):
     """Options of a method; the defaults are those of the method's own paper.
 
-    A method that weights the cross-entropy on the labels declares ``ce_weight``; where it is
+    A method that weights the cross-entropy on the labels declares ``ce_weight``; if it is
     not declared the weight is 1. What else depends on options is a property here, of the name
     that the method's class attribute has (``companions``, ``evaluates``, ...).
     """
@@ -109,7 +109,7 @@ class PeerOptions(GroupOptions):
 
     @property
     def averaged(self) -> tuple[str, ...]:
-        """All networks, where they are alike."""
+        """All networks, if they are alike."""
         return super().averaged if self.peer == "student" else ()
 
 

@@ -108,7 +108,7 @@ class Projector(Method[Options]):
             self.embed = nn.Sequential(nn.Linear(width, out), nn.ReLU(), nn.Linear(out, out))
 
     def loss(self, step: Step) -> dict[str, Tensor]:
-        """Return both terms, weighted; UserError for a batch of one where it is normalised."""
+        """Return both terms, weighted; UserError for a batch of one if it is normalised."""
         options, teacher = self.options, step.need_teacher()
         if options.norm == "batch":
             need_two("projector", step.labels)

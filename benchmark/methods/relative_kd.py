@@ -7,8 +7,8 @@ sample's other logits in ascending order, each adding up their absolute values:
   logit that would push it under is left out);
 - raising: the label's logit gains the sum until it is the highest.
 
-Version 1: lowered where the teacher is right, all logits zero where it is wrong. Version 2: as 1,
-but raised where it is wrong. Version 3: as 2, and every logit that was added or subtracted
+Version 1: lowered if the teacher is right, all logits zero if it is wrong. Version 2: as 1,
+but raised if it is wrong. Version 3: as 2, and every logit that was added or subtracted
 becomes 0. Version 4: the top logit is lowered, whatever the label.
 
 Where the thesis is ambiguous the reading is an option; the defaults follow its text: absolute
@@ -63,7 +63,7 @@ DEFAULT = ThesisReading()
 def lowered(logits: Tensor, classes: Tensor, reading: ThesisReading) -> tuple[Tensor, Tensor]:
     """Return logits [B, K] with that of ``classes`` [B] lowered, and which were subtracted.
 
-    It falls while it stays at least the second highest; where it is not the highest, absolute
+    It falls while it stays at least the second highest; if it is not the highest, absolute
     values leave it as it is.
     """
     mask = label_mask(logits, classes)

@@ -6,7 +6,7 @@ and the hierarchical context loss (HCL) compares each result with the teacher's 
 of that stage at several scales. The pooled features form the deepest level.
 
 All channels and sizes come from the two networks, which gives the published geometry for every
-pair with published settings and extends it to all others. Where the networks differ in their
+pair with published settings and extends it to all others. If the networks differ in their
 number of stages the deepest are matched.
 
 The published CIFAR-100 numbers come from the authors' own recipe (batch 128, learning rate 0.1

@@ -11,7 +11,7 @@ misprint is not implemented, its repair (half the squared distance of logits) is
 
 ``sharing``: wide ResNets of one width share convolutions, the light net's blocks being spread over
 each stage of the booster's (interval) or its first ones (bottom), and the stem; batch norms and
-classifiers are each one's own. ``auto``, the default, shares where it can and nothing elsewhere.
+classifiers are each one's own. ``auto``, the default, shares if it can and nothing elsewhere.
 Weights that are shared are drawn as the student's.
 """
 
@@ -33,7 +33,7 @@ from benchmark.models.wide_resnet import PreactBlock, WideResNet
 
 
 def share_convolutions(light: Model, booster: Model, spread: bool) -> bool:
-    """Put the light net's convolutions into the booster; False where they do not fit."""
+    """Put the light net's convolutions into the booster; False if they do not fit."""
     if not (isinstance(light, WideResNet) and isinstance(booster, WideResNet)):
         return False
     if light.head.in_features != booster.head.in_features:

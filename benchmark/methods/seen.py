@@ -38,7 +38,7 @@ class Setup:
 
     ``labels`` [N] int64: the training labels in index order; ``batch_size``: of a full batch;
     ``epochs``: of the whole run; ``seed``: the run's. ``teacher`` is None for methods that
-    need none. ``pair``: the architecture of the column's teacher, where the method's options
+    need none. ``pair``: the architecture of the column's teacher, if the method's options
     name it among their ``networks``; no weights of it are needed. ``steps_per_epoch``: steps in
     an epoch of this run. ``make``: builds a network for a role, see :meth:`build`; without it
     networks are drawn from torch's current random numbers, for their shapes say.
@@ -58,7 +58,7 @@ class Setup:
     image_shape: tuple[int, int, int] = (3, 32, 32)
 
     def need_teacher(self) -> Probe:
-        """Return the teacher's probe; a programmer's error where there is none."""
+        """Return the teacher's probe; a programmer's error if there is none."""
         assert self.teacher is not None, "this method needs a teacher"
         return self.teacher
 
@@ -96,7 +96,7 @@ class Step(NamedTuple):
 
     images [B, C, H, W], labels [B], indices [B] (positions in the training set); ``epoch``
     counts from 1 (during a first stage: from 1 to ``prepare_epochs``); teacher outputs carry
-    no gradient. ``targets`` [B, K]: where images are mixed, their mixed and smoothed labels.
+    no gradient. ``targets`` [B, K]: if images are mixed, their mixed and smoothed labels.
     ``companions``: one for each that the method declares, in its order (none in a
     first stage; the batch before the very first step has no image). A run without images gets
     tensors without images, and no features.
@@ -119,7 +119,7 @@ class Step(NamedTuple):
     run: Callable[[Model, Tensor], Features] = _features
 
     def need_teacher(self) -> Features:
-        """Return the teacher's features; a programmer's error where there are none."""
+        """Return the teacher's features; a programmer's error if there are none."""
         assert self.teacher is not None, "this method needs a teacher"
         return self.teacher
 

@@ -3,7 +3,7 @@
 Chen et al. 2021, "Cross-Layer Distillation with Semantic Calibration" (arXiv:2012.03236), section
 3. The attention of a sample over the teacher's stages comes from its similarities to the
 rest of the batch in each stage: rows of Gram matrices, each through a small network, so that the
-number of inputs of those networks is the batch size. Where two maps differ in size the larger is
+number of inputs of those networks is the batch size. If two maps differ in size the larger is
 averaged; a bottleneck per pair of stages projects the student's channels.
 
 The authors skip incomplete batches altogether. Here such a batch contributes no SemCKD term, but

@@ -34,7 +34,7 @@ from benchmark.models.features import Features
 def simkd_loss(projected: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean squared difference of a projected map and the teacher's [B, C, H, W].
 
-    The teacher's is averaged to the size of the other where it is larger.
+    The teacher's is averaged to the size of the other if it is larger.
     """
     if teacher.shape[2:] != projected.shape[2:]:
         teacher = F.adaptive_avg_pool2d(teacher, (projected.shape[2], projected.shape[3]))

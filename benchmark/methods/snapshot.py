@@ -82,6 +82,6 @@ class Snapshot(Method[Options]):
         return {"labels": labels, "snapshot": options.weight * value}
 
     def end_epoch(self, epoch: int, held_out: dict[str, Tensor] | None) -> None:
-        """Take a new copy where a cycle ends."""
+        """Take a new copy if a cycle ends."""
         if epoch % self._length == 0:
             self.copy.renew(self._student[0])

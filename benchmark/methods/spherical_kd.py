@@ -92,7 +92,7 @@ class Options(AlphaOptions):
 
     @property
     def ce_weight(self) -> float:
-        """The weight of the cross-entropy on the plain logits: 0 where it sees normalised ones."""
+        """The weight of the cross-entropy on the plain logits: 0 if it sees normalised ones."""
         return self.own_ce_weight if self.ce_on == "plain" else 0.0
 
     @property
@@ -107,7 +107,7 @@ class SphericalKD(Method[Options]):
     teacher_maps = ()
 
     def loss(self, step: Step) -> Tensor | dict[str, Tensor]:
-        """Return the weighted divergence, and the cross-entropy where it is normalised."""
+        """Return the weighted divergence, and the cross-entropy if it is normalised."""
         options = self.options
         student, teacher = step.student.logits, step.need_teacher().logits
         divergence = options.kd_weight * spherical_loss(

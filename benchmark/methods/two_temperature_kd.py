@@ -1,4 +1,4 @@
-"""Two-temperature KD: one temperature where the teacher is right, another where it is wrong.
+"""Two-temperature KD: one temperature if the teacher is right, another if it is wrong.
 
 Thesis, algorithm 4. A higher temperature flattens wrong predictions. Its grid is 2, 5 for
 right and 10, 20, 50 for wrong ones. That each sample's divergence is multiplied by its own

@@ -9,7 +9,7 @@ head's PROBABILITIES to the final head's LOG-probabilities (the code overwrites 
 divided by 1 minus the label's. The defaults are those for ImageNet; the code's CIFAR-100 ones are
 alpha, beta and mu all 0.1.
 
-Where images are mixed both classes are labels, with their shares for values; the code's labels
+If images are mixed both classes are labels, with their shares for values; the code's labels
 are not smoothed, though those of the cross-entropy are.
 """
 

@@ -6,7 +6,7 @@ with a mean from three 1x1 convolutions and one variance per channel, log(1 + ex
 
 The published CIFAR-100 numbers come from Tian et al. 2020 (CRD), where ``a`` is trained (with
 weight decay), the default here. mdistiller keeps it in a plain list, so that its variance stays
-at 5: ``train_log_scale=False``. Where the two maps of a stage differ in size the larger is
+at 5: ``train_log_scale=False``. If the two maps of a stage differ in size the larger is
 average-pooled; stages without a partner are left out.
 """
 

@@ -78,7 +78,7 @@ def _marked(path: Path) -> list[ModelInfo]:
 def add_networks(path: Path) -> list[ModelInfo]:
     """Register the networks of a user's file, those that ``@model`` marks.
 
-    Raises UserError where one of their names is taken.
+    Raises UserError if one of their names is taken.
     """
     version = file_version(path)
     found = [replace(info, version=version, path=path) for info in _marked(path)]
@@ -136,7 +136,7 @@ def _timm_names() -> frozenset[str]:
 
 
 def model_info(name: str, where: str = "") -> ModelInfo:
-    """Return one network; ``timm:NAME`` is any network of timm. UserError where there is none.
+    """Return one network; ``timm:NAME`` is any network of timm. UserError if there is none.
 
     A tag of published weights (``timm:resnet18.a1_in1k``) may follow the name.
     """
@@ -156,7 +156,7 @@ def model_info(name: str, where: str = "") -> ModelInfo:
 
 
 def check_drop_path(name: str, drop_path: float, where: str = "") -> None:
-    """Raise UserError where a network is asked for stochastic depth that it does not have."""
+    """Raise UserError if a network is asked for stochastic depth that it does not have."""
     if drop_path and "drop_path" not in model_info(name).takes:
         at = f"{where}: " if where else ""
         raise UserError(f"{at}model '{name}' has no stochastic depth; set recipe.drop_path to 0")
@@ -196,7 +196,7 @@ def build_model(
 
 
 def _of_plugin(info: ModelInfo, num_classes: int, taken: dict[str, Any]) -> Model:
-    """Build a network of a user's file; UserError where it is none that can be trained."""
+    """Build a network of a user's file; UserError if it is none that can be trained."""
     from benchmark.models.features import Model
 
     assert info.path is not None

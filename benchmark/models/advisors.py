@@ -4,7 +4,7 @@ Ren et al. 2022, "Co-advise: Cross Inductive Bias Distillation" (arXiv:2106.1237
 logits are a head of the pair, which its students' heads are taught by; the pair's own prediction
 is the mean of both.
 
-Where no file is registered for it the pair is trained as one network, on the cross-entropy of
+If no file is registered for it the pair is trained as one network, on the cross-entropy of
 that mean, which is not what was published: there each teacher was trained alone. A file holds
 both networks, the first under ``conv.``, the second under ``inv.``.
 """

@@ -132,7 +132,7 @@ def _some(keys: list[str]) -> str:
 
 
 def unreadable(error: Exception) -> str:
-    """Say in one short line why a file was not read; names the object where one was refused."""
+    """Say in one short line why a file was not read; names the object if one was refused."""
     text = " ".join(str(error).split())
     if "GLOBAL " in text:
         name = text.split("GLOBAL ", 1)[1].split(" ")[0]

@@ -27,7 +27,7 @@ _DEEPEST = 2
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
     """Return the state_dict in what a file held, under the names that it has there.
 
-    Raises UserError where there is none, or several that differ.
+    Raises UserError if there is none, or several that differ.
     """
     state = _chosen(content, path)
     if not isinstance(state, Mapping) or not state:
@@ -47,7 +47,7 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _chosen(content: Any, path: Path) -> Any:
-    """Return the entry that holds the network, and the content itself where no entry does."""
+    """Return the entry that holds the network, and the content itself if no entry does."""
     if not isinstance(content, Mapping) or any(isinstance(v, Tensor) for v in content.values()):
         return content
     usual = next((key for key in _USUAL if isinstance(content.get(key), Mapping)), None)

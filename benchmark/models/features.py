@@ -19,14 +19,14 @@ class Features(NamedTuple):
 
     logits [B, K]; pooled [B, D], the classifier's input; stages: the stem first, then after
     each stage, [B, C, H, W] (or [B, N, C] for transformers); preacts: the same before their
-    last activation (equal to the stage where there is no activation to precede).
+    last activation (equal to the stage if there is no activation to precede).
 
     last_map [B, D, H, W]: the map whose mean over space is ``pooled``. It is the last stage in
     most networks, what follows its last batch norm in wide ResNets, and comes after a further
-    convolution in MobileNetV2 and ShuffleNetV2; None where the classifier's input is no such
+    convolution in MobileNetV2 and ShuffleNetV2; None if the classifier's input is no such
     mean (transformers). CAT-KD and SimKD read it.
 
-    heads: the logits [B, K] of each head where a network has several (a distilled DeiT: class,
+    heads: the logits [B, K] of each head if a network has several (a distilled DeiT: class,
     distillation), ``logits`` being their mean; empty elsewhere. patches [B, N, D]: the patch
     tokens behind the last norm of a transformer, without class and distillation tokens; None
     elsewhere.
@@ -119,14 +119,14 @@ class Model(nn.Module):
     def after(self, number: int, x: Tensor) -> Features:
         """Return the features from the map ``x`` of stage ``number`` on.
 
-        ``stages`` begins with ``x`` itself; where its pre-activation is not known it stands for
+        ``stages`` begins with ``x`` itself; if its pre-activation is not known it stands for
         that, too. ``after(k, trunk(k, images))`` has the logits of ``features(images)``.
         """
         self.check_stage(number)
         return self._onwards(number, x, x)
 
     def check_stage(self, number: int) -> None:
-        """Raise UserError where the network has no stage ``number``, or none after it."""
+        """Raise UserError if the network has no stage ``number``, or none after it."""
         if not 0 <= number < self.num_stages:
             raise UserError(
                 f"{type(self).__name__} has {self.num_stages} stages, so it can be cut after"
@@ -158,7 +158,7 @@ class Model(nn.Module):
     def init_linear(self, linear: nn.Linear) -> None:
         """Initialise a linear layer that stands beside the classifier as this network's own are.
 
-        torch's way where the network does not say. In published code such a layer is a part of
+        torch's way if the network does not say. In published code such a layer is a part of
         the network and met by the loop that initialises it.
         """
 

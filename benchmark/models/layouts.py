@@ -2,7 +2,7 @@
 
 Names alone change here, and the shape of a classifier that is a convolution. A layout is
 recognised by its keys; what no rule knows is left as it is, and loading it says which keys do not
-fit, and how to convert the file where that can be told (``conversion``).
+fit, and how to convert the file if that can be told (``conversion``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UPDATES = "n_averaged"
 
 
 def converted(state: State, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state under the names ``expected`` by the network, where a rule knows them."""
+    """Return the state under the names ``expected`` by the network, if a rule knows them."""
     wanted = list(expected)
     for rule in (_unwrapped, _mmpretrain, _efficientnet_lite):
         if set(state) <= set(wanted):
@@ -31,14 +31,14 @@ def converted(state: State, expected: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def _as_matrix(value: Tensor, expected: Tensor | None) -> Tensor:
-    """Return a 1x1 convolution's weights as a linear layer's, where one is wanted (BiT's head)."""
+    """Return a 1x1 convolution's weights as a linear layer's, if one is wanted (BiT's head)."""
     if expected is None or expected.dim() != 2 or value.dim() != 4 or value.shape[2:] != (1, 1):
         return value
     return value.flatten(1)
 
 
 def _unwrapped(state: State, wanted: list[str]) -> State:
-    """Take off what stands before every name, whatever it is, where the rest is this network.
+    """Take off what stands before every name, whatever it is, if the rest is this network.
 
     DataParallel (``module.``), torch.compile (``_orig_mod.``), Lightning and training scripts
     (``model.``, ``net.``, ``encoder.``, ``student.``), nn.Sequential (``0.``), one inside another.
@@ -64,7 +64,7 @@ def _prefixes(state: State, wanted: list[str]) -> list[str]:
 def conversion(state: State, expected: Mapping[str, Tensor]) -> str:
     """Return the line that makes a file of the network out of one that does not fit it.
 
-    Where the network stands in the file among others, or under other names in its own order;
+    If the network stands in the file among others, or under other names in its own order;
     else an empty text.
     """
     prefixes = _prefixes(state, list(expected))

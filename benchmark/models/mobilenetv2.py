@@ -50,7 +50,7 @@ LAST_CHANNELS = 1280
 
 
 class InvertedResidual(nn.Module):
-    """Expand (1x1), filter (depthwise 3x3), project (1x1, linear); a sum where shapes agree."""
+    """Expand (1x1), filter (depthwise 3x3), project (1x1, linear); a sum if shapes agree."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, expansion: int) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ class TaggedWeights(NamedTuple):
 
 @cache
 def published(tag: str) -> TaggedWeights:
-    """Return the file of a tag; UserError for an unknown one, and where its file is not there."""
+    """Return the file of a tag; UserError for an unknown one, and if its file is not there."""
     network, _, weights = tag.partition(".")
     make_torchvision_importable()
     if network.startswith("timm:"):

@@ -39,7 +39,7 @@ class ShuffleUnitV1(nn.Module):
     def __init__(self, in_channels: int, channels: int, stride: int, groups: int) -> None:
         super().__init__()
         self.stride = stride
-        # The paper (section 3.2): no groups where the input is that narrow.
+        # The paper (section 3.2): no groups if the input is that narrow.
         self.groups = 1 if in_channels == STEM_CHANNELS else groups
         own = channels - in_channels if stride == 2 else channels
         hidden = own // 4

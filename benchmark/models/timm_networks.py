@@ -38,8 +38,8 @@ def build(
     """Build timm's network ``name`` without downloaded weights.
 
     ``image_size`` is for networks with one input size (vision transformers). Raises UserError
-    where it has no linear head or lists no intermediate maps, no stochastic depth where that is
-    asked for, or cannot see images of that size, or where the logits from the maps are not
+    if it has no linear head or lists no intermediate maps, no stochastic depth if that is
+    asked for, or cannot see images of that size, or if the logits from the maps are not
     timm's own (tried once a process, on a copy).
     """
     make_torchvision_importable()
@@ -202,7 +202,7 @@ class TimmTransformer(TimmModel):
     @property
     def heads(self) -> tuple[nn.Linear, ...]:
         """The classifiers, each of which reads one token: the first, the second, ..."""
-        net = self.network  # whose classifier is a pair where it has two heads
+        net = self.network  # whose classifier is a pair if it has two heads
         return (net.head, net.head_dist) if hasattr(net, "head_dist") else (super().head,)
 
     def tokens(self, images: Tensor) -> Tensor:
@@ -244,7 +244,7 @@ class TimmTransformer(TimmModel):
 def _make_linear(network: Any) -> None:
     """Put a linear layer of the same weights in the place of a classifier that is a convolution.
 
-    Nothing is changed where it is more than a product with the pooled vector.
+    Nothing is changed if it is more than a product with the pooled vector.
     """
     conv: nn.Conv2d = network.get_classifier()
     if conv.kernel_size != (1, 1) or conv.groups != 1 or conv.bias is None:

@@ -6,7 +6,7 @@ map is raw and its pre-activation is what the next stage's first batch norm make
 That batch norm is applied a second time to give the pre-activation. In mdistiller it then updates
 its running statistics twice a step (two steps of momentum towards the same batch statistics),
 whichever features a method uses; in RepDistiller, DHKD, CAT-KD and ReviewKD's students once, since
-they leave pre-activations out where no method asks for them (RepDistiller's AB does). Such networks
+they leave pre-activations out if no method asks for them (RepDistiller's AB does). Such networks
 evaluate differently after training, so ``norm_updates`` of the recipe says which.
 Dropout, which the published recipes set to zero, is left out.
 """
@@ -26,7 +26,7 @@ NormUpdates = Literal["twice", "once"]
 
 
 class PreactBlock(nn.Module):
-    """BN-ReLU-conv twice. Where the width changes the shortcut starts after the first ReLU."""
+    """BN-ReLU-conv twice. If the width changes the shortcut starts after the first ReLU."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()

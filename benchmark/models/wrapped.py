@@ -22,7 +22,7 @@ def wrap(network: nn.Module, *, stages: Sequence[str], head: str) -> Model:
     vector and whose output are the logits. What follows a stage's last activation is not known,
     so maps from before it are the stages themselves. Keys of weights stay the network's own.
 
-    Raises UserError where there are no modules of these names, or the head is not linear.
+    Raises UserError if there are no modules of these names, or the head is not linear.
     """
     return WrappedNetwork(network, tuple(stages), head)
 
@@ -72,7 +72,7 @@ class WrappedNetwork(Model):
         return Features(logits, pooled, stages, stages, self._last_map(stages[-1], pooled))
 
     def _last_map(self, last: Tensor, pooled: Tensor) -> Tensor | None:
-        """Return the last map where its mean is what the head reads, which is seen once."""
+        """Return the last map if its mean is what the head reads, which is seen once."""
         if last.dim() != 4 or last.shape[:2] != pooled.shape:
             return None
         if self._averages is None:

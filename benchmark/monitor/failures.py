@@ -50,7 +50,7 @@ def group(failed: Iterable[Failed]) -> tuple[FailureGroup, ...]:
 
 
 def last_lines(path: Path, reason: str = "", count: int = _LINES) -> tuple[str, ...]:
-    """Return the last lines of a log that say something; none where it cannot be read.
+    """Return the last lines of a log that say something; none if it cannot be read.
 
     Those that say the ``reason`` itself, which is shown anyway, are left out.
     """

@@ -16,7 +16,7 @@ _SHOWN = 3
 def find_run(runs_dir: Path, text: str) -> str:
     """Return the key of the run that ``text`` names: its key, or a part that no other has.
 
-    Raises UserError where none or several match, with the nearest.
+    Raises UserError if none or several match, with the nearest.
     """
     works = [*slurm_work(runs_dir), *local_work(runs_dir)]
     keys = set(entries(runs_dir)) | {key for work in works for key in work.keys}

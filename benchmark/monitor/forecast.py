@@ -11,7 +11,7 @@ class Left(NamedTuple):
     """What is left of one run that runs or waits.
 
     ``own``: seconds that it costs on its own share of a pack, ``wall``: seconds by the clock;
-    None where nothing was measured yet.
+    None if nothing was measured yet.
     """
 
     own: float | None
@@ -21,7 +21,7 @@ class Left(NamedTuple):
 class Forecast(NamedTuple):
     """Hours of tasks that are left, and seconds until the last of them ends.
 
-    None where nothing was measured, or nothing runs.
+    None if nothing was measured, or nothing runs.
     """
 
     hours: float | None
@@ -33,7 +33,7 @@ def forecast(running: Sequence[Left], waiting: int, costs: Iterable[float], task
 
     ``running``: a value for each run that runs; ``waiting``: how many wait; ``costs``: the
     seconds that whole runs cost, for those that wait; ``tasks``: how many tasks run at once,
-    and will. Means are used, so the estimate is rough where runs differ much.
+    and will. Means are used, so the estimate is rough if runs differ much.
     """
     known = list(costs)
     typical = statistics.fmean(known) if known else None

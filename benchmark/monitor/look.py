@@ -46,9 +46,9 @@ class Wanted(NamedTuple):
 class Seen:
     """What a look found, by run key; ``works`` holds the pack that counts for each run.
 
-    ``packs``: everything that was submitted, oldest first. ``snapshot``: None where Slurm was
+    ``packs``: everything that was submitted, oldest first. ``snapshot``: None if Slurm was
     not asked, or did not answer and nothing is known from before. ``silent``: why Slurm did not
-    answer, empty where it did.
+    answer, empty if it did.
     """
 
     readings: Mapping[str, Reading]
@@ -78,7 +78,7 @@ def look(
 
     ``wanted``: what the tables' plans hold, without which nothing can be missing. ``max_age``:
     how many seconds old the queue may be; ``insist``: see queue_cache.read. Raises UserError
-    where the runs directory cannot be read; a Slurm that does not answer is a warning.
+    if the runs directory cannot be read; a Slurm that does not answer is a warning.
     """
     there = set(entries(runs_dir))
     local = [work for work in local_work(runs_dir) if table in (None, work.table)]
@@ -124,9 +124,9 @@ def look(
 def ask(
     works: Collection[Work], max_age: float, insist: bool = False
 ) -> tuple[QueueSnapshot | None, tuple[str, ...], str]:
-    """Ask Slurm about the jobs of these packs; where it is silent, a warning says so.
+    """Ask Slurm about the jobs of these packs; if it is silent, a warning says so.
 
-    Returns what is known, the warnings, and why Slurm did not answer (empty where it did).
+    Returns what is known, the warnings, and why Slurm did not answer (empty if it did).
     """
     names = tuple(sorted({Tag(table, "", "").job_name for table in {w.table for w in works}}))
     since = min(work.array.sent for work in works) - EARLIER_SECONDS

@@ -23,7 +23,7 @@ class TableMetrics:
 
     ``cells``: the number of cells by state. ``gpu_hours``: used so far, lost work included.
     ``images_per_second``: the sum over what runs now. ``heartbeat_age``: the oldest sign of
-    life of a run that is running, in seconds, None where nothing runs. ``restarts``: how often
+    life of a run that is running, in seconds, None if nothing runs. ``restarts``: how often
     runs were started again. ``planned``: whether it is known which cells are missing.
     """
 
@@ -73,7 +73,7 @@ def write_metrics(path: Path, tables: Iterable[TableMetrics], refreshed: float) 
     """Replace the text file atomically, so that Prometheus never reads half of it.
 
     Everybody may read it, whatever the umask: node_exporter is another user.
-    Raises UserError where it cannot be a file.
+    Raises UserError if it cannot be a file.
     """
     if path.is_dir():
         raise UserError(f"--textfile {path} is a directory; name a file in it: {path}/bench.prom")

@@ -39,10 +39,10 @@ class TableStatus:
     ``cells``, ``runs``: counts by state. ``requeued``: runs that wait to start again, by the
     reason; ``held``: runs that are held, by the reason; ``waiting``: the other queued runs, by
     what Slurm says they wait for. ``hours``, ``gpu_hours``: of tasks so
-    far, lost work included where sacct knows it; ``..._left``: of what runs and waits, None
-    where nothing was measured yet. ``ends``: seconds since 1970. ``changed``: runs that were
+    far, lost work included if sacct knows it; ``..._left``: of what runs and waits, None
+    if nothing was measured yet. ``ends``: seconds since 1970. ``changed``: runs that were
     submitted with other settings than the table's own. ``planned``: whether it is known what
-    the table holds; where it is not, nothing can be told to be missing.
+    the table holds; if it is not, nothing can be told to be missing.
     """
 
     table: str

@@ -20,7 +20,7 @@ DEVICES = ("cuda", "cpu")
 def wanted_runs(name: str, data_dir: Path, known: Collection[str]) -> Wanted:
     """Return the cells of a table's runs.
 
-    Where a recipe leaves the device to the machine, the table is expanded for the kind of
+    If a recipe leaves the device to the machine, the table is expanded for the kind of
     device that most of its ``known`` runs were submitted for: a login node has none.
     Raises UserError for an unknown or broken table.
     """

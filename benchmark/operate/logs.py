@@ -77,7 +77,7 @@ def _newest_log(works: Sequence[Work], runs_dir: Path, key: str) -> Path:
 class _Following:
     """Tells when a run has ended that somebody follows.
 
-    Its files tell it at once. Where they do not, since nobody holds the run and it left no
+    Its files tell it at once. If they do not, since nobody holds the run and it left no
     word (scancel, a process that was killed), the queue is asked, as rarely as a watcher asks.
     """
 

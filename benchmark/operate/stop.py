@@ -148,7 +148,7 @@ def task_lists(works: Iterable[Work]) -> list[str]:
 def call_with_ids(command: list[str], ids: Sequence[str]) -> list[str]:
     """Run a command on jobs or tasks, so many at a time; those that have ended are no error.
 
-    Returns what Slurm refused. Raises SlurmUnreachableError where it was not told.
+    Returns what Slurm refused. Raises SlurmUnreachableError if it was not told.
     """
     refused = []
     for start in range(0, len(ids), _IDS_A_CALL):
@@ -174,7 +174,7 @@ def _untold(stands: str, why: str, again: str) -> UserError:
 def pause(runs_dir: Path, table: str | None) -> Paused:
     """Keep what waits from starting; what runs goes on.
 
-    Raises UserError, with the marks in place, where Slurm does not answer: tasks that start
+    Raises UserError, with the marks in place, if Slurm does not answer: tasks that start
     then see the mark and hold themselves.
     """
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
@@ -201,7 +201,7 @@ def resume(runs_dir: Path, table: str | None) -> Resumed:
     """Let what was paused start, and what Slurm holds; what is held after failures stays held.
 
     Slurm holds a task of which it could not start the process, and operators hold tasks too.
-    Raises UserError where Slurm does not answer: what it holds then stays paused.
+    Raises UserError if Slurm does not answer: what it holds then stays paused.
     """
     name = None if table is None else table_name(table, submitted_tables(runs_dir))
     seen = look(runs_dir, table=name, insist=True)

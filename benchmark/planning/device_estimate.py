@@ -124,7 +124,7 @@ def fill_cost(history: History, pack: Pack, data_dir: Path | None) -> Cost:
 
 
 def usual_resources(packs: Iterable[Pack]) -> dict[str, Resources]:
-    """Return what packs ask for where no executor is known: threads, and a GPU if they want it."""
+    """Return what packs ask for if no executor is known: threads, and a GPU if they want it."""
     found = {}
     for pack in packs:
         recipe = pack.runs[0].recipe

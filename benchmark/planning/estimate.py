@@ -77,7 +77,7 @@ class _Kinds(NamedTuple):
 class History:
     """What the results in a runs directory say about runs to come.
 
-    ``images``: how many a training set has, by its digest, where that is known.
+    ``images``: how many a training set has, by its digest, if that is known.
     """
 
     def __init__(

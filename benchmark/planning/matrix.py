@@ -61,7 +61,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Slot:
-    """One (row, column) of a table with its cells; none where nothing is to be trained."""
+    """One (row, column) of a table with its cells; none if nothing is to be trained."""
 
     row: Row
     column: Column
@@ -329,7 +329,7 @@ class _Builder:
         return self.selection.teachers.get(model) or self.table.teacher.file_of(model)
 
     def _own_file(self, model: str) -> FoundFile | None:
-        """Return the user's own file of a teacher, None where another kind of teacher is meant."""
+        """Return the user's own file of a teacher, None if another kind of teacher is meant."""
         if not self.context.files:
             return None
         if model not in self._own:

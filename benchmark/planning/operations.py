@@ -76,7 +76,7 @@ class CountedWork:
         self._methods: dict[str, Any] = {entry["name"]: entry for entry in content["methods"]}
 
     def network(self, name: str, side: int) -> NetworkCounts:
-        """Return a network's counts; not ``exact`` where it was counted at another size or never.
+        """Return a network's counts; not ``exact`` if it was counted at another size or never.
 
         At another size it is taken to do as much for each pixel. One that was never counted is
         taken for the middle one of those that were.
@@ -98,7 +98,7 @@ class CountedWork:
     def method(self, name: str, version: int | str, pair: str) -> MethodCounts:
         """Return what a method adds to its student's step on a pair.
 
-        Not ``exact`` where another pair or another version was counted, or none at all.
+        Not ``exact`` if another pair or another version was counted, or none at all.
         """
         entry = self._methods.get(name)
         if entry is None:

@@ -26,7 +26,7 @@ class FoundFile(NamedTuple):
 
 
 def find_file(model: str, given: OwnTeacher, where: str) -> FoundFile:
-    """Return a teacher's file and its digest; UserError where it is not on this machine."""
+    """Return a teacher's file and its digest; UserError if it is not on this machine."""
     mean, std = given.mean, given.std
     if is_tag(given.path):
         from benchmark.models.pretrained import published

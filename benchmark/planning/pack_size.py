@@ -1,7 +1,7 @@
 """How many runs share a process: as asked for, and no more than fit. Imports no torch.
 
 More students to a teacher's pass are always less work in total, so the only reasons for a smaller
-pack are its memory and, where the size is left open, the time limit of a job.
+pack are its memory and, if the size is left open, the time limit of a job.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LimitsOf = Callable[[Run], Limits]
 
 
 def no_limits(_: Run) -> Limits:
-    """Return the limits where nothing is known of the machine."""
+    """Return the limits if nothing is known of the machine."""
     return Limits()
 
 
@@ -50,9 +50,9 @@ class PackSize(NamedTuple):
     ) -> Sizer:
         """Return the size of a pack for each group of runs that could share one.
 
-        A number is lowered where packs that were measured would not fit the memory, the default
-        one also where they would not by a guess. ``auto`` takes as many runs as were measured to
-        end within the time limit and to fit the memory; where not all were measured, the default
+        A number is lowered if packs that were measured would not fit the memory, the default
+        one also if they would not by a guess. ``auto`` takes as many runs as were measured to
+        end within the time limit and to fit the memory; if not all were measured, the default
         number, or as many as fit by a guess. ``killed``: by key, how many runs shared the process
         that died for memory while it trained the run; half as many may share one now.
         """
@@ -70,7 +70,7 @@ class PackSize(NamedTuple):
 
 
 def parse_pack_size(text: str) -> PackSize:
-    """Read ``--pack``; the default where nothing is said.
+    """Read ``--pack``; the default if nothing is said.
 
     Raises UserError for anything but a positive number or ``auto``.
     """

@@ -1,4 +1,4 @@
-"""What bfloat16 costs where it does not pay, said before anything starts. Imports no torch."""
+"""What bfloat16 costs if it does not pay, said before anything starts. Imports no torch."""
 
 from __future__ import annotations
 

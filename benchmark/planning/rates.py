@@ -77,7 +77,7 @@ _USUAL_CPU = "AuthenticAMD 25/17"
 # What each further thread adds, of the first one's speed.
 _FURTHER_THREAD = 0.95
 
-# Peaks of NVIDIA's data sheets: dense, without sparsity; convolutions in TF32 where there is one.
+# Peaks of NVIDIA's data sheets: dense, without sparsity; convolutions in TF32 if there is one.
 _GPUS = {
     "V100": _Gpu(15.7e12, 15.7e12, 0.9e12),
     "A100": _Gpu(156e12, 312e12, 1.555e12),
@@ -142,7 +142,7 @@ def bf16_gain(kind: str | None = None) -> float | None:
 
 
 def gpu_rates(precision: str, name: str = "") -> Rates:
-    """Return the rates of a GPU by a part of its name; those of a usual one where it is unknown."""
+    """Return the rates of a GPU by a part of its name; those of a usual one if it is unknown."""
     known = next((kind for kind in _GPUS if _plain(kind) in _plain(name)), None)
     peak = _GPUS[known or _USUAL_GPU]
     operations = peak.bf16 if precision == "bf16" else peak.fp32
@@ -162,7 +162,7 @@ def _plain(name: str) -> str:
 
 @cache
 def this_gpu() -> str:
-    """Return the name of this machine's first NVIDIA GPU, empty where there is none."""
+    """Return the name of this machine's first NVIDIA GPU, empty if there is none."""
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")

@@ -1,6 +1,6 @@
 """Refuse, before anything is queued, what would fail later.
 
-torch is imported only where files have to be read that need it: public checkpoints, trained
+torch is imported only if files have to be read that need it: public checkpoints, trained
 teachers, and checkpoints of runs that are to be continued.
 """
 

@@ -58,7 +58,7 @@ class Schedule(NamedTuple):
 def simulate(tasks: Sequence[SimulatedPack], machine: Machine) -> Schedule:
     """Schedule packs; dependencies that are not among the tasks are taken to be there.
 
-    Raises ValueError where a start would get nothing done, and for circular dependencies.
+    Raises ValueError if a start would get nothing done, and for circular dependencies.
     """
     longest = machine.longest_hours
     if longest <= 0:

@@ -5,7 +5,7 @@ difference of a source tells the readings apart where one cell cannot. Per sourc
 ``d`` = the mean over columns of the mean differences of its cells there; its standard error is
 the columns' standard deviation over the root of their number C, t with C - 1 degrees. A reading
 is excluded where ``|d|`` is beyond the 95 % limit and above 0.15; it is taken for the source's
-where it alone is left and its own d is within the limit. Otherwise all stay admissible: a source
+if it alone is left and its own d is within the limit. Otherwise all stay admissible: a source
 that fits no reading is off, whatever it printed.
 
 The number of runs is asked of the scatter. Around the mean of its source a published value of

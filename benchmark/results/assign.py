@@ -1,7 +1,7 @@
 """Which runs stand for which slot of a table, and what sets them apart from the table's own.
 
 A run is a slot's own when its cell is the table's. The table leaves two things open: the device
-(where a recipe says auto), and, where teachers come from the registry, whether the public
+(if a recipe says auto), and, where teachers come from the registry, whether the public
 checkpoint or a teacher trained here was used; runs that differ in these are all its own, but
 stand in groups of their own, by ``kind``. A run that differs in anything else belongs to the
 slot that it differs least from, with every difference named. Pure; imports no torch.
@@ -145,7 +145,7 @@ def selected(table: Table, chosen: Selection) -> frozenset[Place]:
 def expect(table: Table, chosen: Selection) -> Expected:
     """Return what the table consists of, with the seeds of ``chosen`` alone.
 
-    Raises UserError where no seed is left.
+    Raises UserError if no seed is left.
     """
     only = [item for item in chosen.only if item.key == "seed"]
     given = chosen.seeds
@@ -197,7 +197,7 @@ def assign(
     """Sort runs into groups by slot.
 
     ``cells``: signature and identity by cell key; ``teacher_of`` finds a teacher's run by its
-    key, None where that is not there.
+    key, None if that is not there.
     """
     slots = {(slot.row.name, slot.column.name): slot for slot in expected.slots}
     by_cell: dict[str, list[Reading]] = defaultdict(list)

@@ -21,7 +21,7 @@ class Cells(NamedTuple):
     n that an unstated one may be, besides 1. ``sigma`` [K, R], ``df`` [K]: the prior of the
     seed noise. ``source`` [K], ``column`` [K]: whose numbers, and which column. ``exact`` [K]: a
     checkpoint evaluated, which may be off by ``tolerance`` [K] and not more; ``margin`` [K].
-    ``tau`` [..., K]: the spread of teachers where ours is not the paper's, else 0, known with
+    ``tau`` [..., K]: the spread of teachers if ours is not the paper's, else 0, known with
     ``tau_df`` degrees; ``teachers`` [..., K]: over how many of ours the cell averages. ``family``:
     how many published cells the table has.
     """

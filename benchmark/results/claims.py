@@ -2,9 +2,9 @@
 
 Each expectation of a claim is a set of comparisons, one a column and a row it is compared with
 (or one a column where a row is compared with a number). A comparison is established where its
-one-sided test at 2.5 % says so, and refuted where the opposite test does: "better by at least 1"
-is refuted where the gain is less than 1, "about 1" where it is further from 1 than the margin on
-either side, and established where the whole 95 % interval lies within it; the margin of "about g"
+one-sided test at 2.5 % says so, and refuted if the opposite test does: "better by at least 1"
+is refuted if the gain is less than 1, "about 1" if it is further from 1 than the margin on
+either side, and established if the whole 95 % interval lies within it; the margin of "about g"
 is the table's, but never more than ``|g| / 2``, which a gain of 0 would pass. "Better" can also end
 as **no gain**: fewer columns than are needed may have a gain as large as the table's margin. All
 gains are oriented so that positive means better: for errors, lower is better. Seeds that both
@@ -58,7 +58,7 @@ ALPHA = (1 - LEVEL) / 2
 
 
 class TableColumn(NamedTuple):
-    """A column of a table: what counts once where a claim asks for a number of them."""
+    """A column of a table: what counts once if a claim asks for a number of them."""
 
     table: str
     column: str
@@ -85,7 +85,7 @@ class CellPair(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """A difference in points, positive where the row is better, and what may flatter it.
+    """A difference in points, positive if the row is better, and what may flatter it.
 
     ``ours`` and ``theirs`` are the selection biases of both rows.
     """
@@ -158,7 +158,7 @@ def _outcomes(cell: GridCell, chance: float) -> dict[int, float]:
 
 
 def compare_cells(left: GridCell, right: GridCell, prior: Prior, chance: float = 0.0) -> Difference:
-    """Return left - right by the table's protocol, paired where the seeds are the same.
+    """Return left - right by the table's protocol, paired if the seeds are the same.
 
     A diverged seed counts as ``chance``.
     """
@@ -285,7 +285,7 @@ def _one_seed(cell: GridCell | None, chance: float) -> bool:
 def bounds_of(expect: Expectation, margin: float, *, higher_is_better: bool) -> Bounds:
     """Return between which gains an expectation says that the row's lies.
 
-    Gains are positive where the row is better; against a number: where it is above it as
+    Gains are positive if the row is better; against a number: if it is above it as
     printed, turned for errors.
     """
     if expect.about is not None:

@@ -69,7 +69,7 @@ def collect(
     """Return the whole table filled from an index that is up to date.
 
     ``chosen`` limits it to some seeds, and names the ``places`` that shall be shown in the end;
-    ``protocol`` replaces the table's own. Raises UserError where nothing matches.
+    ``protocol`` replaces the table's own. Raises UserError if nothing matches.
     """
     chosen = chosen or Selection()
     places = selected(table, chosen)
@@ -198,7 +198,7 @@ def _assumed_marks(row: Row, column: Column) -> tuple[Mark, ...]:
 
 
 def _teacher_marks(shown: Group | None) -> list[Mark]:
-    """Return a remark where runs that name one teacher read different files of it."""
+    """Return a remark if runs that name one teacher read different files of it."""
     files: dict[str | None, set[str]] = {}
     for run in shown.runs if shown else ():
         if run.teacher_file:

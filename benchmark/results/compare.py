@@ -7,7 +7,7 @@ more is a change too; one that B adds is not. A small change of many cells hides
 two-way analysis as for tables (`twoway.py`) finds a shift of all cells, of a method or of a pair.
 
 That nothing is seen to change is not that nothing has: each cell says how much worse it may be
-("no worse than 0.3"), and where that is more than the margin, nobody can tell.
+("no worse than 0.3"), and if that is more than the margin, nobody can tell.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ EXACT_TOLERANCE = 0.05
 class ComparedCell:
     """One cell of both sets: means and numbers of seeds, B - A with its 95 % interval, points.
 
-    ``p`` is Holm's over all cells; None where nothing was tested: no values on a side, the
+    ``p`` is Holm's over all cells; None if nothing was tested: no values on a side, the
     same values, or no noise. ``diverged``: seeds that ended well on one side and diverged on
     the other. ``identical``: the same seeds gave the same values to the last bit.
     """
@@ -78,7 +78,7 @@ class ComparedCell:
 
     @property
     def no_worse_than(self) -> float | None:
-        """How much worse B may be, at most, points; None where nothing is known of it."""
+        """How much worse B may be, at most, points; None if nothing is known of it."""
         if self.identical:
             return 0.0
         if self.exact:
@@ -140,7 +140,7 @@ def compare(
 ) -> RunSetComparison:
     """Compare two runs directories; B may be worse by ``margin`` points.
 
-    Raises UserError for an unknown metric or statistic, and where no cell is in both.
+    Raises UserError for an unknown metric or statistic, and if no cell is in both.
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS, "--metric")
@@ -263,7 +263,7 @@ def _compare(
 
 
 def _test(left: Mapping[int, float], right: Mapping[int, float], prior: Prior) -> Any:
-    """Return B - A: seed by seed where both have the same seeds."""
+    """Return B - A: seed by seed if both have the same seeds."""
     if set(left) == set(right):
         mean, std = mean_std([right[seed] - left[seed] for seed in sorted(left)])
         return paired_difference(mean, len(left), _or_nan(std), prior.sigma, prior.df)

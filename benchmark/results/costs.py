@@ -11,7 +11,7 @@ class RowCost(NamedTuple):
     """A row's cost in a column; ``epochs``: of the plain student that one of its epochs takes.
 
     Seconds are measured, so that they compare where one kind of machine trained the column, and
-    where its packs were alike; None without runs of the column's Student row.
+    if its packs were alike; None without runs of the column's Student row.
     """
 
     row: GridRow

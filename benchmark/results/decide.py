@@ -46,7 +46,7 @@ def chance_of_decision(
     """Return how likely a claim is decided, and holds, with 2 to MAX_SEEDS seeds a cell."""
     n = np.arange(2.0, MAX_SEEDS + 1)
     agree, against, none = np.ones((3, places, len(n)))
-    # Where not all are asked for, and to refute, Holm's correction over all comparisons.
+    # If not all are asked for, and to refute, Holm's correction over all comparisons.
     many = float(special.ndtri(1 - (1 - LEVEL) / 2 / max(len(contrasts), 1)))
     strict = Z if needed == places else many
     for one in contrasts:

@@ -1,10 +1,10 @@
 """All comparisons of a table as arrays, and what they show: the arithmetic behind every verdict.
 
-:class:`Cells` holds K published cells; a leading axis, where there is one, holds simulated
+:class:`Cells` holds K published cells; a leading axis, if there is one, holds simulated
 tables, so that a simulation of thousands of tables is one call and the figures of
 docs/verdicts.md come from the very code that judges. Each cell has R readings: the statistics
 that its published value may be (``last``, ``best``), those that the source leaves open, and each
-reading two numbers of published runs, one and the table's assumption, where none is stated.
+reading two numbers of published runs, one and the table's assumption, if none is stated.
 A reading with a number of runs is a hypothesis; :func:`weigh` tests under each of them.
 
 A *miss* has to be one under every admissible hypothesis, on one side (an intersection-union
@@ -57,7 +57,7 @@ class Tested(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """What the cells show, [..., K]; by hypothesis [..., K, R, 2] where told.
+    """What the cells show, [..., K]; by hypothesis [..., K, R, 2] if told.
 
     ``within``, ``side`` (-1, 0, 1) by hypothesis. ``reproduced``: within under all that are
     admissible; ``miss`` -1, 0, 1; ``far``: off by more than the margin; ``open_``: the

@@ -47,11 +47,11 @@ class ClaimVerdict(StrEnum):
 class Comparison:
     """Ours against the published value by one statistic.
 
-    ``centre`` is ours (a mean, or a median where theirs is one), ``delta`` = ours - published
+    ``centre`` is ours (a mean, or a median if theirs is one), ``delta`` = ours - published
     with its 95 % interval ``low`` to ``high``, good for looks after every seed; ``p`` is Holm's
     over the table for a miss. None: the noise is unknown, or there is none. ``verdict`` is this
-    statistic's alone; the cell's own may differ where the source leaves something open.
-    ``seeds_needed`` is None where no practical number settles it. ``noise`` says where the noise
+    statistic's alone; the cell's own may differ if the source leaves something open.
+    ``seeds_needed`` is None if no practical number settles it. ``noise`` says where the noise
     of both sides was taken from.
     """
 
@@ -89,7 +89,7 @@ class ClaimResult:
     """A claim with what the rows say: ``detail`` is one line on which columns decide it.
 
     ``seeds_needed``: how many seeds a cell would decide it with probability 0.8 if the means
-    stay; None where it is decided, or where no practical number does.
+    stay; None if it is decided, or if no practical number does.
     """
 
     claim: Claim
@@ -117,7 +117,7 @@ class Pairwise:
 class Ranking:
     """Average ranks of rows over teachers (1 is best), best first.
 
-    Columns that share a teacher count once, by their mean. Two rows differ where their ranks are
+    Columns that share a teacher count once, by their mean. Two rows differ if their ranks are
     further apart than ``critical_difference`` (Nemenyi); ``p`` is Friedman's by Iman and
     Davenport's F; both None below five teachers. ``left_out``: rows without a value everywhere;
     ``overridden``: how many cells have values with overrides alone, which count as missing.

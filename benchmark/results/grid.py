@@ -100,7 +100,7 @@ class HyperparameterChoice:
 
 
 class CellCost(NamedTuple):
-    """What its runs took and what their predictions do, None where results do not tell.
+    """What its runs took and what their predictions do, None if results do not tell.
 
     ``seconds``: of an epoch, the teacher's pass included, whoever shared it, mean over seeds;
     ``parameters`` and ``multiply_adds``: of one prediction.
@@ -124,7 +124,7 @@ class GridCell:
     ``own_teacher``: trained here, not the paper's; ``cost`` of trained runs; ``incomparable``:
     other data, another recipe or a file of the user's own, so that nothing is said about the
     published value. The judge adds
-    ``comparisons`` (the published statistic, or, where it is unstated, the one that the table
+    ``comparisons`` (the published statistic, or, if it is unstated, the one that the table
     speaks for or its protocol, and then the others), ``judgement`` and ``interval``, the 95 %
     interval of the mean by the noise that the verdict uses.
     """
@@ -156,7 +156,7 @@ class GridCell:
             assert len(sample.values) == len(self.seeds), (sample, self.seeds)
 
     def sample(self, statistic: str) -> SeedValues | None:
-        """Return the values by a statistic, None where there are none.
+        """Return the values by a statistic, None if there are none.
 
         An evaluated checkpoint has one value, whatever the statistic.
         """
@@ -191,7 +191,7 @@ class GridCell:
 
     @property
     def published_value(self) -> float | None:
-        """The published number; None where there is none or it is unknown."""
+        """The published number; None if there is none or it is unknown."""
         return self.published.value if self.published else None
 
     @property
@@ -221,7 +221,7 @@ class GridColumn:
     """One column: a (teacher, student) pair as a rule, by model names and as printed.
 
     ``group`` heads neighbouring columns (same and different architectures); ``dataset`` is empty
-    where it is not known.
+    if it is not known.
     """
 
     name: str
@@ -237,7 +237,7 @@ class GridColumn:
 class GridRow:
     """One row: ``info`` holds extra printed fields in order (params, the row's own teacher).
 
-    ``teacher`` and ``student`` are models of the row's own; empty where it has the column's.
+    ``teacher`` and ``student`` are models of the row's own; empty if it has the column's.
     """
 
     name: str
@@ -262,7 +262,7 @@ class Grid:
     """A table: rows x columns x metrics, and what was said and found about it.
 
     A (row, column, metric) that ``cells`` does not hold is not part of the table (printed as a
-    dash). ``margin``: how far a reproduced value may be off, points, by metric where it differs.
+    dash). ``margin``: how far a reproduced value may be off, points, by metric if it differs.
     ``unstated_n``: how many runs a published value without an n is assumed to be. ``max_seeds``:
     up to how many seeds one may look (see `looks.py`); ``max_divergence``: which part of a cell's
     seeds may diverge; ``chance``: the accuracy of a diverged run, as printed. ``footnotes`` are
@@ -305,7 +305,7 @@ class Grid:
         assert set(self.cells) <= places, set(self.cells) - places
 
     def cell(self, row: str, column: str, metric: str) -> GridCell | None:
-        """Return a cell, None where the table has none."""
+        """Return a cell, None if the table has none."""
         return self.cells.get((row, column, metric))
 
     def margin_of(self, metric: str) -> float:

@@ -213,7 +213,7 @@ def seeds_of(cells: Cells, shown: Weighed) -> Floats:
 
 
 def _instead(tasks: Sequence[JudgedCell], shown: Weighed, grid: Grid) -> list[tuple[float, float]]:
-    """Return the interval of ours - what sources report where a miss is expected."""
+    """Return the interval of ours - what sources report if a miss is expected."""
     found = []
     for i, task in enumerate(tasks):
         if task.cell.expected_miss is None:

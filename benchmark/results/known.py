@@ -18,7 +18,7 @@ from benchmark.results.teacher_noise import TeacherSpread, teacher_spread
 class Filled(NamedTuple):
     """A table that claims speak of: its grid with selection biases, and what is known of noise.
 
-    ``priors``: of each cell by the table's protocol, widened where the whole table is noisier;
+    ``priors``: of each cell by the table's protocol, widened if the whole table is noisier;
     ``bare``: of its last epoch, before that. ``spreads``: of teachers, by metric.
     """
 
@@ -73,7 +73,7 @@ def _priors(grid: Grid) -> dict[CellKey, Prior]:
 
 
 def _widened(grid: Grid, priors: Mapping[CellKey, Prior]) -> dict[CellKey, Prior]:
-    """Return the priors for the protocol, wider where the table as a whole is noisier."""
+    """Return the priors for the protocol, wider if the table as a whole is noisier."""
     found: dict[CellKey, Prior] = {}
     for overridden in (False, True):
         keys = [k for k, c in grid.cells.items() if bool(c.overrides) == overridden]

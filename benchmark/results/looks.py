@@ -28,7 +28,7 @@ DISCRETE = 0.5826
 
 
 def information(variance_now: ArrayLike, variance_at_most: ArrayLike) -> NDArray[np.float64]:
-    """Return the information time of a look, 0 to 1; 1 where there is no noise or no more."""
+    """Return the information time of a look, 0 to 1; 1 if there is no noise or no more."""
     now, most = np.asarray(variance_now, np.float64), np.asarray(variance_at_most, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(now > 0, np.minimum(most / now, 1.0), 1.0)

@@ -40,7 +40,7 @@ BY_DATASET = {
 }
 # The best epoch of a run scatters less over seeds than its last one.
 BEST_FACTOR = 0.78
-# Teachers of one network differ, and a student with them: where ours is not the paper's, by half
+# Teachers of one network differ, and a student with them: if ours is not the paper's, by half
 # of the student's seed noise, a guess worth hardly more than one number.
 TAU_PART, TAU_DF = 0.5, 2.0
 # A median over cells knows a variance about half as well as their mean, but a collapsed cell
@@ -74,10 +74,10 @@ def cell_prior(
 
 
 def checked_prior(prior: Prior, stds: Sequence[float], ns: Sequence[int]) -> Prior:
-    """Return the prior, or the table's own spread where its cells contradict the prior.
+    """Return the prior, or the table's own spread if its cells contradict the prior.
 
     ``stds`` and ``ns`` are those of the table's cells of this family with at least two seeds.
-    Where their typical spread is above the prior (F test at 1 %), as on small data or short
+    If their typical spread is above the prior (F test at 1 %), as on small data or short
     runs, the prior is the table's own: the median of the cells' variances, each over the
     median of its own sampling distribution, which a single wild cell cannot move. It is worth
     no more than the family's prior, since cells differ among themselves; the test counts that
@@ -99,7 +99,7 @@ def checked_prior(prior: Prior, stds: Sequence[float], ns: Sequence[int]) -> Pri
 def table_scale(
     stds: Floats, n: Floats, sigma: Floats, exact: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return how much noisier than its priors a whole table is, 1 where it is as they say.
+    """Return how much noisier than its priors a whole table is, 1 if it is as they say.
 
     Arrays are [..., K]. From the median over cells of their variances in units of their priors,
     each over the median of its sampling distribution, so that a few stumbling seeds do not move

@@ -84,7 +84,7 @@ def _outcomes(cell: GridCell, chance: float) -> Floats:
 def _pairs(
     values: dict[str, list[Floats]], order: list[str], share: Floats, *, higher: bool
 ) -> tuple[Pairwise, ...]:
-    """Return the best row against each other one; nothing where a cell has one seed alone."""
+    """Return the best row against each other one; nothing if a cell has one seed alone."""
     if any(cell.size < 2 for cells in values.values() for cell in cells):
         return ()
     rng = np.random.default_rng(0)

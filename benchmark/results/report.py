@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FORMATS = ("md", "tex", "csv", "json", "parquet")
-ALONE = ("csv", "json")  # printed, where nothing else is asked for
+ALONE = ("csv", "json")  # printed, if nothing else is asked for
 _NAMED = 5  # problems that are named; the others are counted
 
 

@@ -61,7 +61,7 @@ class RunSet:
 
 
 def read_run_set(path: Path, metric: str, statistic: str) -> RunSet:
-    """Return the ended runs of a directory. Raises UserError where it is none."""
+    """Return the ended runs of a directory. Raises UserError if it is none."""
     if not path.is_dir():
         raise UserError(f"{path} is no directory of runs")
     index = RunIndex(path)
@@ -99,7 +99,7 @@ def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def signature_of(identity: Mapping[str, Any]) -> list[str]:
-    """Return the dataset, the teacher (where there is one) and the network of a cell."""
+    """Return the dataset, the teacher (if there is one) and the network of a cell."""
     teacher = identity["teacher"]
     names = [identity["dataset"]["name"], teacher["model"] if teacher else "", identity["model"]]
     return [name for name in names if name]

@@ -1,6 +1,6 @@
 """Every verdict again under other assumptions: which ones would read differently?
 
-What cannot be known is varied one thing at a time: the number of published runs where none is
+What cannot be known is varied one thing at a time: the number of published runs if none is
 stated, the epoch where none is stated, the seed spread (a quarter more), and how well the prior
 of it is known (18 and 8 degrees of freedom).
 """

@@ -16,7 +16,7 @@ Genetics and Molecular Biology 3, equations 3-5):
 
 with ``prior_df + n - 1`` degrees of freedom. With one seed this is the prior alone, so n = 1
 has an interval too; with thirty it is our own spread. The same holds for the published side:
-its printed std, where there is one, updates the same prior. It is a choice in favour of few
+its printed std, if there is one, updates the same prior. It is a choice in favour of few
 seeds and it errs to the wide side: the prior's sigma is the rms of the published spreads, six
 per cent above the value that would fit their distribution best.
 
@@ -61,7 +61,7 @@ class Side(NamedTuple):
     """One side of a comparison; arrays of one shape.
 
     ``centre`` is the mean over n seeds, or their median where ``median``; ``n`` is infinite
-    where there is no noise (one checkpoint evaluated); ``std`` is nan where unknown or n = 1.
+    if there is no noise (one checkpoint evaluated); ``std`` is nan if unknown or n = 1.
     """
 
     centre: Floats
@@ -71,9 +71,9 @@ class Side(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """A seed standard deviation (points; nan where nothing is known) and how well it is known.
+    """A seed standard deviation (points; nan if nothing is known) and how well it is known.
 
-    ``own`` is true where the prior was absent or overruled.
+    ``own`` is true if the prior was absent or overruled.
     """
 
     sigma: Floats
@@ -84,7 +84,7 @@ class Noise(NamedTuple):
 class Difference(NamedTuple):
     """left - right in points: its standard error, degrees of freedom, interval and p-value.
 
-    nan where the noise of a side is unknown. Without any noise the interval is the point and
+    nan if the noise of a side is unknown. Without any noise the interval is the point and
     the p-value nan: there is nothing to test.
     """
 
@@ -125,7 +125,7 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float] |
 
 
 def noise(own: Side, prior_sigma: ArrayLike = np.nan, prior_df: ArrayLike = np.nan) -> Noise:
-    """Return the seed noise of a side: its own spread, moderated by a prior where one is given.
+    """Return the seed noise of a side: its own spread, moderated by a prior if one is given.
 
     See the module's text. The prior is overruled by a spread that it makes improbable.
     """
@@ -263,7 +263,7 @@ def seeds_needed(
     alpha: ArrayLike = 1 - LEVEL,
     level: float = LEVEL,
 ) -> Floats:
-    """Return how many further seeds of ours would settle each cell, nan where none do.
+    """Return how many further seeds of ours would settle each cell, nan if none do.
 
     The difference and the noise are taken to stay where they are, so it is the middle of what
     may happen, not a promise. ``alpha`` is what Holm's procedure asks of the cell's p-value.
@@ -300,7 +300,7 @@ def selection_bias(candidates: int, sigma: float) -> float:
 
     The expected maximum of that many normal values with standard deviation ``sigma`` (of one
     value: the seed noise over the root of the seeds): right where all candidates are equally
-    good, and less where they differ.
+    good, and less if they differ.
     """
     assert candidates >= 1, candidates
     if candidates == 1:

@@ -51,7 +51,7 @@ class Combination:
 def sweep(
     name: str, runs_dir: Path, chosen: Selection | None = None, protocol: str | None = None
 ) -> list[Combination]:
-    """Return every combination of a table that has results. Raises UserError where none has."""
+    """Return every combination of a table that has results. Raises UserError if none has."""
     table = load_table(name)
     collected = fill(table, runs_dir, chosen, protocol)
     reported = protocol or table.protocol.report
@@ -87,7 +87,7 @@ def _words(collected: Collected, place: tuple[str, str], group: Group) -> str:
 
 
 def _chosen(found: Sequence[Combination], higher: bool) -> list[Combination]:
-    """Mark the best by held-out images and by the test set, where there are several."""
+    """Mark the best by held-out images and by the test set, if there are several."""
     if len(found) < 2:
         return list(found)
     best = max(range(len(found)), key=lambda i: found[i].mean if higher else -found[i].mean)

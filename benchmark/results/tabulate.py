@@ -46,7 +46,7 @@ def readings(cell: GridCell, protocol: str) -> tuple[ByStatistic, ...]:
     """Return the statistics by which a cell is compared with its published value.
 
     The published one; a median of finals is the median over seeds of our last accuracies.
-    Where it is unstated: the table's protocol, then last and best. An evaluated checkpoint has
+    If it is unstated: the table's protocol, then last and best. An evaluated checkpoint has
     one reading.
     """
     if cell.published is None or cell.published.value is None or not cell.values:

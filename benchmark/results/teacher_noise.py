@@ -1,4 +1,4 @@
-"""How much teachers vary, where ours is not the paper's.
+"""How much teachers vary, if ours is not the paper's.
 
 Two teachers of one network, trained alike, are not the same, and their students differ with them.
 A difference ours - published then has ``tau**2 (1/T + 1)`` more variance: T teachers of ours, one
@@ -78,7 +78,7 @@ def _block(cells: Iterable[GridCell]) -> np.ndarray | None:
 def teachers_of(cell: GridCell) -> float:
     """Return over how many teachers a cell averages beyond what its own spread shows.
 
-    Where each seed has its own, the seeds' spread holds theirs.
+    If each seed has its own, the seeds' spread holds theirs.
     """
     different = len(set(cell.teachers)) or 1
     return float("inf") if different > 1 and different == cell.n else float(different)

@@ -4,7 +4,7 @@ A shift of 0.3 points hides in every single cell and shows in the mean of a row,
 table. The differences are fitted by ``shift + row + column`` (effects sum to zero), each cell
 weighted by what is known of its noise, so that a cell with a stumbling seed hardly counts; the
 residuals tell the scale of the noise, so that nothing has to be assumed of it beyond the weights.
-Parts are tested by t, with Holm's correction over all of them. Where columns have teachers of
+Parts are tested by t, with Holm's correction over all of them. If columns have teachers of
 their own, the teachers' spread is added to columns and table, not to rows.
 """
 

@@ -56,7 +56,7 @@ def table_parts(
     """Return the shifts of the cells of ``among`` whose statistic is settled, [..., K] arrays.
 
     With teachers of ours, rows that learn of none are left out: they do not share their spread.
-    In simulated tables a cell counts where it is settled in all.
+    In simulated tables a cell counts if it is settled in all.
     """
     reading = shown.answers.readings.argmax(axis=-1)[..., None]
     settled = np.all(np.atleast_2d(shown.answers.readings.sum(axis=-1) == 1), axis=0)

@@ -25,7 +25,7 @@ class TeacherFile(NamedTuple):
 
 
 def file_of(identity: Mapping[str, Any]) -> TeacherFile | None:
-    """Return the file that a cell was taught by or measures, None where a run of ours taught."""
+    """Return the file that a cell was taught by or measures, None if a run of ours taught."""
     teacher, dataset = identity["teacher"], str(identity["dataset"]["name"])
     if identity["weights"]:
         own = bool(identity.get("reads"))

@@ -1,4 +1,4 @@
-"""From what the cells show to words: one verdict a cell, spelt out where it is conditional."""
+"""From what the cells show to words: one verdict a cell, spelt out if it is conditional."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def final_word(
     """Return the verdict after what else is known: diverged seeds, expected misses.
 
     ``apart``: the interval of ours - what sources report instead. A miss is the expected one
-    where ours is off to that side, and not beyond it by more than the margin. A hit is
+    if ours is off to that side, and not beyond it by more than the margin. A hit is
     unexpected unless the two values lie so close that ours may agree with both. ``allowed``:
     which part of the seeds may diverge.
     """
@@ -82,7 +82,7 @@ def final_word(
 
 
 def divergence_rate(cell: GridCell) -> float | None:
-    """Return which part of the ended seeds diverged, None where none did."""
+    """Return which part of the ended seeds diverged, None if none did."""
     lost = len(cell.diverged_seeds)
     return lost / (lost + cell.n) if lost else None
 

@@ -121,7 +121,7 @@ class RunDir:
     # -- what is trained reads and writes ---------------------------------------------------
 
     def read_run(self) -> Run:
-        """Return the Run that this directory belongs to; UserError where it is unreadable."""
+        """Return the Run that this directory belongs to; UserError if it is unreadable."""
         data = read_json(self.cell, SCHEMA)
         run = validate(Run, data, str(self.cell))
         if run.key != self.key:
@@ -132,7 +132,7 @@ class RunDir:
         return run
 
     def read_result(self) -> dict[str, Any]:
-        """Return result.json; UserError where it is unreadable."""
+        """Return result.json; UserError if it is unreadable."""
         return read_json(self.result, SCHEMA)
 
     def read_records(self) -> list[dict[str, Any]]:
@@ -149,7 +149,7 @@ class RunDir:
     def create(self, run: Run) -> None:
         """Make the directory for ``run``, or check that it is that run's.
 
-        Raises UserError where it cannot be written, or belongs to other numbers or another user.
+        Raises UserError if it cannot be written, or belongs to other numbers or another user.
         """
         make_directory(self.path)
         check_own(self.path)
@@ -162,7 +162,7 @@ class RunDir:
             self.check(run)
 
     def check(self, run: Run) -> None:
-        """Raise UserError where the directory is there and not that run's."""
+        """Raise UserError if the directory is there and not that run's."""
         if self.cell.exists() and self.read_run().identity != run.identity:
             raise UserError(f"{self.path} belongs to another run than the one asked for")
 

@@ -66,9 +66,9 @@ class Run(Grown):
 
     ``model`` is the network that is trained; with ``weights`` (the sha256 of a public
     checkpoint, or with ``reads`` of the user's own) it is only evaluated. ``predict`` names the
-    method whose prediction is used where several bring one, ``reported`` the output that the
-    table prints where it is not the methods' own choice; ``pair`` is the architecture of the
-    column's teacher, where a method builds one of its kind. ``versions`` holds the engine's, the
+    method whose prediction is used if several bring one, ``reported`` the output that the
+    table prints if it is not the methods' own choice; ``pair`` is the architecture of the
+    column's teacher, if a method builds one of its kind. ``versions`` holds the engine's, the
     augmentation's and the networks' own.
     """
 

@@ -1,8 +1,8 @@
 """A private index of run directories, so that collecting 100,000 runs takes seconds.
 
 The directories are the truth. The index is an SQLite file in the user's own cache folder,
-brought up to date from file times at every use. It is never in the way: where it is damaged it
-is made anew, where it cannot be written (or another collector writes it for too long) the
+brought up to date from file times at every use. It is never in the way: if it is damaged it
+is made anew, if it cannot be written (or another collector writes it for too long) the
 directories are read into memory instead. Imports no torch.
 """
 
@@ -69,7 +69,7 @@ class RunIndex:
     def refresh(self) -> None:
         """Bring the index up to date: runs whose files changed are read again.
 
-        Raises UserError where the runs directory cannot be read.
+        Raises UserError if the runs directory cannot be read.
         """
         try:
             self._refresh()
@@ -141,11 +141,11 @@ class RunIndex:
         return {c: json.loads(i) for c, i in self._ask("select cell, identity from cells")}
 
     def cells_of(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the cells of the runs with these keys, where they are there."""
+        """Return the cells of the runs with these keys, if they are there."""
         return dict(self._in_parts("select name, cell from runs where name in (#)", keys))
 
     def teacher(self, key: str) -> FoundTeacher | None:
-        """Return the run that other runs name as their teacher, None where it is not there."""
+        """Return the run that other runs name as their teacher, None if it is not there."""
         query = "select reading, cell, identity from runs natural join cells where name = ?"
         for text, cell, identity_text in self._ask(query, (key,)):
             return FoundTeacher(_reading(text).seed, cell, json.loads(identity_text))

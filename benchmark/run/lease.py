@@ -78,7 +78,7 @@ class Lease:
         raise RunHeldError(f"{rundir.key} was taken by another process at the same moment")
 
     def renew(self) -> None:
-        """Show a sign of life; LeaseLostError where another process took the run.
+        """Show a sign of life; LeaseLostError if another process took the run.
 
         A file system that does not answer costs a heartbeat, not the run.
         """
@@ -288,7 +288,7 @@ def _abandoned(holder: dict[str, Any], ours: dict[str, Any], age: float) -> bool
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return who holds a lease or claim, None where there is none.
+    """Return who holds a lease or claim, None if there is none.
 
     A file that is no lease has a token and nothing else: it is abandoned once it is stale.
     Raises OSError if it cannot be read, UserError if it is no file.
@@ -310,7 +310,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:
-    """Return who holds a lease or claim, and its age; each None where it is gone.
+    """Return who holds a lease or claim, and its age; each None if it is gone.
 
     In this order: were it replaced in between, the age would be the new holder's, which is too
     young to take it from the old one. The other way round a new holder would look abandoned.
@@ -320,7 +320,7 @@ def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:
 
 
 def _age(path: Path) -> float | None:
-    """Seconds since the file was touched, by the file system's clock; None where it is gone."""
+    """Seconds since the file was touched, by the file system's clock; None if it is gone."""
     probe = path.with_name(f".probe.{uuid.uuid4().hex}")
     try:
         probe.touch()
@@ -332,7 +332,7 @@ def _age(path: Path) -> float | None:
 
 
 def _process_start(pid: int) -> str | None:
-    """The start time of a process, which tells a reused pid apart; None where it is gone."""
+    """The start time of a process, which tells a reused pid apart; None if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

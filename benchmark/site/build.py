@@ -37,7 +37,7 @@ class WrittenSite:
 
 @dataclass
 class SiteBuilder:
-    """Writes one report, again and again where it is watched.
+    """Writes one report, again and again if it is watched.
 
     ``figures``: kinds of :mod:`benchmark.figures` that are drawn into the pages of tables. What
     did not change since the last time is neither drawn, nor made, nor written again.

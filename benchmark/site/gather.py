@@ -64,7 +64,7 @@ def gather(names: Sequence[str], runs_dir: Path, data_dir: Path, max_age: float 
     """Look at some tables, or at all that a runs directory has runs of.
 
     With ``names`` only the runs of those tables are shown. ``max_age``: how many seconds old the
-    queue may be. Raises UserError for an unknown table, and where there is no table to show.
+    queue may be. Raises UserError for an unknown table, and if there is no table to show.
     """
     index = RunIndex(runs_dir)
     index.refresh()

@@ -20,7 +20,7 @@ _LABELS = {"failures": "failed", "damaged": "damaged", "stopped": "stopped"}
 class CellLeft(NamedTuple):
     """A cell that has runs in the queue, and when it may be done.
 
-    ``left`` is None where nothing like it was measured; ``sort`` orders by it.
+    ``left`` is None if nothing like it was measured; ``sort`` orders by it.
     """
 
     table: str

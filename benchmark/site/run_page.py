@@ -177,7 +177,7 @@ def _published(gathered: Gathered, run: Reading) -> float | None:
 
 
 def _last_start(rundir: RunDir) -> dict[str, Any]:
-    """Return where an unfinished run was last started; nothing where that is not known."""
+    """Return where an unfinished run was last started; nothing if that is not known."""
     try:
         starts = read_json(rundir.provenance, SCHEMA)["starts"]
         return dict(starts[-1]) if starts else {}

@@ -55,7 +55,7 @@ class SlurmUnreachableError(SlurmError):
 
 
 class Reply(NamedTuple):
-    """What a command answered; ``code`` is None where it was ended by the time-out."""
+    """What a command answered; ``code`` is None if it was ended by the time-out."""
 
     code: int | None
     out: str
@@ -92,7 +92,7 @@ def environment() -> dict[str, str]:
 def call(command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> Reply:
     """Run one command once.
 
-    Raises SlurmError where the command or its configuration does not exist; what it answered is
+    Raises SlurmError if the command or its configuration does not exist; what it answered is
     for the caller.
     """
     if shutil.which(command[0]) is None:
@@ -130,9 +130,9 @@ def ask(
     """Return what a command prints, repeating it while Slurm does not answer.
 
     For questions and for requests that may safely be sent twice. The pauses double, with
-    jitter, until ``patience`` seconds (PATIENCE_SECONDS where it is None) have passed.
+    jitter, until ``patience`` seconds (PATIENCE_SECONDS if it is None) have passed.
 
-    Raises SlurmUnreachableError where no answer came, SlurmError where Slurm refused.
+    Raises SlurmUnreachableError if no answer came, SlurmError if Slurm refused.
     """
     give_up = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
     pause = 1.0
@@ -188,7 +188,7 @@ class ClusterLimits(NamedTuple):
 
     cluster: str
     version: str
-    max_array_size: int  # tasks in one array, 0 where there are no arrays
+    max_array_size: int  # tasks in one array, 0 if there are no arrays
     max_job_count: int  # tasks of everybody, pending ones included
     accounting: bool  # whether there is a slurmdbd for sacct to ask
     limits: bool = False  # whether those of accounts and QOS are enforced
@@ -223,7 +223,7 @@ def read_limits() -> ClusterLimits:
 def state_dir() -> Path:
     """Return the user's private folder for the call log and caches.
 
-    Raises OSError where it cannot be made; nothing in it is more than a convenience.
+    Raises OSError if it cannot be made; nothing in it is more than a convenience.
     """
     base = own_folder("XDG_STATE_HOME", "~/.local/state")
     if base is None:

@@ -21,7 +21,7 @@ _MEMORY = ("", "mem-per-cpu: 500M", "mem: none")
 def init_profile(path: Path | None = None) -> Path:
     """Write a profile for this cluster and return its path, slurm/profiles/CLUSTER.yaml.
 
-    Raises UserError where the file exists or Slurm does not answer; slurmdbd is not needed.
+    Raises UserError if the file exists or Slurm does not answer; slurmdbd is not needed.
     """
     limits = commands.read_limits()
     target = path or Path("slurm") / "profiles" / f"{limits.cluster}.yaml"
@@ -110,7 +110,7 @@ def profile_text(
 
 
 def _choose(nodes: list[NodeKind]) -> NodeKind:
-    """The default partition, or the first with GPUs where that has none."""
+    """The default partition, or the first with GPUs if that has none."""
     if not nodes:
         raise UserError("sinfo lists no partition")
     default = next((node for node in nodes if node.default), nodes[0])

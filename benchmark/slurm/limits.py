@@ -1,6 +1,6 @@
 """Limits of accounts and QOS that sbatch accepts a job over, and that then let it wait for ever.
 
-They are known to slurmdbd alone; where it says nothing, nothing is refused. Imports no torch.
+They are known to slurmdbd alone; if it says nothing, nothing is refused. Imports no torch.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def gpu_count(text: str) -> int:
 
 
 def gpu_type(text: str) -> str | None:
-    """Return the type of GPU that ``a100:2`` asks for, None where any will do."""
+    """Return the type of GPU that ``a100:2`` asks for, None if any will do."""
     name = text.partition(":")[0]
     return None if name.isdigit() else name
 
@@ -103,7 +103,7 @@ class IndexSet:
     def parse(cls, text: str) -> IndexSet:
         """Read Slurm's notation; the throttle after ``%`` is passed over.
 
-        Raises UserError where the text is not such a list (or was cut short by Slurm).
+        Raises UserError if the text is not such a list (or was cut short by Slurm).
         """
         try:
             parts = [_part(part) for part in text.partition("%")[0].split(",") if part]
@@ -175,7 +175,7 @@ class Tag(NamedTuple):
 
 
 def parse_tag(job_name: str, comment: str) -> Tag | None:
-    """Return what a job is, None where it is not one of ours.
+    """Return what a job is, None if it is not one of ours.
 
     sacct may have no comment (it keeps one only with AccountingStoreFlags=job_comment); the
     name alone then still tells the table.

@@ -55,7 +55,7 @@ def check_visible(runs: Path, profile: Profile, reads: Sequence[Path] = ()) -> s
 
     ``reads``: files and folders that tasks read, besides the Python that they start. Runs one
     task of a second; a success is remembered for a day. Returns a line to show where no node was
-    free to ask. Makes the runs directory; raises UserError where a node does not see one of them.
+    free to ask. Makes the runs directory; raises UserError if a node does not see one of them.
     """
     make_directory(runs)
     asked = [str(path.absolute()) for path in (runs, *reads, *installed())]  # as they are spelt
@@ -114,7 +114,7 @@ def _seen_lately(note: Path | None) -> set[str]:
 
 
 def _probe_note(runs: Path, profile: Profile) -> Path | None:
-    """Return where a success is remembered; None where nothing can be."""
+    """Return where a success is remembered; None if nothing can be."""
     stat = runs.stat()
     name = f"probe-{stat.st_dev}-{stat.st_ino}-{profile.partition or 'default'}.json"
     with contextlib.suppress(OSError):

@@ -70,7 +70,7 @@ class Resources(NamedTuple):
 
     @property
     def megabytes(self) -> float:
-        """The memory on a node; infinity for a whole node's, and where none is asked for."""
+        """The memory on a node; infinity for a whole node's, and if none is asked for."""
         if self.mem_per_cpu is not None:
             return self.cpus * self.tasks * megabytes(self.mem_per_cpu)
         return float("inf") if self.mem == NO_MEM else megabytes(self.mem)
@@ -84,7 +84,7 @@ class Resources(NamedTuple):
 
 
 def check_signal(seconds: int, time: str) -> None:
-    """Raise ValueError where a task would be told to end as soon as it starts.
+    """Raise ValueError if a task would be told to end as soon as it starts.
 
     Slurm looks for limits now and then, and may signal up to a minute early.
     """
@@ -98,7 +98,7 @@ class Profile(Strict):
     """How this project's jobs are submitted on one cluster.
 
     What is not set is left to the cluster's defaults, except: ``cpus-per-task`` is then the
-    recipe's number of threads, ``mem`` 2G, and ``gpus`` 1 where the recipe trains on cuda.
+    recipe's number of threads, ``mem`` 2G, and ``gpus`` 1 if the recipe trains on cuda.
     ``mem: none`` asks for no memory. ``options``: further options of sbatch (``--nice=100``).
     ``nodes`` and ``ntasks-per-node``: the processes of one run, no more than its replicas; where
     the latter is not set there is one for each GPU that the replicas can use, and one on a CPU.
@@ -171,7 +171,7 @@ class Profile(Strict):
     def resources(self, threads: int, cuda: bool, replicas: int = 1) -> Resources:
         """Return what a job asks for whose recipe uses ``threads`` and perhaps GPUs.
 
-        Raises UserError where its processes would be more than the run's replicas.
+        Raises UserError if its processes would be more than the run's replicas.
         """
         gpus = self.gpus if self.gpus is not None else ("1" if cuda else "0")
         tasks = self.ntasks_per_node
@@ -284,9 +284,9 @@ def profile_as_sent(name: str, options: Any, site: Site) -> Profile:
 
 
 def apply_caps(profile: Profile, site: Site) -> Profile:
-    """Return the profile with the site's limits where it sets none of its own.
+    """Return the profile with the site's limits if it sets none of its own.
 
-    Raises UserError where it asks for more than a cap.
+    Raises UserError if it asks for more than a cap.
     """
     caps = site.caps
     _refuse_forbidden(profile, caps)
@@ -331,7 +331,7 @@ def _followed(profile: Profile, caps: Caps) -> dict[str, Any]:
 
 
 def cap_resources(profile: Profile, resources: Resources, site: Site) -> Resources:
-    """Return the resources; UserError where a task would ask for more than the site allows."""
+    """Return the resources; UserError if a task would ask for more than the site allows."""
     caps = site.caps
     gpus = None if caps.gpus is None else str(caps.gpus)
     _refuse_above(profile, "gpus", resources.gpus, gpus, gpu_count)

@@ -76,7 +76,7 @@ class QueueRecord(NamedTuple):
     state: str
     reason: str
     restarts: int
-    start: float | None  # seconds since 1970, None where it has not started
+    start: float | None  # seconds since 1970, None if it has not started
     submitted: float
     gpus: int  # a task; as it asked where this cluster does not count what it has
     partition: str
@@ -138,7 +138,7 @@ class TaskState(NamedTuple):
 class QueueSnapshot:
     """The queue at one moment.
 
-    ``accounting`` is False where sacct could not be asked; ``disabled``: since this cluster
+    ``accounting`` is False if sacct could not be asked; ``disabled``: since this cluster
     keeps no accounts, so that squeue is all there is to know.
     """
 
@@ -186,7 +186,7 @@ class QueueSnapshot:
 class RawQueue(NamedTuple):
     """The texts of squeue and sacct, as a cache keeps them.
 
-    ``sacct``: None where it was not asked, or gave no answer; ``disabled``: since this cluster
+    ``sacct``: None if it was not asked, or gave no answer; ``disabled``: since this cluster
     has no accounting. ``separator`` stands after every field, and between sacct's.
     """
 
@@ -207,7 +207,7 @@ def read_raw(
     """Ask squeue, then sacct, once each.
 
     ``since``: seconds since 1970; what ended before is left out. ``names``: the job names that
-    sacct is asked for, all where empty. Raises SlurmError; a slurmdbd that does not answer
+    sacct is asked for, all if empty. Raises SlurmError; a slurmdbd that does not answer
     only leaves sacct's part out.
     """
     separator = new_separator()
@@ -361,7 +361,7 @@ def _seconds(text: str) -> float | None:
 
 
 def find_array(tag: Tag, accounting: bool = True) -> int | None:
-    """Return the id of the array with this nonce, None where Slurm shows none (yet).
+    """Return the id of the array with this nonce, None if Slurm shows none (yet).
 
     Asks squeue, then sacct, where a nonce is found in the comment or, since sacct has that only
     after the job, in the command line that submitted it. Raises SlurmError.

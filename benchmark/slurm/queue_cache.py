@@ -1,7 +1,7 @@
 """One view of the queue for all of a user's watchers, refreshed gently.
 
 The texts of the last refresh lie in the user's private state folder; whoever finds them too
-old refreshes them for everybody. Where Slurm answers slowly or not at all the pause between
+old refreshes them for everybody. If Slurm answers slowly or not at all the pause between
 refreshes doubles, up to ten minutes. Where that folder cannot be written (a full disk), Slurm
 is asked each time. Imports no torch.
 """
@@ -45,7 +45,7 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A snapshot, and why it is older than it should be, where it is."""
+    """A snapshot, and why it is older than it should be, if it is."""
 
     snapshot: queue.QueueSnapshot
     warning: str | None = None
@@ -54,7 +54,7 @@ class Answer(NamedTuple):
 def read(question: Question, max_age: float, insist: bool = False) -> Answer:
     """Return the queue, at most ``max_age`` seconds old if Slurm answers.
 
-    ``insist``: ask even where Slurm was silent a moment ago. Raises SlurmError where it does
+    ``insist``: ask even if Slurm was silent a moment ago. Raises SlurmError where it does
     not answer and nothing is known from before.
     """
     with _locked(question) as file:
@@ -114,7 +114,7 @@ def _answer(data: dict[str, Any], now: float) -> Answer:
 
 @contextmanager
 def _locked(question: Question) -> Iterator[Path | None]:
-    """Hold a question's file; None where there can be none."""
+    """Hold a question's file; None if there can be none."""
     with ExitStack() as held:
         path: Path | None = None
         with suppress(OSError):

@@ -33,7 +33,7 @@ class ArrayExecutor(SlurmExecutor):
 
     @classmethod
     def affinity(cls) -> int:
-        """Scripts can be written where there is no Slurm; submitting looks for it itself."""
+        """Scripts can be written if there is no Slurm; submitting looks for it itself."""
         return 2
 
     def text(self, command: str, tasks: int | None) -> str:

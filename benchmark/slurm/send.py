@@ -85,7 +85,7 @@ def send(script: Path, tag: Tag, accounting: bool) -> int:
     A busy slurmctld can take a submission and still not answer in time, so after any answer
     that is not a clear refusal the nonce is looked up before anything is sent again.
 
-    Raises SlurmError where Slurm refuses, SlurmUnreachableError where it stays silent.
+    Raises SlurmError if Slurm refuses, SlurmUnreachableError if it stays silent.
     """
     command = ["sbatch", "--parsable", str(script)]
     give_up = time.monotonic() + _PATIENCE_SECONDS

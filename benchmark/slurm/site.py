@@ -59,7 +59,7 @@ class Site(Strict):
 
 
 def load_site() -> Site:
-    """Read /etc/bench/site.yaml; only where there is none may BENCH_SITE name another file."""
+    """Read /etc/bench/site.yaml; only if there is none may BENCH_SITE name another file."""
     chosen = os.environ.get("BENCH_SITE")
     path = SITE_FILE if SITE_FILE.exists() or not chosen else Path(chosen)
     return validate(Site, load_yaml(path), str(path)) if path.exists() else Site()

@@ -125,7 +125,7 @@ def decide(
 
 
 def job_facts(job: str) -> JobFacts | None:
-    """Ask Slurm about a job; None where it does not know it.
+    """Ask Slurm about a job; None if it does not know it.
 
     Raises SlurmUnreachableError after ten minutes without an answer.
     """
@@ -147,7 +147,7 @@ def job_facts(job: str) -> JobFacts | None:
 
 
 def requeue(job: str) -> None:
-    """Ask Slurm to start a running job again later; SlurmError where it refuses."""
+    """Ask Slurm to start a running job again later; SlurmError if it refuses."""
     commands.ask(["scontrol", "requeue", job], patience=_PATIENCE_SECONDS)
 
 

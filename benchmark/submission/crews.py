@@ -21,10 +21,10 @@ _LEAVING_SECONDS = 60.0
 
 
 def processes_of(run: Run, gpus: int) -> int:
-    """Return how many processes of this machine train a run where it may use so many GPUs.
+    """Return how many processes of this machine train a run if it may use so many GPUs.
 
     One for each GPU that its replicas can use; on the CPU one. BENCH_PROCESSES says otherwise.
-    Raises UserError where that is no number, or more than there are replicas or GPUs.
+    Raises UserError if that is no number, or more than there are replicas or GPUs.
     """
     replicas, cuda = run.recipe.replicas, run.recipe.device == "cuda"
     asked = os.environ.get("BENCH_PROCESSES")
@@ -39,7 +39,7 @@ def processes_of(run: Run, gpus: int) -> int:
 
 
 def check_replicas(run: Run, processes: int) -> None:
-    """Raise UserError where a run has fewer replicas than there are processes."""
+    """Raise UserError if a run has fewer replicas than there are processes."""
     replicas = run.recipe.replicas
     if processes > replicas:
         raise UserError(

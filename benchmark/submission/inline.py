@@ -74,7 +74,7 @@ def _train(submission: Submission, wait: bool) -> int:
     place = told()
     if submission.packs:
         submission.write("inline")
-    if place is not None:  # the others wait, also where there is nothing to train
+    if place is not None:  # the others wait, also if there is nothing to train
         return lead(submission.files(), place)
     if not submission.packs:
         return 0

@@ -47,7 +47,7 @@ class FreeDevices:
     gpus: list[str] = field(default_factory=visible_gpus)
 
     def take(self, need: Need) -> list[str] | None:
-        """Take what a pack needs: its GPUs, or None where it does not fit now."""
+        """Take what a pack needs: its GPUs, or None if it does not fit now."""
         if need.cpus > self.cpus or need.gpus > len(self.gpus):
             return None
         self.cpus -= need.cpus

@@ -48,7 +48,7 @@ class Nursery:
         self.alive = True
 
     def start(self, words: list[str], log: int, answer: int) -> WarmProcess | None:
-        """Ask for a child that trains a pack; None where that cannot be asked for."""
+        """Ask for a child that trains a pack; None if that cannot be asked for."""
         number = len(self._children)
         asked = json.dumps({"number": number, "words": words}).encode()
         try:

@@ -30,7 +30,7 @@ class SentArray(NamedTuple):
 
     ``job``: None if Slurm's answer was lost, or it was not asked. ``sent``: seconds since 1970;
     for Slurm when the submission was noted last. ``gpus``: what each of its tasks asked for.
-    ``single``: a job that is no array, where a cluster takes none. ``cluster``: its name, empty
+    ``single``: a job that is no array, if a cluster takes none. ``cluster``: its name, empty
     if that was not noted.
     """
 

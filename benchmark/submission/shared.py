@@ -46,7 +46,7 @@ def distrust(runs_dir: Path) -> str | None:
 def set_up(runs_dir: Path, group: str | None = None) -> Iterator[str]:
     """Make a runs directory, or change one, so that a group can share it; yield what to know.
 
-    Raises UserError where that is not the user's to do, and for a group that is not there.
+    Raises UserError if that is not the user's to do, and for a group that is not there.
     """
     make_directory(runs_dir)
     owner = runs_dir.stat().st_uid

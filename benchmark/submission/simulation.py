@@ -50,9 +50,9 @@ def simulate_packs(
 ) -> list[str]:
     """Return the predicted makespan and what is used, as lines for people.
 
-    ``slots``: tasks that run at a time, the profile's array-parallelism where it is None; the
+    ``slots``: tasks that run at a time, the profile's array-parallelism if it is None; the
     rate of preemptions is that of one running task; ``start_seconds``: what every start of a task
-    costs before it trains. Raises UserError where neither says how many run at a time, and where
+    costs before it trains. Raises UserError if neither says how many run at a time, and where
     a task would get nothing done.
     """
     at_a_time = slots or profile.array_parallelism

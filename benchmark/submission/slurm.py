@@ -83,7 +83,7 @@ def executor_for_show(profile: str | None = None) -> SlurmExecutor:
     return found
 
 
-# What Slurm's own defaults allow, for a dry run where nothing can be asked.
+# What Slurm's own defaults allow, for a dry run if nothing can be asked.
 _UNASKED = commands.ClusterLimits("not asked", "", 1001, 10_000, accounting=False)
 
 

@@ -77,7 +77,7 @@ def wait_for_tasks(folder: Folder, runs_dir: Path, refresh_seconds: float) -> in
 def _look(
     left: set[str], runs_dir: Path, refresh_seconds: float, began: float
 ) -> dict[str, TaskState] | None:
-    """Return the tasks of the runs that are left; None where Slurm says nothing new."""
+    """Return the tasks of the runs that are left; None if Slurm says nothing new."""
     try:
         answer = queue_cache.read(_QUESTION, refresh_seconds)
     except SlurmUnreachableError as error:

@@ -179,7 +179,7 @@ def _joined(rows: list[Any], further: list[Any]) -> list[Any]:
 
 
 def _with_files(base: dict[str, Any], files: dict[Any, Any], path: Path) -> dict[str, Any]:
-    """Return the base's policy with further files of teachers, empty where there are none."""
+    """Return the base's policy with further files of teachers, empty if there are none."""
     if not files:
         return {}
     policy = _part(base, "teacher", dict, path)
@@ -187,7 +187,7 @@ def _with_files(base: dict[str, Any], files: dict[Any, Any], path: Path) -> dict
 
 
 def _part(data: dict[str, Any], key: str, kind: type[PartT], path: Path) -> PartT:
-    """Return a list or mapping of a table file, empty where it is left out."""
+    """Return a list or mapping of a table file, empty if it is left out."""
     value = data.get(key)
     if value is None:
         return kind()

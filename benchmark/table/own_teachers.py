@@ -25,7 +25,7 @@ class OwnTeacher(Strict):
     """A teacher's file as a table names it; in the file: a path or tag alone, or with more.
 
     ``classes``: a file with the name of a class a line, in the order of its logits, where that
-    is not the data's; ``mean`` and ``std``: what its images are normalised by, where that is not
+    is not the data's; ``mean`` and ``std``: what its images are normalised by, if that is not
     the data's own.
     """
 

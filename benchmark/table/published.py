@@ -29,8 +29,8 @@ class Published(Strict):
 
     ``value`` null: known to exist but unreadable or unknown. ``status`` says how it was read
     (the paper itself, another work's reprint); ``std`` and ``n`` where printed; ``stated_in``:
-    where its authors say which epoch and how many runs it is, if not where it is printed.
-    ``origin``: whose experiment it is, where a row mixes several; numbers of one origin share what
+    where its authors say which epoch and how many runs it is, else where it is printed.
+    ``origin``: whose experiment it is, if a row mixes several; numbers of one origin share what
     is unstated of them.
     """
 
@@ -57,7 +57,7 @@ PublishedCell = dict[Metric, Published]
 
 
 class UnstatedN(Strict):
-    """As how many runs a published value counts where no number is stated, and why."""
+    """As how many runs a published value counts if no number is stated, and why."""
 
     runs: Positive = 1
     note: str | None = None

@@ -85,7 +85,7 @@ class Mixing(Strict):
     """Mix every batch with itself, images and labels: mixup, CutMix, or either by chance.
 
     With probability ``prob`` a batch is mixed; by CutMix (lambda ~ Beta(cutmix, cutmix)) with
-    probability ``switch_prob`` where both are set, else by mixup. ``partner``: the batch reversed
+    probability ``switch_prob`` if both are set, else by mixup. ``partner``: the batch reversed
     (timm), the previous sample (FunMatch), or a random permutation (mmpretrain). ``larger``: an
     image keeps the larger share (FunMatch). ``even_boxes``: CutMix's boxes of timm 0.3.2, with
     which DeiT was trained, where odd sides lose a pixel.

@@ -76,10 +76,10 @@ class Cosine(Grown):
 
     ``warmup_epochs`` or ``warmup_steps`` (optimiser steps) rise from ``warmup_lr`` to the
     recipe's rate. ``per``: the rate is set once an epoch, or before every optimiser step;
-    ``warmup_per``: the same for the warm-up alone where it differs. ``warmup`` before: the cosine
+    ``warmup_per``: the same for the warm-up alone if it differs. ``warmup`` before: the cosine
     starts after it and spans the rest; within: the cosine has begun with the run and the warm-up
     replaces its beginning (timm, DeiT, the projector paper, CivT). ``late``: by how many epochs
-    or steps every rate comes late (1 where a script steps its schedule after the first use:
+    or steps every rate comes late (1 if a script steps its schedule after the first use:
     DeiT by an epoch, the projector paper by an iteration). ``warmup_closed``: the last step of
     the warm-up has the full rate already (mmengine). ``cycles``: so many cosines one after the
     other, each as long as the whole epochs or steps that divide the run; what is left over begins

@@ -39,7 +39,7 @@ class Publication(Strict):
 
 
 class ReportProtocol(Strict):
-    """Which accuracy of a run the table reports, with a note where the paper does not say."""
+    """Which accuracy of a run the table reports, with a note if the paper does not say."""
 
     report: Protocol = "last"
     note: str | None = None
@@ -73,7 +73,7 @@ class DistilledTeacher(Strict):
 class TeacherPolicy(Strict):
     """Where teachers come from and which seeds share one.
 
-    ``registry``: the public checkpoint where its file is there, else trained with seed 0;
+    ``registry``: the public checkpoint if its file is there, else trained with seed 0;
     ``train``: always trained. ``fixed``: one teacher for all student seeds; ``same``: each
     student seed has a teacher of its own seed. ``recipe`` overrides fields for its training;
     ``distilled`` names teachers that are trained by another teacher; ``files`` names files of the
@@ -95,7 +95,7 @@ class TeacherPolicy(Strict):
 class Column(Strict):
     """One (teacher, student) pair; ``name`` is ``teacher-student`` unless given.
 
-    ``group`` heads neighbouring columns, where the paper has such heads.
+    ``group`` heads neighbouring columns, if the paper has such heads.
     """
 
     name: str = ""
@@ -137,7 +137,7 @@ class Row(Strict):
     ``per_column`` holds options by column and method; ``recipe`` overrides training fields;
     ``ce_weight``, ``predict`` and ``reported`` (the output that is printed) settle what composed
     methods disagree on; ``grid`` lists values by ``method.option`` and ``select`` says how one
-    is chosen. ``sources`` names where an option's value comes from. A ``reference`` row is
+    is chosen. ``sources`` names if an option's value comes from. A ``reference`` row is
     published only and never trained; ``not_run`` names columns for which the row does not exist,
     each with the reason.
     """
@@ -206,7 +206,7 @@ class Row(Strict):
 class Table(Strict):
     """One published table.
 
-    ``margin`` (points; ``margins`` by metric where they differ): how far a reproduced value may
+    ``margin`` (points; ``margins`` by metric if they differ): how far a reproduced value may
     be off. ``max_seeds``: up to how many seeds one may extend and look again (half as many again
     as ``seeds`` unless given). ``max_divergence``: which part of a cell's seeds may diverge while
     it is still called reproduced.

@@ -27,7 +27,7 @@ _LARGEST = 16 << 30  # bytes; the largest archive of the registry has a tenth of
 def fetch_teachers(dataset: str, model: str | None) -> Iterator[str]:
     """Download what is missing; yields a line for every checkpoint.
 
-    Raises UserError without a network, and where an archive lacks a file.
+    Raises UserError without a network, and if an archive lacks a file.
     """
     wanted = chosen(dataset, model)
     missing = [teacher for teacher in wanted if checkpoint_file(teacher) is None]

@@ -141,9 +141,9 @@ def checkpoint_file(teacher: RegisteredTeacher) -> Path | None:
 
 
 def checkpoint_digest(teacher: RegisteredTeacher) -> str | None:
-    """Return the sha256 of the file on this machine, None where there is none.
+    """Return the sha256 of the file on this machine, None if there is none.
 
-    Raises UserError where the registry knows another digest: that file is not this teacher.
+    Raises UserError if the registry knows another digest: that file is not this teacher.
     """
     path = checkpoint_file(teacher)
     if path is None:
@@ -197,7 +197,7 @@ def path_digest(path: Path) -> str:
 def chosen(dataset: str, model: str | None) -> list[RegisteredTeacher]:
     """Return the registered teachers of a dataset, or the one of that name.
 
-    Raises UserError with the nearest guess where there is none.
+    Raises UserError with the nearest guess if there is none.
     """
     found = [t for t in registry().teachers if t.dataset == dataset]
     if not found:

@@ -42,7 +42,7 @@ def about_of(run: Run, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return what a safetensors file says of its network, empty where it says nothing."""
+    """Return what a safetensors file says of its network, empty if it says nothing."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     try:

@@ -29,7 +29,7 @@ _WORD = 8
 class AnswerFile:
     """Rows of ``width`` bytes in one file; ``about`` enters every checksum.
 
-    Raises UserError where the file is not a plain one of this user's own; OSError where it
+    Raises UserError if the file is not a plain one of this user's own; OSError where it
     cannot be opened. A file that may not be written is only read.
     """
 

@@ -103,7 +103,7 @@ def as_bytes(values: Tensor) -> Content:
 def own_folder(path: Path) -> None:
     """Make a private folder, or check that it is a real one of this user's own.
 
-    Raises UserError otherwise, and where it cannot be made.
+    Raises UserError otherwise, and if it cannot be made.
     """
     try:
         path.mkdir(mode=0o700, exist_ok=True)

@@ -1,9 +1,9 @@
 """Ask a pack's teacher, but nothing that it was asked before.
 
 On CIFAR an augmentation makes 162 images of one, and a frozen teacher is shown the same pixels
-again and again, by one run, and more so by the next seed or student. Where a kernel's bits for an
+again and again, by one run, and more so by the next seed or student. If a kernel's bits for an
 image do not depend on its place in a batch, its neighbours and how many they are, an answer that
-was kept is the answer. That is proved for each size of batch before it is used; where it does not
+was kept is the answer. That is proved for each size of batch before it is used; if it does not
 hold the teacher is asked every time.
 """
 
@@ -171,9 +171,9 @@ def _same(ours: Tensor, theirs: Tensor) -> bool:
 def open_answers(
     run: Run, teacher: LoadedTeacher, batches: Batches, runs_dir: Path, say: Callable[[str], None]
 ) -> Answers:
-    """Return what a pack asks its teacher by, with what was asked before where that can be kept.
+    """Return what a pack asks its teacher by, with what was asked before if that can be kept.
 
-    Not on a GPU, where nothing was measured, and not for augmentations without number.
+    Not on a GPU, if nothing was measured, and not for augmentations without number.
     """
     network, recipe = teacher.network, run.recipe
     info = augmentation_info(recipe.augmentation)

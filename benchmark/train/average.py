@@ -28,7 +28,7 @@ class Average:
         self.steps = 0
 
     def decay(self, step: int) -> float:
-        """Return the decay of update ``step``, from 1: timm's warm-up where it is asked for."""
+        """Return the decay of update ``step``, from 1: timm's warm-up if it is asked for."""
         if not self._settings.warmup:
             return self._settings.decay
         waited = step - 1

@@ -47,7 +47,7 @@ def build_methods(
 ) -> nn.ModuleList:
     """Return the row's methods on the run's device, trained parts and all.
 
-    Raises UserError where one is undefined for the networks, or hooks the teacher.
+    Raises UserError if one is undefined for the networks, or hooks the teacher.
     """
     student_probe = Probe(run.model, student.model, student.probe(world.image_shape))
     teacher_probe = None
@@ -82,7 +82,7 @@ def build_methods(
 
 
 def build_objective(run: Run, methods: nn.ModuleList) -> Objective:
-    """Return what the row minimises. UserError where its methods contradict each other."""
+    """Return what the row minimises. UserError if its methods contradict each other."""
     recipe = run.recipe
     return Objective(
         list(methods),  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ def check_divisible(methods: nn.ModuleList, run: Run) -> None:
 
 
 def private_teacher(run: Run, methods: nn.ModuleList, teacher: Network | None) -> Network | None:
-    """Return a run's own copy of the teacher, in train mode, where a method asks for one."""
+    """Return a run's own copy of the teacher, in train mode, if a method asks for one."""
     if not any(isinstance(m, Method) and m.private_teacher for m in methods):
         return None
     assert teacher is not None

@@ -76,7 +76,7 @@ class Crew:
     def meet(self, key: str, content: str) -> None:
         """Wait until every process is about to exchange the gradients of a run.
 
-        ``content`` describes what is exchanged. Raises PeerFailedError where the run failed in
+        ``content`` describes what is exchanged. Raises PeerFailedError if the run failed in
         another process, RuntimeError where processes would exchange different things.
         """
         place = self._keys.index(key) if self.processes > 1 else 0
@@ -100,7 +100,7 @@ class Crew:
         """Meet between two steps, after each process did what it does there.
 
         Returns the runs to let go of: those that the first one's ``act`` returns. Raises
-        Interrupted in all processes where it was raised in one.
+        Interrupted in all processes if it was raised in one.
         """
         if self.processes == 1:
             return set(act())

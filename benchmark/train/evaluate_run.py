@@ -36,7 +36,7 @@ class Remeasured(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether it is what the run recorded, where that can be said."""
+        """Whether it is what the run recorded, if that can be said."""
         return self.recorded is None or abs(self.accuracy.top1 - self.recorded) < 1e-6
 
 

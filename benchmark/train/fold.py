@@ -64,7 +64,7 @@ def _alike(model: Model, other: Model, images: Tensor) -> bool:
 
 
 def foldable(model: Model, images: Tensor) -> Iterator[ConvAndNorm]:
-    """Yield batch norms that are all that sees a convolution's output, where both run once."""
+    """Yield batch norms that are all that sees a convolution's output, if both run once."""
     convs, norms = {}, {}
     for module in model.modules():
         # Not what derives from them, nor what hooks look at: more happens there than seen here.

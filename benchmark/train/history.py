@@ -24,7 +24,7 @@ class Evaluation(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """One output on the test images, and on the held-out images where there are any."""
+    """One output on the test images, and on the held-out images if there are any."""
 
     test: Accuracy
     validation: Accuracy | None
@@ -60,7 +60,7 @@ class Evaluations:
 
     @property
     def accuracies(self) -> Sequence[float]:
-        """What schedules look at: held-out accuracy where there is one, else the test's."""
+        """What schedules look at: held-out accuracy if there is one, else the test's."""
         return [e.top1 if math.isnan(e.val_top1) else e.val_top1 for e in self.reported]
 
     def lr(self, epoch: int, step: int, steps_per_epoch: int) -> float:

@@ -156,7 +156,7 @@ def facts() -> dict[str, Any]:
 
 
 def check_alike(found: list[Mapping[str, Any]]) -> None:
-    """Raise UserError where a process runs other versions than the first one."""
+    """Raise UserError if a process runs other versions than the first one."""
     first = found[0]
     for number, other in enumerate(found):
         for name in sorted({*first, *other} - {"host"}):

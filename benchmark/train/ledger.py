@@ -36,7 +36,7 @@ class Ledger:
         self._pending.clear()
 
     def settle(self) -> int:
-        """Flush to the medium itself; return the file's size, 0 where nothing was ever noted."""
+        """Flush to the medium itself; return the file's size, 0 if nothing was ever noted."""
         self.flush()
         if not self.path.exists():
             return 0
@@ -45,7 +45,7 @@ class Ledger:
             return os.fstat(file.fileno()).st_size
 
     def cut(self, size: int) -> None:
-        """Cut the file back to ``size`` bytes where it is longer."""
+        """Cut the file back to ``size`` bytes if it is longer."""
         if self.path.exists() and self.path.stat().st_size > size:
             with appending(self.path) as lines:
                 os.ftruncate(lines, size)

@@ -233,7 +233,7 @@ class Objective:
 def part_of(name: str, method: AnyMethod) -> RowPart:
     """Return what the rules of composition ask of a built method.
 
-    Raises UserError where its class would be asked for one loss and has changed another.
+    Raises UserError if its class would be asked for one loss and has changed another.
     """
     own = type(method)
     order = list(own.__mro__)
@@ -272,7 +272,7 @@ def total(terms: Iterable[Tensor]) -> Tensor:
 def gradients(
     terms: Sequence[Tensor], parameters: Sequence[nn.Parameter], retain_graph: bool
 ) -> Gradients:
-    """Return the gradient of the sum of terms into each parameter, None where there is none."""
+    """Return the gradient of the sum of terms into each parameter, None if there is none."""
     if not terms:
         return [None] * len(parameters)
     found = torch.autograd.grad(

@@ -21,7 +21,7 @@ _KEEP = (1 << 31) - 1
 
 
 def keep_freed_memory() -> bool:
-    """Ask the allocator to keep what is freed; False where it is not glibc's."""
+    """Ask the allocator to keep what is freed; False if it is not glibc's."""
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -133,7 +133,7 @@ def _lamb(recipe: Recipe, groups: list[Any]) -> torch.optim.Optimizer:
 
 
 def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """Return ``value``, of the parameter's shape, with its strides; itself where it has them."""
+    """Return ``value``, of the parameter's shape, with its strides; itself if it has them."""
     if value.stride() == parameter.stride():
         return value
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

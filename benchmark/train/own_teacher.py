@@ -35,7 +35,7 @@ _GUESSING = 1.5
 class OwnNetwork(NamedTuple):
     """A network from a file, with the logits of the data's classes alone.
 
-    ``kept``: the places of the data's classes among the file's, empty where they are the same.
+    ``kept``: the places of the data's classes among the file's, empty if they are the same.
     """
 
     model: Model
@@ -53,7 +53,7 @@ def read_own(
     """Load a teacher from the file with that digest.
 
     ``classes`` are the data's, by name; ``image_size``: the side that it reads. Raises UserError
-    where the file is gone, was changed, does not fit the network, or does not say which of its
+    if the file is gone, was changed, does not fit the network, or does not say which of its
     classes are the data's.
     """
     if sha256 not in files:
@@ -101,7 +101,7 @@ def classes_of(network: Model, state: Mapping[str, Tensor], usual: int) -> int:
 def _places(
     file: FileOfTeacher, known: int, num_classes: int, classes: Sequence[str], model: str
 ) -> list[int]:
-    """Return where the data's classes stand among a file's, empty where they are the same."""
+    """Return where the data's classes stand among a file's, empty if they are the same."""
     names = file.classes or _carried(file.path)
     if not names and known == len(imagenet_classes()) != num_classes:
         names = imagenet_classes()
@@ -127,7 +127,7 @@ def _places(
 
 
 def _carried(path: Path) -> tuple[str, ...]:
-    """Return the class names that a safetensors file carries, empty where it has none."""
+    """Return the class names that a safetensors file carries, empty if it has none."""
     if path.suffix != ".safetensors":
         return ()
     names = read_about(path).get("classes")
@@ -142,7 +142,7 @@ def check_file(
     files: Mapping[str, FileOfTeacher],
     data_dir: Path,
 ) -> None:
-    """Load a file as its runs will. Raises UserError where they would fail."""
+    """Load a file as its runs will. Raises UserError if they would fail."""
     sidecar = require_dataset(dataset, data_dir)
     read_own(model, sha256, files, sidecar.num_classes, sidecar.classes, side)
 

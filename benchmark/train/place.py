@@ -17,7 +17,7 @@ from benchmark.base.errors import UserError
 class Place(NamedTuple):
     """One of ``processes``, the ``local``-th on its machine.
 
-    They find each other at ``host`` and ``port``; where the first one takes a free port, it says
+    They find each other at ``host`` and ``port``; if the first one takes a free port, it says
     which in the ``meeting`` file. ``hosted``: somebody else (torchrun) listens there already.
     """
 
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 def told(environment: Mapping[str, str] = os.environ) -> Place | None:
     """Return this process's place as torchrun says it, None for a process alone.
 
-    Raises UserError where that is incomplete.
+    Raises UserError if that is incomplete.
     """
     if int(environment.get("WORLD_SIZE", "1")) < 2:
         return None

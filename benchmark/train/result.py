@@ -57,7 +57,7 @@ def summarise(
 
 
 def _averages(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the last accuracies of the averaged weights, nothing where there are none."""
+    """Return the last accuracies of the averaged weights, nothing if there are none."""
     measured = [record for record in records if "average_top1" in record]
     if not measured:
         return {}

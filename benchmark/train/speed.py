@@ -33,7 +33,7 @@ def measure(rounds: int = ROUNDS) -> dict[str, float]:
     """Return the seconds of a training step by the name of its form: the median of ``rounds``.
 
     Processor seconds, which are those that pass on an idle machine, and not moved by others' work
-    on a busy one. Two threads are told by seconds that pass, and left out where it is busy.
+    on a busy one. Two threads are told by seconds that pass, and left out if it is busy.
     """
     keep_freed_memory()
     cpus = len(os.sched_getaffinity(0))

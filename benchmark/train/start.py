@@ -41,7 +41,7 @@ def check_versions(run: Run) -> None:
 
 
 def check_processes(run: Run, processes: int) -> None:
-    """Raise UserError where a run has fewer replicas than there are processes."""
+    """Raise UserError if a run has fewer replicas than there are processes."""
     replicas = run.recipe.replicas
     if processes > replicas:
         raise UserError(

@@ -43,9 +43,9 @@ def save_copy(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(rundir: RunDir) -> dict[str, Any] | None:
-    """Return the newest readable checkpoint, or None where the run never wrote one.
+    """Return the newest readable checkpoint, or None if the run never wrote one.
 
-    A torn newest file falls back to the previous one. Raises CheckpointError where files are
+    A torn newest file falls back to the previous one. Raises CheckpointError if files are
     there and none is readable, or they belong to another run.
     """
     return _newest(rundir, read)

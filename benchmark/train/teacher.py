@@ -45,7 +45,7 @@ class TeacherMissingError(UserError):
 class LoadedTeacher(NamedTuple):
     """A teacher ready to teach, and the sha256 of the file that it came from.
 
-    ``reading``: what else decides its answers, where it is the user's own.
+    ``reading``: what else decides its answers, if it is the user's own.
     """
 
     network: Network
@@ -111,7 +111,7 @@ def _info(run: Run) -> DatasetInfo:
 def renormalisation(run: Run, own: Preprocessing | None) -> Affine | None:
     """Return what turns the normalisation of a run's images into a teacher's own.
 
-    None where they are the same.
+    None if they are the same.
     """
     if own is None:
         return None
@@ -188,7 +188,7 @@ def num_known(teacher: RegisteredTeacher, data: DatasetInfo) -> int:
 def check_trained(run: Run, root: Path) -> None:
     """Load the teacher of ours that a run names, whatever number of classes it was trained on.
 
-    Raises UserError where it cannot teach.
+    Raises UserError if it cannot teach.
     """
     assert run.teacher is not None
     state, _, source = _trained(run.teacher, root)

@@ -146,7 +146,7 @@ def load_student(rundir: RunDir, device: str = "cpu", plain: bool = False) -> Tr
 
 
 def _file_of(rundir: RunDir) -> tuple[tuple[str, ...], dict[str, FileOfTeacher]]:
-    """Return the data's classes and the file that an evaluation measured, where it says."""
+    """Return the data's classes and the file that an evaluation measured, if it says."""
     told = rundir.read_result()
     if "weights_file" not in told:
         return (), {}

@@ -44,7 +44,7 @@ GROSS = 0.5
 def check_checkpoint(dataset: str, model: str, data_dir: Path) -> None:
     """Load a public checkpoint into its network.
 
-    Raises UserError where it is damaged or does not fit, or does not know the data's classes.
+    Raises UserError if it is damaged or does not fit, or does not know the data's classes.
     """
     (teacher,) = chosen(dataset, model)
     _load(teacher, dataset, data_dir)
@@ -76,7 +76,7 @@ def check_teacher(run: Run, data_dir: Path, tick: Tick) -> None:
 
 
 def _expected(teacher: RegisteredTeacher, sidecar: Sidecar) -> float | None:
-    """Return the accuracy that a teacher is known to have on this data, None where none is."""
+    """Return the accuracy that a teacher is known to have on this data, None if none is."""
     if sidecar.official:
         return teacher.accuracy
     known = next((m for m in teacher.measured if m.digest == sidecar.digest), None)
@@ -94,7 +94,7 @@ def _load(teacher: RegisteredTeacher, dataset: str, data_dir: Path) -> Model:
 
 
 def _labels(teacher: RegisteredTeacher, dataset: str, data_dir: Path) -> Tensor | None:
-    """Return the teacher's number of each class of the data, None where they are the same."""
+    """Return the teacher's number of each class of the data, None if they are the same."""
     sidecar = require_dataset(dataset, data_dir)
     if num_known(teacher, dataset_info(dataset, data_dir=data_dir)) == sidecar.num_classes:
         return None
@@ -143,7 +143,7 @@ def verify_teachers(dataset: str, model: str | None, data_dir: Path) -> Iterator
     """Yield a line and whether it is good for every checkpoint that is on this machine.
 
     On data that is neither the official test set nor named in a teacher's entry the accuracy is
-    shown but cannot be compared. Raises UserError where there is no checkpoint, no data, or a
+    shown but cannot be compared. Raises UserError if there is no checkpoint, no data, or a
     file is unreadable.
     """
     teachers = [t for t in chosen(dataset, model) if checkpoint_file(t) is not None]

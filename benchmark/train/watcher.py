@@ -40,7 +40,7 @@ class Surroundings:
 
 @dataclass
 class Outcome:
-    """How each run of a pack ended, by key, with a line on why where it is not done.
+    """How each run of a pack ended, by key, with a line on why if it is not done.
 
     ``advanced``: whether what lies on disk is further than when the pack began: a result, or
     a checkpoint past the one that a run resumed from. ``unsaved``: why the last checkpoint that
@@ -152,13 +152,13 @@ class Watcher:
         self.trainees.append(trainee)
 
     def look_for_stop(self) -> None:
-        """Raise Interrupted where somebody asked the pack to stop."""
+        """Raise Interrupted if somebody asked the pack to stop."""
         reason = self._where.stop()
         if reason is not None:
             raise Interrupted(reason)
 
     def holds(self, key: str) -> bool:
-        """Show a sign of life for a run; False, and noted, where another process took it."""
+        """Show a sign of life for a run; False, and noted, if another process took it."""
         try:
             self._sessions[key].lease.renew()
         except LeaseLostError as error:

@@ -36,7 +36,7 @@ Labels = npt.NDArray[np.int64]
 
 
 def array_files(path: Path) -> list[Path]:
-    """Return the files of arrays that ``path`` is or holds, empty where there are none."""
+    """Return the files of arrays that ``path`` is or holds, empty if there are none."""
     if path.is_file():
         return [path] if path.suffix.lower() in SUFFIXES else []
     names = ("train", *_TEST)

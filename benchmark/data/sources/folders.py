@@ -32,7 +32,7 @@ def has_class_folders(path: Path) -> bool:
 
 
 def find_test(path: Path) -> Path | None:
-    """Return the folder of test images beside ``train``, None where there is none."""
+    """Return the folder of test images beside ``train``, None if there is none."""
     return next((path / name for name in ("val", "test") if (path / name).is_dir()), None)
 
 

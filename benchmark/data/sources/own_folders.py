@@ -27,7 +27,7 @@ _SMALL = 128
 def list_own(path: Path, test_fraction: float | None) -> Splits:
     """Return the images of both splits below ``path``.
 
-    Raises UserError where they cannot be told, or the splits have different classes.
+    Raises UserError if they cannot be told, or the splits have different classes.
     """
     test = find_test(path)
     annotations = path / "val" / "val_annotations.txt"
@@ -101,7 +101,7 @@ def _name(path: Path, root: Path) -> str:
 def held_out(items: Iterable[tuple[int, str]], fraction: float) -> list[tuple[int, str]]:
     """Return which (label, name) are for tests: a part of each class, by digests of names.
 
-    Raises UserError where a class is too small to be divided.
+    Raises UserError if a class is too small to be divided.
     """
     if not 0 < fraction < 1:
         raise UserError(f"--test-fraction must lie between 0 and 1, not {fraction:g}")

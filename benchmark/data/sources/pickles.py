@@ -149,7 +149,7 @@ def read_images(
 ) -> tuple[npt.NDArray[np.uint8], list[int]]:
     """Return the images [N, 32, 32, 3] uint8 and the N labels of one CIFAR file.
 
-    Raises UserError where the file holds anything else.
+    Raises UserError if the file holds anything else.
     """
     content = read_pickle(path)
     array, labels = content.get("data"), content.get(label_key)

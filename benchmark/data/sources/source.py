@@ -25,7 +25,7 @@ class SourceSplit:
 class Source:
     """A dataset about to be written.
 
-    ``altered`` says how it differs from the published dataset, None where it does not;
+    ``altered`` says how it differs from the published dataset, None if it does not;
     ``checksums`` maps each file read to its md5; ``notes`` say what was passed over.
     """
 

@@ -79,7 +79,7 @@ def _first_size(runs_dir: Path, runs: Sequence[Reading]) -> int | None:
 def parameters(rundir: RunDir) -> int | None:
     """Return how many numbers a trained network has, from the header of its weights alone.
 
-    What its method keeps beside the network is not counted; None where no weights are there.
+    What its method keeps beside the network is not counted; None if no weights are there.
     """
     try:
         with open_regular(rundir.weights) as file:

@@ -2,7 +2,7 @@
 
 Above: test accuracy in front of the other methods' in grey, training accuracy dotted, the
 published value dashed, the teacher's own as a dash-dotted line. Below: every loss term on a
-logarithmic scale where all are positive. Vertical lines are drops of the learning rate. A band
+logarithmic scale if all are positive. Vertical lines are drops of the learning rate. A band
 reaches from the lowest to the highest seed (after figures 15 to 21 of the thesis).
 """
 

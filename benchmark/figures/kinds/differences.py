@@ -1,7 +1,7 @@
 """A heat map of differences to the published values, rows by columns, with the verdicts.
 
 Every field says its number with a sign and its verdict's mark, so that no colour is needed.
-Where a table has no published values: gains over its plain student. A hatched field has no
+If a table has no published values: gains over its plain student. A hatched field has no
 value yet, an empty one is not part of the table, a star marks runs with overrides.
 """
 
@@ -46,7 +46,7 @@ def _drawing(source: FigureSource, metric: str, found: dict[tuple[str, str], Com
     width = 1.9 + 0.86 * len(columns)
     figure = Figure(figsize=(max(width, 4.2), 1.5 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    # Errors are better where they are lower: the colours turn, the numbers stay as printed.
+    # Errors are better if they are lower: the colours turn, the numbers stay as printed.
     colours = "PuOr" if grid.higher_is_better else "PuOr_r"
     image = axes.imshow(values, cmap=colours, vmin=-reach, vmax=reach, aspect="auto")
     axes.grid(visible=False)

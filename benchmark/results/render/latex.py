@@ -139,7 +139,7 @@ def render(
 def _paper(
     grid: Grid, marks: Footnotes, statistics: Sequence[str], *, siunitx: bool
 ) -> list[Float]:
-    """Return the paper's layout: one float, or several where the columns are too many."""
+    """Return the paper's layout: one float, or several if the columns are too many."""
     width = len(grid.metrics) * len(statistics)
     most = max(1, MOST_LEAVES // width)
     count = -(-len(grid.columns) // most)

@@ -12,7 +12,7 @@ MOST_COLUMNS = 4  # of "0.08 M, 12.7 MMAC, 1.90x", beside each other on a page
 
 
 def costs(grid: Grid) -> list[Float]:
-    """Return parameters, multiply-adds and training time by row and column; none where unknown."""
+    """Return parameters, multiply-adds and training time by row and column; none if unknown."""
     known = {(c.row.name, c.column.name): layout.cost_words(c) for c in row_costs(grid)}
     columns = [c for c in grid.columns if any(name == c.name for _, name in known)]
     rows = [row.name for row in grid.rows if any(name == row.name for name, _ in known)]

@@ -36,7 +36,7 @@ class Float(NamedTuple):
 
 
 def spanned(stubs: Sequence[str], spans: Sequence[tuple[str, int]], *, rule: bool) -> list[str]:
-    """Return a header line of (text, columns), with a rule under each text where asked."""
+    """Return a header line of (text, columns), with a rule under each text if asked."""
     cells = [*stubs, *(rf"\multicolumn{{{n}}}{{c}}{{{text}}}" for text, n in spans)]
     lines = [row_of(cells)]
     if rule:

@@ -93,7 +93,7 @@ ACCENTS = {
     "\N{COMBINING COMMA BELOW}": "textcommabelow",
     "\N{COMBINING OGONEK}": "k",
 }
-# Letters and accents that OT1 lacks; LaTeX itself knows T1, also where nothing loads it.
+# Letters and accents that OT1 lacks; LaTeX itself knows T1, also if nothing loads it.
 T1 = r"{\fontencoding{T1}\selectfont"
 T1_ACCENTS = "\N{COMBINING OGONEK}"
 T1_LETTERS = {

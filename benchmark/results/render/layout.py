@@ -52,7 +52,7 @@ class Shown(NamedTuple):
     """A cell in words: a number with its std and n, or a word for why there is none.
 
     ``seeds`` is "3", or "2 of 3" while seeds are missing; ``word`` is a state, beside a number
-    where more is under way; ``reference`` marks a published value that was never trained.
+    if more is under way; ``reference`` marks a published value that was never trained.
     """
 
     mean: str = ""
@@ -70,7 +70,7 @@ def leaves(grid: Grid, statistics: Sequence[str]) -> list[Leaf]:
 
 
 def leaf_label(grid: Grid, leaf: Leaf, statistics: Sequence[str]) -> str:
-    """Return what tells the leaves of one column apart; empty where it has one only."""
+    """Return what tells the leaves of one column apart; empty if it has one only."""
     parts = [metric_label(leaf.metric)] if len(grid.metrics) > 1 else []
     if len(statistics) > 1:
         parts.append(statistic_label(leaf.statistic))
@@ -101,7 +101,7 @@ def stub_fields(grid: Grid, row: GridRow, *, first: bool) -> list[str]:
 
 
 def row_label(row: GridRow) -> str:
-    """Return a row's name where no text columns stand beside: with networks of its own."""
+    """Return a row's name if no text columns stand beside: with networks of its own."""
     info = dict(row.info)
     own = [f"{n} {info[n]}" for n in ("teacher", "student") if getattr(row, n) and n in info]
     return f"{row.name} ({', '.join(own)})" if own else row.name
@@ -126,7 +126,7 @@ def best(grid: Grid, leaf: Leaf) -> frozenset[str]:
 
 
 def show(grid: Grid, key: CellKey, statistic: str, marks: Footnotes, *, is_best: bool) -> Shown:
-    """Return a cell by one statistic as it is printed; a dash where the table has none."""
+    """Return a cell by one statistic as it is printed; a dash if the table has none."""
     cell = grid.cells.get(key)
     if cell is None:
         return Shown(word="-")
@@ -237,7 +237,7 @@ def readings_shown(grid: Grid) -> list[str]:
 def ours_label(grid: Grid) -> str:
     """Return the heading of our numbers beside the published ones.
 
-    It names their statistic where another stands beside, unless some cells are compared by
+    It names their statistic if another stands beside, unless some cells are compared by
     another one than the table's, as published; those have a footnote.
     """
     first = {cell.comparisons[0].statistic for _, cell in grid.ordered if cell.comparisons}

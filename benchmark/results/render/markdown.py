@@ -68,7 +68,7 @@ def render(
     """Return the whole document: the table in the asked forms, ranks, claims and notes.
 
     ``statistics`` sets several side by side in the paper's layout; the protocol's alone
-    otherwise. Nothing is set side by side where no value was ever published.
+    otherwise. Nothing is set side by side if no value was ever published.
     """
     marks = layout.footnotes(grid)
     parts = [f"# {escape(grid.title)}", escape(f"Table {grid.name}. {grid.source}")]

@@ -2,7 +2,7 @@
 
 ``recipe.probes`` names them. A probe's file says in its docstring's first line what it records,
 and has a function ``observe(seen: Observed)`` (train/observed.py) that returns plain JSON values,
-or None where there is nothing to see. It sees a run in eval mode after an epoch and changes
+or None if there is nothing to see. It sees a run in eval mode after an epoch and changes
 nothing: gradients by ``torch.autograd.grad``, no hooks that stay. Imports no torch.
 """
 

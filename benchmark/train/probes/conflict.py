@@ -6,7 +6,7 @@ own logits on one batch of training images in eval mode, BinaryKL against the te
 temperature 2. ``simplex`` is how far the classifier is from the corners of a simplex, to which
 cross-entropy drives it (Papyan et al. 2020, arXiv:2008.08186).
 
-Without a teacher the simplex alone is recorded; nothing where a method predicts in the
+Without a teacher the simplex alone is recorded; nothing if a method predicts in the
 classifier's place.
 """
 
