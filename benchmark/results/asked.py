@@ -2,11 +2,13 @@
 
 Best minus last is 0.31 points on CIFAR-100 and shifts every cell of a source alike, so the mean
 difference of a source tells the readings apart where one cell cannot. Per source and reading:
-``d`` = the mean over columns of the mean differences of its cells there; its standard error is
-the columns' standard deviation over the root of their number C, t with C - 1 degrees. A reading
-is excluded where ``|d|`` is beyond the 95 % limit and above 0.15; it is taken for the source's
-if it alone is left and its own d is within the limit. Otherwise all stay admissible: a source
-that fits no reading is off, whatever it printed.
+``d`` = the mean over columns of the mean differences of its cells there, columns weighted by their
+noise. Its standard error is told by the scatter of the columns around d, with that of the table's
+other sources for up to POOLED_DF further degrees of freedom. A reading is excluded where ``|d|`` is
+beyond the 95 % limit and above 0.15, half of best minus last. It is taken for the source's where it
+alone is left and is shown to fit: ``|d|`` plus the half-width of its interval below 0.15 (two
+one-sided tests of equivalence, each at 10 %). Otherwise all stay admissible: a source that fits no
+reading is off, whatever it printed, and one that may fit by chance is not helped by that.
 
 The number of runs is asked of the scatter. Around the mean of its source a published value of
 one run scatters by sigma sqrt(1/n + 1), one of m runs by sigma sqrt(1/n + 1/m). Over all cells of
@@ -27,6 +29,9 @@ from benchmark.results.statistics import Floats
 
 LIMIT = 0.95
 LEAST_SHIFT = 0.15
+SUPPORT = 0.9
+# How many degrees of freedom the scatter of other sources may add to a source's own.
+POOLED_DF = 20.0
 RUNS_LEVEL = 0.05
 SOURCE_LEVEL = 0.001
 # How many degrees of freedom a table's own scale of noise is worth, per cell and seed.
@@ -48,9 +53,12 @@ class PlausibleReadings(NamedTuple):
     errors: Floats
 
 
-def ask(cells: Cells, delta: Floats, scale: Floats) -> PlausibleReadings:
-    """Return which readings and numbers of runs are left; ``delta`` is [..., K, R]."""
-    readings, shifts, errors = _readings(cells, delta)
+def ask(cells: Cells, delta: Floats, variance: Floats, scale: Floats) -> PlausibleReadings:
+    """Return which readings and numbers of runs are left.
+
+    ``delta`` and its ``variance`` by the noise that is assumed are [..., K, R].
+    """
+    readings, shifts, errors = _readings(cells, delta, variance)
     settled = readings.sum(axis=-1) == 1
     runs, counted = _runs(cells, delta, readings, settled, scale)
     return PlausibleReadings(readings, runs, settled, counted, shifts, errors)
@@ -60,28 +68,41 @@ def _one_hot(index: NDArray[np.int_]) -> Any:
     return (index == np.arange(index.max(initial=-1) + 1)[:, None]).astype(np.float64)  # [G, K]
 
 
-def _readings(cells: Cells, delta: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
+def _readings(
+    cells: Cells, delta: Floats, variance: Floats
+) -> tuple[NDArray[np.bool_], Floats, Floats]:
     there = np.isfinite(delta) & cells.admissible
     open_ = (cells.admissible.sum(axis=-1) > 1) & ~cells.exact
     sources = _one_hot(cells.source)
     pairs, place = np.unique(np.stack([cells.source, cells.column]), axis=1, return_inverse=True)
     groups = _one_hot(place.ravel())  # [P, K]
+    of_source = _pairs_of(pairs[0], len(sources))  # [S, P]
     used = np.where(there & open_[:, None], 1.0, 0.0)
     counts = groups @ used
     with np.errstate(invalid="ignore", divide="ignore"):
         means = (groups @ np.where(used > 0, delta, 0.0)) / counts  # [..., P, R]
-        of_source = _pairs_of(pairs[0], len(sources))
-        seen = np.isfinite(means)
-        columns = of_source @ seen.astype(np.float64)
-        shifts = (of_source @ np.where(seen, means, 0.0)) / columns
-        off = np.where(seen, means - np.swapaxes(of_source, 0, 1) @ np.nan_to_num(shifts), 0.0)
-        errors = np.sqrt((of_source @ off**2) / (columns - 1) / columns)
-        limit = errors * special.stdtrit(np.maximum(columns - 1, 1), (1 + LIMIT) / 2)
-        beyond = (np.abs(shifts) > limit) & (columns > 1)
+        weight = counts**2 / (groups @ np.where(used > 0, variance, 0.0))
+        seen = np.isfinite(means) & np.isfinite(weight)
+        weight = np.where(seen, weight, 0.0)
+        means = np.where(seen, means, 0.0)
+        columns = of_source @ seen.astype(np.float64)  # [..., S, R]
+        total = of_source @ weight
+        shifts = (of_source @ (weight * means)) / total
+        back = np.swapaxes(of_source, 0, 1)
+        off = np.where(seen, means - back @ np.nan_to_num(shifts), 0.0)
+        squares, df = of_source @ (weight * off**2), np.maximum(columns - 1, 0)
+        their_df = df.sum(axis=-2, keepdims=True) - df
+        known = np.minimum(their_df, POOLED_DF)
+        theirs = known * (squares.sum(axis=-2, keepdims=True) - squares) / np.maximum(their_df, 1)
+        errors = np.sqrt((squares + theirs) / (df + known) / total)
+        freedom, told = np.maximum(df + known, 1), columns > 1
+        limit = errors * special.stdtrit(freedom, (1 + LIMIT) / 2)
+        beyond = (np.abs(shifts) > limit) & told
+        near = (np.abs(shifts) + errors * special.stdtrit(freedom, SUPPORT) < LEAST_SHIFT) & told
     excluded = beyond & (np.abs(shifts) > LEAST_SHIFT)
     to_cells = np.swapaxes(sources, 0, 1)  # [K, S]
     out = (to_cells @ excluded.astype(np.float64) > 0) & open_[:, None]
-    fits = (to_cells @ (~beyond).astype(np.float64) > 0) | ~open_[:, None]
+    fits = (to_cells @ near.astype(np.float64) > 0) | ~open_[:, None]
     left = cells.admissible & ~out
     alone = (left & fits).sum(axis=-1, keepdims=True) == 1
     alone &= left.sum(axis=-1, keepdims=True) == 1

@@ -23,7 +23,8 @@ class Cells(NamedTuple):
     checkpoint evaluated, which may be off by ``tolerance`` [K] and not more; ``margin`` [K].
     ``tau`` [..., K]: the spread of teachers if ours is not the paper's, else 0, known with
     ``tau_df`` degrees; ``teachers`` [..., K]: over how many of ours the cell averages. ``family``:
-    how many published cells the table has.
+    how many published cells the table has. ``values`` [..., K, R, N]: ours by seed, in the seeds'
+    order (nan: none); ``upward``: the higher printed number is the better one.
     """
 
     means: Floats
@@ -47,3 +48,5 @@ class Cells(NamedTuple):
     tau_df: Floats
     teachers: Floats
     family: int
+    values: Floats
+    upward: bool = True

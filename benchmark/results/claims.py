@@ -23,6 +23,9 @@ nothing (one combination is far better than the others) and the bias that the ju
 of the row that it finds high, none of the one that it finds low. So a choice never makes a
 claim hold, or fail, and the price is seeds.
 
+Looks are paid for as a cell's are (`looks.py`): every p-value is one of looks after every seed,
+up to the most seeds of the table.
+
 Error rates: a claim that asks for all its comparisons holds only if each is established, so
 each may be tested at the full level (an intersection-union test); wherever some may be missing,
 and for every refutation, Holm's correction runs over the comparisons.
@@ -39,6 +42,7 @@ from scipy import special
 from benchmark.results.decide import Bounds, Contrast, seeds_to_decide
 from benchmark.results.grid import ClaimResult, ClaimVerdict, Grid, GridCell
 from benchmark.results.known import Filled
+from benchmark.results.looks import information, repeated_p
 from benchmark.results.statistics import (
     LEVEL,
     Difference,
@@ -52,6 +56,7 @@ from benchmark.results.statistics import (
     paired_difference,
     side,
 )
+from benchmark.results.tabulate import most_seeds
 from benchmark.table.published import Claim, Expectation
 
 ALPHA = (1 - LEVEL) / 2
@@ -87,7 +92,8 @@ class CellPair(NamedTuple):
 class Gain(NamedTuple):
     """A difference in points, positive if the row is better, and what may flatter it.
 
-    ``ours`` and ``theirs`` are the selection biases of both rows.
+    ``ours`` and ``theirs`` are the selection biases of both rows. ``time``: the information time of
+    this look, ``step`` the last step of it.
     """
 
     value: float
@@ -95,6 +101,8 @@ class Gain(NamedTuple):
     df: float
     ours: float
     theirs: float
+    time: float = 1.0
+    step: float = 1.0
 
     def p_above(self, bound: float) -> float:
         """Return the p-value for "the gain is above ``bound``"."""
@@ -107,7 +115,10 @@ class Gain(NamedTuple):
     def _p(self, distance: float) -> float:
         if self.error == 0:  # public checkpoints: no noise, the sign decides
             return float(distance <= 0)
-        return float(special.stdtr(self.df, -distance / self.error))
+        once = float(special.stdtr(self.df, -distance / self.error))
+        if once >= 0.5:
+            return once
+        return float(repeated_p(2 * once, self.time, self.step)) / 2
 
 
 class Evidence(NamedTuple):
@@ -234,7 +245,8 @@ def _expectation(
             Contrast(places.index(e.place), e.gain.value, e.gain.error * e.seeds**0.5, e.bounds)
             for e in evidence
         ]
-        seeds = seeds_to_decide(contrasts, len(places), needed)
+        most = max(most_seeds(p.grid, c) for p in pairs for c in p.cells)
+        seeds = seeds_to_decide(contrasts, len(places), needed, most)
         parts.append(
             f"about {seeds} seeds a cell would decide it"
             if seeds
@@ -262,7 +274,13 @@ def _weigh(expect: Expectation, pair: CellPair) -> Evidence:
     biases = [
         (cell.selection.bias or 0.0) if cell and cell.selection else 0.0 for cell in (mine, theirs)
     ]
-    gain = Gain(sign * float(found.delta), float(found.error), max(float(found.df), 1.0), *biases)
+    time, step = _look(pair, chance)
+    gain = Gain(
+        sign * float(found.delta),
+        float(found.error),
+        max(float(found.df), 1.0),
+        *biases,
+    )._replace(time=time, step=step)
     bounds = bounds_of(expect, grid.margin_of(expect.metric), higher_is_better=sign > 0)
     p_for = max(gain.p_above(bounds.low), gain.p_below(bounds.high))
     p_against = min(gain.p_below(bounds.low), gain.p_above(bounds.high))
@@ -276,6 +294,19 @@ def _weigh(expect: Expectation, pair: CellPair) -> Evidence:
     return Evidence(
         place, shown, p_for, p_against, p_none, max(biases), gain, float(len(outcomes)), bounds
     )
+
+
+def _look(pair: CellPair, chance: float) -> tuple[float, float]:
+    """Return the information time of a comparison among looks after every seed, and its step."""
+    trained = [cell for cell in pair.cells if not cell.exact]
+    if not trained:
+        return 1.0, 1.0
+    now = [len(_outcomes(cell, chance)) for cell in trained]
+    most = [max(most_seeds(pair.grid, c), n) for c, n in zip(trained, now, strict=True)]
+    variance, at_most, before = (
+        sum(1 / max(n, 1) for n in seeds) for seeds in (now, most, [n - 1 for n in most])
+    )
+    return float(information(variance, at_most)), 1 - float(information(before, at_most))
 
 
 def _one_seed(cell: GridCell | None, chance: float) -> bool:

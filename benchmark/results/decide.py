@@ -2,7 +2,8 @@
 
 A gain is taken to be what it seems. With n seeds on both sides its standard error is
 ``spread / sqrt(n)``, and a comparison is established with probability
-``Phi(distance / error - z)``. Comparisons are taken to be independent, which rows of one column
+``Phi(distance / error - z)``, z being what a look at n of the most seeds asks for (`looks.py`).
+Comparisons are taken to be independent, which rows of one column
 are not quite.
 """
 
@@ -15,9 +16,8 @@ import numpy as np
 from scipy import special
 
 from benchmark.results.assurance import ASSURANCE
+from benchmark.results.looks import repeated_level
 from benchmark.results.statistics import LEVEL, MAX_SEEDS, Floats
-
-Z = float(special.ndtri((1 + LEVEL) / 2))
 
 
 class Bounds(NamedTuple):
@@ -41,19 +41,22 @@ class Contrast(NamedTuple):
 
 
 def chance_of_decision(
-    contrasts: Sequence[Contrast], places: int, needed: int
+    contrasts: Sequence[Contrast], places: int, needed: int, most: int
 ) -> tuple[Floats, Floats]:
-    """Return how likely a claim is decided, and holds, with 2 to MAX_SEEDS seeds a cell."""
+    """Return how likely a claim is decided, and holds, with 2 to MAX_SEEDS seeds a cell.
+
+    ``most``: up to how many seeds one may look; who goes beyond has planned to.
+    """
     n = np.arange(2.0, MAX_SEEDS + 1)
     agree, against, none = np.ones((3, places, len(n)))
     # If not all are asked for, and to refute, Holm's correction over all comparisons.
-    many = float(special.ndtri(1 - (1 - LEVEL) / 2 / max(len(contrasts), 1)))
-    strict = Z if needed == places else many
+    many = _quantile(n, most, 1 - (1 - LEVEL) / max(len(contrasts), 1))
+    strict = _quantile(n, most, LEVEL) if needed == places else many
     for one in contrasts:
         low, high, trivial = one.bounds
 
         def beyond(
-            distance: float, z: float, one: Contrast = one
+            distance: float, z: Floats, one: Contrast = one
         ) -> Floats:  # the chance to show that a distance is above 0
             if not np.isfinite(distance):
                 return np.full(len(n), float(distance > 0))
@@ -75,7 +78,7 @@ def chance_of_decision(
 
 
 def seeds_to_decide(
-    contrasts: Sequence[Contrast], places: int, needed: int, *, holding: bool = False
+    contrasts: Sequence[Contrast], places: int, needed: int, most: int, *, holding: bool = False
 ) -> int | None:
     """Return the fewest seeds a cell that decide with ASSURANCE, None up to MAX_SEEDS.
 
@@ -83,9 +86,15 @@ def seeds_to_decide(
     """
     if not contrasts:
         return None
-    decided, holds = chance_of_decision(contrasts, places, needed)
+    decided, holds = chance_of_decision(contrasts, places, needed, most)
     enough = (holds if holding else decided) >= ASSURANCE
     return int(enough.argmax()) + 2 if enough.any() else None
+
+
+def _quantile(n: Floats, most: int, level: float) -> Floats:
+    """Return what a standard normal value has to exceed at a look at n seeds."""
+    last = np.maximum(n, most)
+    return np.asarray(special.ndtri(repeated_level(level, n / last, 1 / last)))
 
 
 def _at_least(chances: Floats, needed: int) -> Floats:

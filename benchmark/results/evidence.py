@@ -33,10 +33,12 @@ from benchmark.results.statistics import (
     Floats,
     Noise,
     holm,
+    joint_df,
     noise,
     published_noise,
     side,
 )
+from benchmark.results.stumbles import fallen, without
 
 
 class Tested(NamedTuple):
@@ -62,7 +64,8 @@ class Weighed(NamedTuple):
     ``within``, ``side`` (-1, 0, 1) by hypothesis. ``reproduced``: within under all that are
     admissible; ``miss`` -1, 0, 1; ``far``: off by more than the margin; ``open_``: the
     admissible hypotheses disagree. ``p``: Holm's p of the miss. ``answers``: what the table says
-    of readings. ``considered`` by hypothesis: those that are left.
+    of readings. ``considered`` by hypothesis: those that are left. ``steady``: the tests
+    without the seeds that ``fell`` [..., K, N] behind (see `stumbles.py`).
     """
 
     tested: Tested
@@ -77,15 +80,24 @@ class Weighed(NamedTuple):
     answers: PlausibleReadings
     ours: Noise
     scale: Floats
+    steady: Tested
+    fell: Flags
 
 
 def weigh(cells: Cells, level: float = LEVEL, spread: float = 1.0) -> Weighed:
     """Return what the cells show; ``spread`` widens what is known of the noise."""
     scale = table_scale(cells.stds[..., 0], cells.n, cells.sigma[:, 0], cells.exact)
     tested, ours = _test(cells, np.maximum(scale, 1.0) * spread, level)
-    answers = ask(cells, tested.delta[..., 0], scale)
+    fell = fallen(cells, np.maximum(scale, 1.0))
+    calm, steady = cells, tested
+    if fell.any():
+        calm = without(cells, fell)
+        steady, _ = _test(calm, np.maximum(scale, 1.0) * spread, level)
+    answers = ask(calm, steady.delta[..., 0], steady.error[..., 1] ** 2, scale)
     considered = answers.readings[..., None] & answers.runs[..., None, :]
-    return _show(cells, tested, considered, answers, ours, scale, level)
+    return _show(cells, tested, considered, answers, ours, scale, level)._replace(
+        steady=steady, fell=fell
+    )
 
 
 def _test(cells: Cells, scale: Floats, level: float) -> tuple[Tested, Noise]:
@@ -119,7 +131,7 @@ def _test(cells: Cells, scale: Floats, level: float) -> tuple[Tested, Noise]:
         return mine[..., None] / count + b + c
 
     total = variance(seeds)
-    df = _satterthwaite(
+    df = joint_df(
         (mine[..., None] / seeds, np.maximum(spread.df, 1)),
         (b, np.maximum(their.df, 1)),
         (c, np.broadcast_to(np.maximum(cells.tau_df, 1)[..., None, None], c.shape)),
@@ -137,20 +149,6 @@ def _test(cells: Cells, scale: Floats, level: float) -> tuple[Tested, Noise]:
         p = np.where(cells.n[..., None, None] > 1, repeated_p(once, time, step), 1.0)
         p = np.where(np.isfinite(delta), p, np.nan)
     return Tested(delta, error, df, p, delta - half, delta + half, time, quantile), known
-
-
-def _satterthwaite(*parts: tuple[Floats, Floats]) -> Any:
-    """Return the degrees of freedom of a sum of variances, at most those of its best part.
-
-    Sides lean on one prior, which must not count twice.
-    """
-    total = sum(variance for variance, _ in parts)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = total**2 / sum(variance**2 / df for variance, df in parts)
-    best: Any = 1.0
-    for variance, df in parts:
-        best = np.maximum(best, np.where(variance > 0, df, 1.0))
-    return np.maximum(np.fmin(found, best), 1.0)
 
 
 def _show(
@@ -210,6 +208,8 @@ def _show(
         answers,
         ours,
         scale,
+        tested,
+        np.zeros(cells.values.shape[:-2] + cells.values.shape[-1:], bool),
     )
 
 

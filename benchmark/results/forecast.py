@@ -141,11 +141,12 @@ def _expectation(
     if not contrasts:
         return 1.0, None, 0, max(unknown, 1)
     needed = min(expect.at_least or places, places)
-    _, holds = chance_of_decision(contrasts, places, needed)
+    most = table.max_seeds or default_most(seeds)
+    _, holds = chance_of_decision(contrasts, places, needed, most)
     at = max(min(seeds, MAX_SEEDS) - 2, 0)
     return (
         float(holds[at]) if seeds > 1 else 0.0,
-        seeds_to_decide(contrasts, places, needed, holding=True),
+        seeds_to_decide(contrasts, places, needed, most, holding=True),
         len(contrasts),
         unknown,
     )

@@ -51,8 +51,8 @@ class Comparison:
     with its 95 % interval ``low`` to ``high``, good for looks after every seed; ``p`` is Holm's
     over the table for a miss. None: the noise is unknown, or there is none. ``verdict`` is this
     statistic's alone; the cell's own may differ if the source leaves something open.
-    ``seeds_needed`` is None if no practical number settles it. ``noise`` says where the noise
-    of both sides was taken from.
+    ``seeds_needed`` is None if no practical number is sure enough to settle it. ``noise`` says
+    where the noise of both sides was taken from.
     """
 
     statistic: str
@@ -74,7 +74,8 @@ class Judgement:
 
     ``condition`` spells out a conditional verdict ("reproduced if best, open if last"); ``far``:
     a miss by more than the margin; ``sensitivity``: the word under other assumptions, each with
-    its name, and ``fragile`` those that change it.
+    its name, and ``fragile`` those that change it. ``fallen``: seeds that fell far behind the
+    cell's others; they count in the cell, and not where the table is judged as a whole.
     """
 
     verdict: Verdict
@@ -82,6 +83,7 @@ class Judgement:
     far: bool = False
     sensitivity: tuple[tuple[str, str], ...] = ()
     fragile: tuple[str, ...] = ()
+    fallen: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ class WholeTable:
     if all are right, and how many would pass if all were off by just the margin.
 
     ``mean``: the mean shift of the table, None where too little has run; ``off``: the parts
-    whose shift is shown. ``left_out``: cells whose statistic is open.
+    whose shift is shown. ``left_out``: cells whose statistic is open; ``fallen``: seeds far behind
+    their cells' others, without which the shifts are.
     """
 
     metric: str
@@ -165,3 +168,4 @@ class WholeTable:
     mean: Shift | None
     off: tuple[Shift, ...] = ()
     left_out: int = 0
+    fallen: int = 0

@@ -22,10 +22,12 @@ from benchmark.results.statistics import (
     Floats,
     Noise,
     difference,
+    joint_df,
     noise,
     published_noise,
     side,
 )
+from benchmark.results.stumbles import falling
 from benchmark.results.tabulate import JudgedCell, readings, tabulate
 from benchmark.results.whole import whole_table
 from benchmark.results.words import (
@@ -142,6 +144,7 @@ def _judged(
             bool(shown.far[i]) and not task.cell.exact,
             under,
             tuple(name for name, w in under if w != plain),
+            tuple(np.array(task.cell.seeds)[shown.fell[i, : task.cell.n]].tolist()),
         )
         open_ = word is Verdict.UNDERPOWERED
         compared = _comparisons(task, shown, i, grid, needed[i] if open_ else np.nan)
@@ -193,6 +196,7 @@ def seeds_of(cells: Cells, shown: Weighed) -> Floats:
     # Where one published run is not excluded, it has to be settled for one.
     runs = np.where(shown.answers.counted, 1, 0)
     fixed = shown.tested.error[rows, j, runs] ** 2 - sigma**2 / seeds
+    tau = cells.tau**2 * (1 / np.maximum(cells.teachers, 1) + 1)
     return seeds_to_settle(
         Open(
             delta=shown.tested.delta[rows, j, 1],
@@ -200,14 +204,17 @@ def seeds_of(cells: Cells, shown: Weighed) -> Floats:
             sigma=sigma,
             df=shown.ours.df[rows, j],
             fixed=np.maximum(fixed, 0.0),
+            fixed_df=joint_df((np.maximum(fixed - tau, 0.0), cells.df), (tau, cells.tau_df)),
             most=cells.most,
             margin=cells.margin,
             alpha=alpha / max(left, 1),
+            falls=float(falling(cells, shown.fell)),
         ),
         ~cells.exact
         & (shown.miss == 0)
         & ~shown.reproduced
         & ~shown.conditional
+        & ~shown.fell.any(axis=-1)
         & (shown.answers.readings.sum(axis=-1) == 1),
     )
 

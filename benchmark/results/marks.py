@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.results.grid import (
@@ -58,10 +58,20 @@ def _marks(cell: GridCell, grid: Grid, teacher_missed: bool, is_teacher: bool) -
     if cell.judgement is not None and cell.judgement.fragile:
         names = ", ".join(cell.judgement.fragile)
         found.append(Mark(MarkKind.SENSITIVE, f"its verdict changes with: {names}"))
+    if cell.judgement is not None and cell.judgement.fallen:
+        found.append(Mark(MarkKind.OTHER, _fallen(cell.judgement.fallen)))
     if cell.comparisons and grid.max_seeds and cell.n > max(grid.max_seeds, cell.planned):
         text = "more seeds than the table's max_seeds: looks beyond are not paid for"
         found.append(Mark(MarkKind.OTHER, text))
     return found
+
+
+def _fallen(seeds: Sequence[int]) -> str:
+    named = ", ".join(str(seed) for seed in seeds)
+    return (
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {named} far below the cell's others: counted"
+        " here, not where the table is judged as a whole"
+    )
 
 
 def _diverged(cell: GridCell) -> str:

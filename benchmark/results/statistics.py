@@ -202,6 +202,20 @@ def _variance(one: Side, known: Noise) -> Floats:
     return np.where(np.isinf(one.n), 0.0, known.sigma**2 * spread / one.n)
 
 
+def joint_df(*parts: tuple[Floats, Floats]) -> Any:
+    """Return the degrees of freedom of a sum of variances (Satterthwaite), at most its best part's.
+
+    Sides lean on one prior, which must not count twice.
+    """
+    total = sum(variance for variance, _ in parts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = total**2 / sum(variance**2 / df for variance, df in parts)
+    best: Any = 1.0
+    for variance, df in parts:
+        best = np.maximum(best, np.where(variance > 0, df, 1.0))
+    return np.maximum(np.fmin(found, best), 1.0)
+
+
 def _judge_distance(delta: Floats, error: Floats, df: Floats, level: float) -> Difference:
     delta, error, df = np.broadcast_arrays(delta, error, df)
     half = np.where(error == 0, 0.0, error * special.stdtrit(np.fmax(df, 1), (1 + level) / 2))

@@ -85,10 +85,12 @@ def tabulate(
     means, stds = np.full(shape, np.nan), np.full(shape, np.nan)
     median, admissible = np.zeros(shape, bool), np.zeros(shape, bool)
     sigma = np.ones(shape)
+    values = np.full((*shape, max(t.cell.n for t in tasks)), np.nan)
     for i, task in enumerate(tasks):
         for j, one in enumerate(task.readings):
-            values = one.sample.values
-            means[i, j] = np.median(values) if one.median else np.mean(values)
+            mine = one.sample.values
+            values[i, j, : len(mine)] = mine
+            means[i, j] = np.median(mine) if one.median else np.mean(mine)
             stds[i, j] = np.nan if one.sample.std is None else one.sample.std
             median[i, j], admissible[i, j] = one.median, True
             sigma[i, j] = prior_by(task.prior, one.statistic).sigma
@@ -125,6 +127,8 @@ def tabulate(
         tau_df=each(lambda t: spreads[t.key[2]].df),
         teachers=each(lambda t: teachers_of(t.cell)),
         family=family,
+        values=values,
+        upward=grid.higher_is_better,
     )
 
 

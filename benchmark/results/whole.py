@@ -43,6 +43,7 @@ def whole_table(
         mean,
         off,
         int((noisy & ~settled).sum()),
+        int(shown.fell[noisy & settled].sum()),
     )
 
 
@@ -65,7 +66,7 @@ def table_parts(
         np.take_along_axis(
             np.take_along_axis(field, reading[..., None], axis=-2)[..., 0, :], runs, axis=-1
         )[..., 0]
-        for field in (shown.tested.delta, shown.tested.error)
+        for field in (shown.steady.delta, shown.steady.error)
     )
     taught = np.broadcast_to(cells.tau, row.shape) > 0
     use = among & settled & np.all(np.atleast_2d(np.isfinite(delta)), axis=0)

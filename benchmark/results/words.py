@@ -119,4 +119,7 @@ def noise_words(shown: Weighed, task: JudgedCell, i: int, reading: int, assumed:
         theirs = f"{basis} updated by the published std {published.std:.2f}, {runs}"
     else:
         theirs = f"{'our own' if overruled else 'the same prior'}, {runs}"
+        if published.std is not None:
+            std = f"{published.std:.2f}"
+            theirs += f" (its std {std} is left aside: over how many runs is not said)"
     return f"ours: {ours}; published: {theirs}"

@@ -84,8 +84,11 @@ def test_many_cells_tell_it() -> None:
 
 def test_a_std_without_its_n_is_not_weighed() -> None:
     cell = measured([70.0, 70.1, 69.9], published=published(70.0, std=0.01, statistic="last"))
-    (found,) = judge(small({"KD": cell})).cells["KD", "pair", "top1"].comparisons
-    assert "the same prior, n unstated, taken as 1" in found.noise
+    grid = judge(small({"KD": cell}))
+    (found,) = grid.cells["KD", "pair", "top1"].comparisons
+    assert "the same prior, n unstated, taken as 1 (its std 0.01 is left aside" in found.noise
+    text = markdown.render(grid)
+    assert "1 published standard deviation cannot be judged by, since its source does not" in text
 
 
 def test_a_row_that_is_off_is_named_and_a_right_table_is_not() -> None:

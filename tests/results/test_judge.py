@@ -210,7 +210,8 @@ def test_a_marginal_miss_among_many_cells_is_no_miss() -> None:
     among = judge(small({"odd": odd, **others})).cells["odd", "pair", "top1"]
     assert among.verdict is Verdict.UNDERPOWERED
     assert among.comparisons[0].low == pytest.approx(alone.comparisons[0].low)
-    assert among.seeds_needed is not None
+    # Much of a difference that only two seeds show is noise: no number of seeds is promised.
+    assert among.seeds_needed is None
 
 
 def test_a_students_family_sets_its_noise() -> None:

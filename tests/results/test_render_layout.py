@@ -284,7 +284,8 @@ def test_underpowered_is_said_rightly_beside_an_interval_that_excludes_zero() ->
     assert "too wide" not in said
     assert "after Holm's correction" in said
     never = replace(found, seeds_needed=None)
-    assert layout.verdict_words(never) == "underpowered (100 further seeds would not settle it)"
+    said = layout.verdict_words(never)
+    assert said == "underpowered (not even 100 further seeds surely settle it)"
 
 
 @pytest.mark.parametrize("renderer", ["md", "tex"])

@@ -35,6 +35,9 @@ def test_looks_after_every_seed_are_paid_for(world: World) -> None:
     assert missed <= 0.07
     _, passed = looked_at_always(where, world, 3, 30, off=0.5)
     assert passed <= 0.03
+    # A whole row that does not state its epoch and is off has no epoch that helps it.
+    _, passed = looked_at_always(where, world, 3, 40, off=0.5, row=True)
+    assert passed <= 0.03
 
 
 def test_right_cells_are_reproduced() -> None:
@@ -48,16 +51,25 @@ def test_imagenet_can_be_reproduced_at_its_planned_seeds() -> None:
         assert found.reproduced + found.conditional > 0.3, name
 
 
-def test_what_is_off_as_a_whole_is_named() -> None:
-    found = pointed(layout(statistic="last", filled=True), World(), 3, 1000)
+@pytest.mark.parametrize("world", ["as the model says", "2 % of runs stumble"])
+def test_what_is_off_as_a_whole_is_named(world: str) -> None:
+    found = pointed(layout(statistic="last", filled=True), WORLDS[world], 3, 1000)
     assert min(found.row, found.column, found.table) >= 0.85
     assert found.right <= 0.06
 
 
-def test_seeds_needed_settle() -> None:
-    """A promise of 80 %, kept in 75 % at least."""
-    promised = settled_as_promised(layout(), World(), 3, 12)
-    assert promised >= 0.75
+@pytest.mark.parametrize("world", set(WORLDS) - {"between-teacher spread 0.2"})
+def test_a_right_table_is_not_pointed_at(world: str) -> None:
+    found = pointed(layout(statistic="last", filled=True), WORLDS[world], 5, 500)
+    assert found.right <= 0.06 + (0.06 * 0.94 / 500) ** 0.5  # and the noise of 500 tables
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_seeds_needed_settle(world: str) -> None:
+    """A promise of 80 %, kept in 75 % at least, where there is any."""
+    where = layout()
+    kept = [ok for seeds in (3, 5) for ok in settled_as_promised(where, WORLDS[world], seeds, 20)]
+    assert np.mean(kept or [True]) >= 0.75
 
 
 @pytest.mark.parametrize(("most", "published"), [(10, 3), (6, 5), (4, 1), (10, 1e9)])

@@ -151,6 +151,7 @@ def _whole(whole: WholeTable) -> dict[str, Any]:
         "mean_shift": None if whole.mean is None else _shift(whole.mean),
         "off": [_shift(shift) for shift in whole.off],
         "left_out": whole.left_out,
+        "fallen_seeds": whole.fallen,
     }
 
 

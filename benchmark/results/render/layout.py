@@ -281,6 +281,13 @@ def _comparison_notes(grid: Grid) -> list[str]:
         counts = "one run" if runs == 1 else count(runs, "run")
         said = f"A published value without a number of runs counts as {counts}"
         found.append(f"{said}: {why}" if why else said)
+    silent = sum(c.published is not None and c.published.std is not None for c in unstated)
+    if silent:
+        one = "its source does not say" if silent == 1 else "their sources do not say"
+        found.append(
+            f"{count(silent, 'published standard deviation')} cannot be judged by, since {one} over"
+            " how many runs"
+        )
     return found
 
 

@@ -54,7 +54,7 @@ def verdict_words(found: Comparison) -> str:
     if found.verdict is not Verdict.UNDERPOWERED:
         return str(found.verdict)
     if found.seeds_needed is None:
-        return f"{found.verdict} ({MAX_SEEDS} further seeds would not settle it)"
+        return f"{found.verdict} (not even {MAX_SEEDS} further seeds surely settle it)"
     return f"{found.verdict} (+{count(found.seeds_needed, 'seed')})"
 
 
@@ -100,6 +100,9 @@ def headline(grid: Grid) -> list[str]:
             said += f"; off: {', '.join(parts + off) or 'nothing'}"
         if whole.left_out:
             said += f"; {count(whole.left_out, 'cell')} of open statistic left out"
+        if whole.fallen:
+            fallen = count(whole.fallen, "seed")
+            said += f"; {fallen} far below the others of a cell not in the shifts"
         found.append(said)
     return found
 
