@@ -18,7 +18,7 @@ daemon_pid() {
     echo "$pid"
 }
 
-# Wait up to 30 s for a command to succeed.
+# Wait for a command to succeed: 30 s, and longer where each try takes its time.
 wait_for() {
     for _ in $(seq 600); do
         "$@" >/dev/null 2>&1 && return

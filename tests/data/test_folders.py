@@ -196,15 +196,18 @@ def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str) -> None:
     assert sample.data[::3] == sample.data[1::3] == sample.data[2::3]
 
 
-def grey_tiff(path: Path, values: list[int], bits: int, photometric: int) -> None:
-    """Write one line of unsigned samples; those of 12 bits are packed, the highest bit first."""
+def grey_tiff(
+    path: Path, values: list[int], bits: int, photometric: int = 1, sample_format: int = 1
+) -> None:
+    """Write one line of samples; those of 12 bits are packed, the highest bit first."""
     if bits == 12:
         packed = "".join(f"{value:012b}" for value in values)
         data = int(packed, 2).to_bytes(len(packed) // 8, "big")
     else:
-        data = np.array(values, f"<u{bits // 8}").tobytes()
+        data = np.array(values, f"<{'ui'[sample_format - 1]}{bits // 8}").tobytes()
     entries = [(256, len(values)), (257, 1), (258, bits), (259, 1), (262, photometric)]
     entries += [(273, 8), (277, 1), (278, 1), (279, len(data))]
+    entries += [(339, sample_format)]
     directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
     head = b"II*\0" + struct.pack("<I", 8 + len(data)) + data
     path.write_bytes(head + struct.pack("<H", len(entries)) + directory + bytes(4))
@@ -227,6 +230,14 @@ def test_pixels_of_an_unknown_range_are_refused(tmp_path: Path, values: Any) -> 
     path = tmp_path / "odd.tif"
     Image.fromarray(values).save(path)
     with pytest.raises(UserError, match=r"odd\.tif holds .*, and nothing says what is white"):
+        encode(path, 0, AS_IT_IS)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_signed_pixels_are_refused_as_what_they_are(tmp_path: Path, bits: int) -> None:
+    path = tmp_path / "signed.tif"
+    grey_tiff(path, [-1, 0, 1], bits, sample_format=2)
+    with pytest.raises(UserError, match=rf"signed\.tif holds signed {bits}-bit integers, and"):
         encode(path, 0, AS_IT_IS)
 
 

@@ -35,6 +35,7 @@ from tests.helpers import digits_plan
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEVCLUSTER = PROJECT / "slurm" / "devcluster"
+PATIENCE = 240.0  # seconds; machines do other things too
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Cluster:
             [str(DEVCLUSTER / "up.sh"), str(self.root)],
             check=True,
             capture_output=True,
-            timeout=120,
+            timeout=PATIENCE,
         )
 
     def pid(self, daemon: str) -> int:
@@ -75,6 +76,20 @@ class Cluster:
     def node(self, task: str) -> str:
         """Where a task runs, empty where it does not."""
         return self.command("squeue", "-h", "-o", "%N", "-j", task)
+
+    def hand_back(self) -> None:
+        """Do what an operator does after a fault: nodes back in service, held jobs released.
+
+        slurmd refuses to start a job again while its killed processes are ending, and Slurm then
+        holds the job and drains the node.
+        """
+        lost = self.command("sinfo", "-h", "-N", "-p", "main", "-o", "%N", "-t", "drain,down,fail")
+        for node in set(lost.split()):
+            self.command("scontrol", "update", f"nodename={node}", "state=resume")
+        for line in self.command("squeue", "-h", "-t", "pending", "-o", "%A|%r").splitlines():
+            job, _, reason = line.partition("|")
+            if "launch failed" in reason:
+                self.command("scontrol", "release", job)
 
     def clear(self) -> None:
         """Leave an idle cluster for the next test."""
@@ -107,15 +122,23 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """Wait until a condition holds and return it; fails with ``what`` was waited for."""
+def until(
+    condition: Callable[[], Any],
+    what: str,
+    seconds: float = PATIENCE,
+    told: Callable[[], str] = lambda: "",
+) -> Any:
+    """Wait until a condition holds and return it; fails with ``what`` was waited for.
+
+    ``told`` says how things stood then.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = condition()
         if found:
             return found
         time.sleep(0.1)
-    pytest.fail(f"waited {seconds:.0f} s for {what}")
+    pytest.fail(f"waited {seconds:.0f} s for {what}; {told()}".rstrip("; "))
 
 
 class LostAnswer:
@@ -166,7 +189,9 @@ def session_cluster() -> Iterator[Cluster]:
     cluster.up()
     yield cluster
     if not was_up:
-        subprocess.run([str(DEVCLUSTER / "down.sh"), str(cluster.root)], check=True, timeout=120)
+        subprocess.run(
+            [str(DEVCLUSTER / "down.sh"), str(cluster.root)], check=True, timeout=PATIENCE
+        )
 
 
 def _is_up(cluster: Cluster) -> bool:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.run.directory import RunDir
-from tests.devcluster.conftest import PROJECT, Cluster, displace, until
-from tests.devcluster.trainings import PATIENCE
+from tests.devcluster.conftest import PATIENCE, PROJECT, Cluster, displace, until
 from tests.helpers import SHORT, digits_plan, numbers, train_plan
 
 pytestmark = pytest.mark.slurm

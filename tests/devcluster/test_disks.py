@@ -11,8 +11,8 @@ import pytest
 
 from benchmark.base.trust import own_name
 from benchmark.run.directory import RunDir
-from tests.devcluster.conftest import Cluster, until
-from tests.devcluster.trainings import PATIENCE, paced_plan, submit
+from tests.devcluster.conftest import PATIENCE, Cluster, until
+from tests.devcluster.trainings import paced_plan, submit
 from tests.helpers import numbers, train_plan
 
 pytestmark = pytest.mark.slurm

@@ -22,9 +22,10 @@ from benchmark.planning.matrix import Plan
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.slurm import commands, queue
+from benchmark.slurm.notation import minutes
 from benchmark.submission.sent import slurm_work
-from tests.devcluster.conftest import Cluster, LostAnswer, displace, until
-from tests.devcluster.trainings import PATIENCE, paced_plan, submit, submit_regardless
+from tests.devcluster.conftest import PATIENCE, Cluster, LostAnswer, displace, until
+from tests.devcluster.trainings import paced_plan, submit, submit_regardless
 from tests.helpers import numbers, train_plan
 
 pytestmark = pytest.mark.slurm
@@ -77,7 +78,7 @@ def story(
         pace.unlink()
         with contextlib.suppress(ProcessLookupError):
             running.signal("slurmctld", signal.SIGCONT)
-    until(lambda: _finished(story, plan), "all runs to finish", PATIENCE)
+    until(lambda: _finished(story, plan), "all runs to finish")
     return story
 
 
@@ -103,7 +104,12 @@ def _submit(cluster: Cluster, story: Story, plan: Plan, data: Path) -> None:
             resume.start()
         return real_call(command, timeout if lossy else min(timeout, 5))
 
-    resume = threading.Timer(7, cluster.signal, ("slurmctld", signal.SIGCONT))
+    def continue_later() -> None:
+        between.taken.wait(PATIENCE)
+        time.sleep(7)
+        cluster.signal("slurmctld", signal.SIGCONT)
+
+    resume = threading.Thread(target=continue_later)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commands, "call", call)
         assert submit(plan, story.runs, data, **{"signal-seconds": 50}) == 0
@@ -112,11 +118,8 @@ def _submit(cluster: Cluster, story: Story, plan: Plan, data: Path) -> None:
     story.seen["sbatch calls"] = len(sent)
     story.seen["arrays"] = set(cluster.command("squeue", "-h", "-o", "%F").split())
     students = [run for run in plan.runs if run.teacher is not None]
-    until(
-        lambda: all(RunDir(story.runs, run.key).checkpoint.exists() for run in students),
-        "every run to train",
-        PATIENCE,
-    )
+    training = lambda: all(RunDir(story.runs, run.key).checkpoint.exists() for run in students)  # noqa: E731
+    until(training, "every run to train", told=lambda: _standing(cluster))
 
 
 def _choose(cluster: Cluster, story: Story, plan: Plan) -> None:
@@ -146,7 +149,7 @@ def _disturb(cluster: Cluster, story: Story, data: Path) -> None:
     node = {fault: cluster.node(name) for fault, name in task.items()}
     _send_a_twin(cluster, story, data)
 
-    cluster.command("scontrol", "update", f"jobid={task['time limit']}", "timelimit=1")
+    _limit_time(cluster, task["time limit"])
     cluster.command("scontrol", "requeue", task["requeued"])
     cluster.command("scancel", task["cancelled"])
     _kill_node(cluster, node["slurmd and step killed"], task["slurmd and step killed"])
@@ -160,8 +163,7 @@ def _disturb(cluster: Cluster, story: Story, data: Path) -> None:
         one, other = story.victims["preempted"], story.victims["process killed"]
         story.victims |= {"preempted": other, "process killed": one}
     (survivor,) = story.tasks(story.victims["process killed"])
-    for pid in _processes(survivor):
-        os.kill(pid, signal.SIGKILL)
+    _kill(survivor)
 
     until(lambda: not cluster.state(task["cancelled"]), "the cancelled task to leave")
     down = node["node set down"]
@@ -170,13 +172,26 @@ def _disturb(cluster: Cluster, story: Story, data: Path) -> None:
     until(lambda: not cluster.state(survivor), "the killed task to leave")
 
 
+def _standing(cluster: Cluster) -> str:
+    """How the queue and the nodes stand, for who reads of a failure."""
+    jobs = cluster.command("squeue", "-h", "-o", "%i %T %r %N").replace("\n", ", ")
+    return f"{jobs}; nodes {cluster.command('sinfo', '-h', '-N', '-p', 'main', '-o', '%N %T %E')}"
+
+
+def _limit_time(cluster: Cluster, task: str) -> None:
+    """Give a task the fewest minutes that let Slurm, which looks every 30 s, signal before."""
+    passed = minutes(cluster.command("squeue", "-h", "-o", "%M", "-j", task).rpartition("-")[2])
+    limit = int(passed + 35 / 60) + 1
+    cluster.command("scontrol", "update", f"jobid={task}", f"timelimit={limit}")
+
+
 def _send_a_twin(cluster: Cluster, story: Story, data: Path) -> None:
     """Start a second task for a run that is being trained."""
     run = story.victims["time limit"]
     before = len(story.starts(run))
     submit_regardless(run, story.runs, data)
     (_, twin) = story.tasks(run)
-    until(lambda: not cluster.state(twin), "the second task to leave", PATIENCE)
+    until(lambda: not cluster.state(twin), "the second task to leave")
     story.seen["twin"] = story.logs(run)
     story.seen["twin started"] = len(story.starts(run)) - before
 
@@ -193,13 +208,23 @@ def _processes(task: str) -> list[int]:
                 mine = wanted <= set((entry / "environ").read_bytes().split(b"\0"))
                 if mine and b"benchmark.cli.job" in words and b"srun" not in words:
                     found.append(int(entry.name))
-    assert found
     return found
+
+
+def _kill(task: str) -> None:
+    """Kill the processes of a task that trains."""
+    processes = _processes(task)
+    assert processes
+    for pid in processes:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _kill_node(cluster: Cluster, node: str, task: str) -> None:
     """Kill a node's slurmd, the task's slurmstepds and its process, as a crash would."""
     job = cluster.command("squeue", "-h", "-o", "%A", "-j", task)
+    # Nothing else may go there before its end is noticed: what Slurm meant for a first start
+    # would reach the second one.
+    cluster.command("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
     cluster.signal(f"slurmd.{node}", signal.SIGKILL)
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -207,8 +232,7 @@ def _kill_node(cluster: Cluster, node: str, task: str) -> None:
                 f"slurmstepd: [{job}.".encode()
             ):
                 os.kill(int(entry.name), signal.SIGKILL)
-    for pid in _processes(task):
-        os.kill(pid, signal.SIGKILL)
+    _kill(task)
 
 
 def _submit_again(cluster: Cluster, story: Story, plan: Plan, data: Path) -> None:
@@ -234,10 +258,10 @@ def _submit_again(cluster: Cluster, story: Story, plan: Plan, data: Path) -> Non
 def _outlast(cluster: Cluster, story: Story) -> None:
     """Wait until every victim trains again; restart slurmctld while they do."""
     lost = story.tasks(story.victims["slurmd and step killed"])[0]
-    until(lambda: "PENDING" in cluster.state(lost), "the lost node to be noticed", PATIENCE)
+    until(lambda: "PENDING" in cluster.state(lost), "the lost node to be noticed")
     cluster.up()
     for fault, run in story.victims.items():
-        until(lambda: len(story.starts(run)) > 1, f"{fault} to be over", PATIENCE)  # noqa: B023
+        _wait_for_another_start(cluster, story, fault, run)
     before = {fault: story.starts(run) for fault, run in story.victims.items()}
     cluster.signal("slurmctld", signal.SIGTERM)
     cluster.up()
@@ -245,6 +269,14 @@ def _outlast(cluster: Cluster, story: Story) -> None:
     story.seen["restarted by slurmctld's restart"] = {
         fault for fault in before if after[fault] != before[fault] and fault != "time limit"
     }
+
+
+def _wait_for_another_start(cluster: Cluster, story: Story, fault: str, run: Run) -> None:
+    def started() -> bool:
+        cluster.hand_back()
+        return len(story.starts(run)) > 1
+
+    until(started, f"{fault} to be over", told=lambda: _standing(cluster))
 
 
 FAULTS = (

@@ -50,6 +50,41 @@ def test_limits_that_sbatch_accepts_a_job_over(running: Cluster) -> None:
         running.command(*mine, "grptres=mem=-1")
 
 
+def test_limits_of_the_accounts_above(running: Cluster) -> None:
+    """An account of mine in `group`, in `faculty`: each limits what jobs have together."""
+    act = ["sacctmgr", "-iQ"]
+    try:
+        running.command(*act, "add", "account", "faculty", "cluster=devcluster")
+        running.command(*act, "add", "account", "group", "parent=faculty", "cluster=devcluster")
+        mine = ["account=group", "cluster=devcluster"]
+        running.command(*act, "add", "user", own_name(), *mine)
+        profile = Profile(partition="main", time="10", account="group")
+        assert check_limits(profile, SMALL) is None
+        running.command(*act, "modify", "account", "group", "set", "grptres=cpu=8", "grpjobs=3")
+        note = check_limits(profile, SMALL)
+        assert note == "account group runs at most 3 jobs at a time; others wait for their turn"
+        running.command(*act, "modify", "account", "faculty", "set", "grptres=cpu=1,gres/gpu=0")
+        with pytest.raises(UserError, match=r"account faculty .* together \(cpu=1\)"):
+            check_limits(profile, Resources(2, "0", "100M"))
+        with pytest.raises(UserError, match=r"account faculty .* together \(gres/gpu=0\)"):
+            check_limits(profile, Resources(1, "1", "100M"))
+        # Slurm means it: the job waits with the reason that was foreseen.
+        word = ["sbatch", "--parsable", "-A", "group", "-c2", "--mem=50M", "-t1", "-o", "/dev/null"]
+        job = running.command(*word, "--wrap", "true")
+        reason = lambda: running.command("squeue", "-h", "-o", "%r", "-j", job)  # noqa: E731
+        until(lambda: reason() == "AssocGrpCpuLimit", "the limit to be its reason", told=reason)
+        running.command("scancel", job)
+        running.command(*act, "modify", "account", "faculty", "set", "grpjobs=0")
+        with pytest.raises(UserError, match=r"account faculty may run no jobs"):
+            check_limits(profile, SMALL)
+    finally:
+        running.command("scancel", "-u", own_name())
+        until(lambda: not running.command("squeue", "-h"), "the queue to empty")
+        running.command(*act, "delete", "user", own_name(), "account=group")
+        running.command(*act, "delete", "account", "group")
+        running.command(*act, "delete", "account", "faculty")
+
+
 def test_what_cannot_start_now_is_sent_and_waits(
     cluster: Cluster, request_for: Callable[..., Arrays], digits: Path, tmp_path: Path
 ) -> None:

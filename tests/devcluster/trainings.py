@@ -19,7 +19,6 @@ from tests.helpers import digits_plan
 
 HERE = Path(__file__).parent
 PACED = HERE / "paced.py"
-PATIENCE = 240.0  # seconds; machines do other things too
 EPOCHS = 24  # of 5 steps, each a second long while it is being disturbed
 
 

@@ -140,6 +140,42 @@ LAB = limits._limit("account lab", "00:30:00", "cpu=1,gres/gpu=2,mem=4G")
             [limits._limit("QOS shared", "", "", "cpu=64", "cpu=4,node=2", "")],
             r"cpus-per-task .* QOS shared allows all its jobs together \(cpu=4\)",
         ),
+        # No GPUs at all, of this type at most one, and processes that count together.
+        (
+            Profile(time="9"),
+            Resources(1, "1", "2G"),
+            [limits._limit("account cpu", "", "gres/gpu=0")],
+            r"gpus asks for more than account cpu allows a job \(gres/gpu=0\)",
+        ),
+        (
+            Profile(time="9"),
+            Resources(1, "a100:2", "2G"),
+            [limits._limit("account lab", "", "gres/gpu:a100=1,gres/gpu:v100=8")],
+            r"gpus .*\(gres/gpu:a100=1\)",
+        ),
+        (Profile(time="9"), Resources(1, "0", "2G", None, 2, 4), [LAB], r"cpus-per-task .*cpu=1"),
+        # Every account above the user's limits what jobs have together.
+        (
+            Profile(time="9"),
+            Resources(4, "0", "2G"),
+            [
+                limits._limit("account lab", "", "", "cpu=8"),
+                limits._limit("account faculty", "", "", "cpu=2"),
+            ],
+            r"cpus-per-task .* account faculty allows all its jobs together \(cpu=2\)",
+        ),
+        (
+            Profile(time="60"),
+            Resources(4, "0", "2G"),
+            [limits._limit("account lab", "", "", times="cpu=200")],
+            r"cpus-per-task .* account lab allows a job times its minutes \(cpu=200\)",
+        ),
+        (
+            Profile(time="9"),
+            SMALL,
+            [limits._limit("account faculty", "", "", jobs=["5", "0"])],
+            r"account faculty may run no jobs \(its GrpJobs or MaxJobs is 0\)",
+        ),
         # What a QOS says stands above the account's.
         (Profile(time="31"), SMALL, [limits._limit("QOS long", "1-00:00:00", ""), LAB], ""),
         (Profile(time="9"), SMALL, [limits._limit("QOS brief", "00:05:00", ""), LAB], "QOS brief"),

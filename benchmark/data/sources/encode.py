@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps
 
@@ -18,6 +19,7 @@ from benchmark.data.sources.listing import Listing, shown
 _JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _BITS_A_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
+_SAMPLE_FORMAT, _SIGNED = 339, 2  # of TIFF
 _UNKNOWN_RANGE = {"I": "32-bit integers", "F": "floating-point numbers"}
 
 
@@ -108,9 +110,22 @@ def _tiff_range(image: Image.Image) -> tuple[int, bool]:
     Pillow gives the numbers of a TIFF as they are, of 12 bits a pixel too, and inverts those of 8
     bits alone where 0 is white.
     """
-    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    tags = _tags(image)
     (bits, *_) = tags.get(_BITS_A_SAMPLE, (16,))
     return (1 << bits) - 1, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """Return what a TIFF says of itself; nothing for other formats."""
+    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+
+
+def _unknown_range(image: Image.Image) -> str | None:
+    """Say what an image holds of which nobody knows what is white, None if all is known."""
+    tags = _tags(image)
+    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):  # Pillow takes those of 8 bits for unsigned ones
+        return f"signed {tags.get(_BITS_A_SAMPLE, (1,))[0]}-bit integers"
+    return _UNKNOWN_RANGE.get(image.mode)
 
 
 def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
@@ -121,9 +136,10 @@ def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
         wide = image.convert("I")
         grey = wide.point(lambda value: value * (255 / white) + 0.5).convert("L")
         return ImageOps.invert(grey) if inverted else grey
-    if image.mode in _UNKNOWN_RANGE:
+    unknown = _unknown_range(image)
+    if unknown is not None:
         raise UserError(
-            f"{shown(path)} holds {_UNKNOWN_RANGE[image.mode]}, and nothing says what is white;"
-            " convert it to 8 or 16 bits first"
+            f"{shown(path)} holds {unknown}, and nothing says what is white;"
+            " convert it to 8 or 16 bits without a sign first"
         )
     return image
