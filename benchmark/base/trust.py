@@ -47,6 +47,19 @@ def changed_by_others(path: Path, trusting: Collection[int] = ()) -> str | None:
     return None
 
 
+def writers(path: Path) -> str | None:
+    """Return who besides its owner may write a file or folder, None if nobody but root may.
+
+    Raises OSError where it cannot be looked at.
+    """
+    found = os.lstat(path)
+    if found.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid, found.st_uid):
+        return f"the group {group_name(found.st_gid)}"
+    return None
+
+
 def _open_to_others(place: Path, trusted: Collection[int]) -> str | None:
     try:
         found = os.lstat(place)
@@ -60,17 +73,17 @@ def _open_to_others(place: Path, trusted: Collection[int]) -> str | None:
         return None
     if found.st_mode & stat.S_IWOTH:
         return f"everybody may write {place}"
-    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
+    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid, os.geteuid()):
         return f"the group {group_name(found.st_gid)} may write {place}"
     return None
 
 
-def _is_own_group(gid: int) -> bool:
-    """Say whether a group is the user's private one, which many systems make for each user."""
+def _is_own_group(gid: int, uid: int) -> bool:
+    """Say whether a group is a user's private one, which many systems make for each user."""
     if gid == 0:
         return True
     with contextlib.suppress(KeyError):
-        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+        group, user = grp.getgrgid(gid), pwd.getpwuid(uid)
         return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
     return False
 

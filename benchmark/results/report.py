@@ -18,6 +18,7 @@ from benchmark.results.collect import Collected
 from benchmark.results.explain import explain
 from benchmark.results.grid import Grid
 from benchmark.results.judged import fill
+from benchmark.results.writers import doubts
 from benchmark.table.load import load_table
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Protocol
@@ -234,4 +235,5 @@ def _notes(collected: Collected, runs_dir: Path, table: str) -> list[str]:
         lines += [f"  {line}" for line in problems[:_NAMED]]
         if len(problems) > _NAMED:
             lines.append(f"  and {len(problems) - _NAMED} more")
-    return lines
+    counted = (group for groups in collected.groups.values() for group in groups)
+    return lines + doubts(runs_dir, dict.fromkeys(r.key for g in counted for r in g.finished))

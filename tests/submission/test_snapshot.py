@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.base.errors import UserError
-from benchmark.submission.snapshot import take_snapshot
+from benchmark.submission.snapshot import check_importable, take_snapshot
 
 
 @pytest.fixture
@@ -79,7 +79,10 @@ def test_data_in_the_package_is_refused(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_place_that_pythonpath_cannot_name_is_refused(project: Path, tmp_path: Path) -> None:
+    check_importable(tmp_path / "runs 2024, mine" / ".code" / "me")
     store = tmp_path / "runs:2024" / ".code" / "me"
+    with pytest.raises(UserError, match="tasks would run other code than the copy"):
+        check_importable(store)
     for write in (False, True):
         with pytest.raises(UserError, match="holds a ':', at which PYTHONPATH would be cut"):
             take_snapshot(store, project, write=write)
