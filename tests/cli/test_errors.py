@@ -314,7 +314,10 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding",
+    ["ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latin-1", "utf-8"))],
+)
 def test_any_terminal_shows_what_is_said(tmp_path: Path, encoding: str) -> None:
     asked = ["collect", "--table", "cifar100", "--runs", str(tmp_path)]
     for words in ([*asked, "--explain", "KD", "vgg13-vgg8"], asked):

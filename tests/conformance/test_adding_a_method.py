@@ -47,6 +47,7 @@ def test_the_costs_are_where_it_says() -> None:
     assert COSTS_FILE.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugins")
 def test_every_step_works(
     digits: Path,

@@ -183,6 +183,7 @@ def check_photographs(
         assert names == [files[index].parent.name for index in indices]
 
 
+@pytest.mark.slow
 def test_training_photographs_are_decoded_and_resized_as_by_pillow(
     photographs: Batches, imagenette_dir: Path, imagenette: Path
 ) -> None:

@@ -47,6 +47,7 @@ def plugin(tmp_path: Path, name: str, body: str) -> MethodInfo:
     return add_plugin(path)
 
 
+@pytest.mark.slow
 def test_options_and_attributes_are_inherited(tmp_path: Path) -> None:
     info = plugin(tmp_path, "scaled_kd", OWN)
     assert set(info.resolve({})) == {*method_info("kd").resolve({}), "scale"}

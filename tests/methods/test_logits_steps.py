@@ -93,6 +93,7 @@ def teacher() -> Model:
     return filled("resnet32x4").eval().requires_grad_(False)
 
 
+@pytest.mark.slow
 def test_vanilla(teacher: Model) -> None:
     train("vanilla", None, filled("resnet8x4"), teacher)
 
@@ -103,6 +104,7 @@ def test_kd(teacher: Model) -> None:
     assert_close(torch.tensor(losses).double(), expected("kd", "loss_kd"), RTOL)
 
 
+@pytest.mark.slow
 def test_dhkd_with_a_linear_head(teacher: Model) -> None:
     student = filled("resnet8x4")
     method = make_method("dhkd", student, teacher, head="linear", gradient_alignment=False)

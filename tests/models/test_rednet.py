@@ -107,6 +107,7 @@ def test_a_file_of_both_teachers_loads_and_its_classes_are_picked(tmp_path: Path
         torch.testing.assert_close(picked, logits[:, [7, 2]])
 
 
+@pytest.mark.slow
 def test_the_head_of_bit_is_a_linear_layer(tmp_path: Path) -> None:
     """timm's file, whose classifier is a convolution, loads; so does what is saved here."""
     network = build_model(BIT, 10).eval()

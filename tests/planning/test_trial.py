@@ -100,6 +100,7 @@ def test_what_was_tried_is_remembered(
         check(tmp_path, digits, "wrn_16_2", "resnet8", "kd")
 
 
+@pytest.mark.slow
 def test_it_needs_no_torch_here(tmp_path: Path, digits: Path) -> None:
     path = written(tmp_path, "wrn_16_2", "mobilenetv2", "kd")
     program = """

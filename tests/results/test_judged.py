@@ -26,8 +26,8 @@ from tests.results.filled import COLUMN, collected, edit, plan, runs_of, write
     [
         ["row=KD", "row=DKD"],
         [f"column={COLUMN}"],
-        ["uses=dkd", "column!=vgg13-vgg8"],
-        ["row!=Teacher", f"column={COLUMN}"],
+        pytest.param(["uses=dkd", "column!=vgg13-vgg8"], marks=pytest.mark.slow),
+        pytest.param(["row!=Teacher", f"column={COLUMN}"], marks=pytest.mark.slow),
     ],
 )
 def test_what_is_shown_does_not_change_what_is_said(only: list[str], tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def submit(digits: Path, runs_dir: Path, *more: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_from_a_command_to_results(digits: Path, tmp_path: Path) -> None:
     teacher, student = digits_plan(digits, KD).runs
     check_trials([teacher, student], digits)  # once for all the processes below

@@ -341,7 +341,9 @@ def test_cleaning_and_doctor_know_them(
     root = store_root(runs_dir)
     before = used(root)
     assert before > 0
-    found = next(item for item in examine(runs_dir, digits) if item.what == "answers")
+    found = next(
+        item for item in examine(runs_dir, digits, measure=False) if item.what == "answers"
+    )
     assert "bench clean --answers" in found.text
     assert not [item for item in clean(runs_dir, None).removed if "answers" in item.kind]
     done = clean(runs_dir, None, answers=True, dry_run=True)
