@@ -133,5 +133,7 @@ def test_export(folder: Path) -> None:
     assert "1 run for wandb sync out/wandb/offline-run-*" in printed[5]
     assert (folder / "out/epochs.parquet").stat().st_size
     assert "written: 1 network in out/onnx" in printed[6]
-    assert "2 runs with overrides:" in printed[7]
-    assert "would delete 2 runs" in printed[8]
+    assert "written: digits.tar, 2 runs" in printed[7]
+    assert "epoch 1 from its seed: the same to the last bit" in printed[8]
+    assert "2 runs with overrides:" in printed[9]
+    assert "would delete 2 runs" in printed[10]

@@ -51,6 +51,7 @@ for _group in (
     "compare",
     "evaluate",
     "export",
+    "bundle",
     "methods",
     "data",
     "teachers",

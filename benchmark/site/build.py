@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ class SiteBuilder:
     """Writes one report, again and again if it is watched.
 
     ``figures``: kinds of :mod:`benchmark.figures` that are drawn into the pages of tables. What
-    did not change since the last time is neither drawn, nor made, nor written again.
+    did not change since the last time is neither drawn, nor made, nor written again. ``moment`` and
+    ``place``: what the report says of when it was made and of where runs lie, where that is neither
+    now nor here.
     """
 
     out: Path
@@ -49,6 +51,8 @@ class SiteBuilder:
     tables: Sequence[str] = ()
     figures: Sequence[str] = ()
     follow: bool = False
+    moment: float | None = None
+    place: str | None = None
     _publisher: Publisher = field(init=False)
     _drawn: dict[str, tuple[Any, list[Saved]]] = field(default_factory=dict, init=False)
     _shown: dict[str, tuple[Any, str]] = field(default_factory=dict, init=False)
@@ -61,6 +65,10 @@ class SiteBuilder:
     def write(self, max_age: float = 0.0) -> WrittenSite:
         """Look once, and write what changed. Raises UserError as :func:`gather` does."""
         found = gather(self.tables, self.runs_dir, self.data_dir, max_age)
+        if self.moment is not None:
+            found = replace(found, taken=self.moment)
+        if self.place is not None:
+            found = replace(found, place=self.place)
         pages = {run.key: f"runs/{slug(run.key)}.html" for run in found.shown_runs}
         put = self._publisher.put
         common: dict[str, Any] = {"version": __version__, "follow": self.follow}

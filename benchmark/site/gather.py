@@ -35,7 +35,10 @@ class ShownPlace:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What one look found. ``places``: where each run stands, by key; ``tables`` by name."""
+    """What one look found. ``places``: where each run stands, by key; ``tables`` by name.
+
+    ``place``: what is said of where the runs lie, their folder by default.
+    """
 
     runs_dir: Path
     reports: Sequence[Report]
@@ -45,6 +48,7 @@ class Gathered:
     seen: Seen
     statuses: Sequence[TableStatus]
     taken: float = field(default_factory=time.time)
+    place: str = ""
 
     @cached_property
     def shown_runs(self) -> list[Reading]:

@@ -112,7 +112,7 @@ def values(
         "epochs": len(records),
         "settings": settings.of(run, cell) if cell else [],
         "origin": _origin(origin, result),
-        "directory": str(rundir.path.absolute()),
+        "directory": f"{gathered.place or gathered.runs_dir.absolute()}/{run.key}",
         "log": str(work.log) if work is not None else "",
         "problems": problems,
     }

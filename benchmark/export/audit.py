@@ -1,0 +1,287 @@
+"""Check a bundle: that nothing was changed, and that its numbers come out again.
+
+What a bundle claims is checked by what it holds, not by its manifest alone: results follow from the
+records of epochs, the table from the results, accuracies from the networks, an epoch from a
+checkpoint or a seed. Nothing of a bundle is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from benchmark.base.errors import UserError
+from benchmark.base.words import count
+from benchmark.data.sidecar import split_path
+from benchmark.export import manifest
+from benchmark.export.bundle import about_of
+from benchmark.results.report import make_report
+from benchmark.run.directory import RunDir, all_rundirs
+from benchmark.run.reading import read
+from benchmark.run.state import ENDED, RunState
+from benchmark.table.load import load_table
+
+Replays = Literal["none", "one", "all"]
+# Another CPU, or other libraries, may round otherwise: an image in a thousand, points of accuracy.
+CLOSE_ACCURACY = 0.1
+_SAME = ("torch", "torchvision", "timm", "numpy")
+
+
+class Finding(StrEnum):
+    """What a check says."""
+
+    OK = "ok"
+    MISMATCH = "MISMATCH"
+    OPEN = "not checked"
+
+
+class Checked(NamedTuple):
+    """One check and what it found."""
+
+    name: str
+    finding: Finding
+    text: str
+
+
+def exit_code(found: list[Checked]) -> int:
+    """Return 1 for any mismatch, 3 where something could not be checked, else 0."""
+    findings = {check.finding for check in found}
+    return 1 if Finding.MISMATCH in findings else 3 if Finding.OPEN in findings else 0
+
+
+def audit(
+    bundle: Path, data_dir: Path, replays: Replays = "one", digest: str | None = None
+) -> Iterator[Checked]:
+    """Yield every check of a bundle as it is made, the quick ones first.
+
+    ``digest``: the manifest's, as its author printed it. Raises UserError for what is no bundle.
+    """
+    with manifest.opened_bundle(bundle) as folder:
+        found = manifest.read_manifest(folder)
+        yield _manifest(folder, digest)
+        yield from _files(folder, found)
+        rundirs = list(all_rundirs(folder / "runs"))
+        whole = [rundir for rundir in rundirs if read(rundir).state in ENDED]
+        yield from _results(rundirs)
+        yield from _table(folder, found)
+        yield from _versions(whole)
+        yield from _students(whole, data_dir)
+        yield from _replays(whole, data_dir, replays)
+
+
+def _manifest(folder: Path, digest: str | None) -> Checked:
+    ours = manifest.digest_of(folder / manifest.NAME)
+    if digest is None or digest.removeprefix("sha256:") == ours.removeprefix("sha256:"):
+        return Checked("manifest", Finding.OK, ours)
+    return Checked("manifest", Finding.MISMATCH, f"it is {ours}, not {digest}")
+
+
+def _files(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
+    odd = list(manifest.differing(folder, found["files"]))
+    for line in odd:
+        yield Checked("files", Finding.MISMATCH, line)
+    if not odd:
+        yield Checked("files", Finding.OK, f"{count(len(found['files']), 'file')} as listed")
+
+
+# -- results and the table --------------------------------------------------------------------
+
+
+def _results(rundirs: list[RunDir]) -> Iterator[Checked]:
+    odd = False
+    for rundir in rundirs:
+        reading = read(rundir)
+        reason = reading.reason if reading.state is RunState.DAMAGED else ""
+        if not reason and reading.state not in ENDED:
+            reason = f"{rundir.key} is {reading.state}, without a result"
+        for line in [reason] if reason else _unlike_records(rundir):
+            odd = True
+            yield Checked("results", Finding.MISMATCH, line)
+    if not odd:
+        told = f"{count(len(rundirs), 'run')}, each the result of its recorded epochs"
+        yield Checked("results", Finding.OK, told)
+
+
+def _unlike_records(rundir: RunDir) -> Iterator[str]:
+    """Yield what a run's result says otherwise than its epochs."""
+    try:
+        result, records = rundir.read_result(), rundir.read_records()
+        evaluated = [r for r in records if r.get("test_top1") is not None]
+        for metric in ("top1", "top5") if evaluated and not result["diverged"] else ():
+            values = [record[f"test_{metric}"] for record in evaluated]
+            told = result["metrics"][metric]
+            for name, value in (("last", values[-1]), ("best", max(values))):
+                if told[name] != value:
+                    yield f"{rundir.key}: {metric} {name} is {told[name]}, its epochs say {value}"
+            if told["last_5"] != values[-5:]:
+                yield f"{rundir.key}: the last five {metric} are not those of its epochs"
+    except (UserError, OSError, KeyError, TypeError) as error:
+        yield f"{rundir.key}: {error}"
+
+
+def _table(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
+    name = found["table"]
+    try:
+        table = folder / str(found["file"])
+        if load_table(str(table)).plugins:
+            # Its rows are only known by running files of the bundle.
+            yield Checked("table", Finding.OPEN, f"{name} names plug-ins, which are not run")
+            return
+        report = make_report(str(table), about_of(found), runs_dir=folder / "runs")
+        fresh = json.loads(report.text("json"))["cells"]
+        told = json.loads(manifest.content_of(folder, f"results/{name}.json"))["cells"]
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        yield Checked("table", Finding.MISMATCH, f"{name} cannot be filled: {error}")
+        return
+    shown = {(c["row"], c["column"], c["metric"]): c for c in told}
+    odd = False
+    for cell in fresh:
+        place = (cell["row"], cell["column"], cell["metric"])
+        other = shown.pop(place, {})
+        for field in ("mean", "std", "n", "published", "verdict", "runs"):
+            if other.get(field) != cell[field]:
+                odd = True
+                text = f"{place[0]}, {place[1]}: {field} is {other.get(field)} in results,"
+                yield Checked("table", Finding.MISMATCH, f"{text} its runs give {cell[field]}")
+                break
+    for row, column, _ in shown:
+        odd = True
+        yield Checked("table", Finding.MISMATCH, f"{row}, {column}: the table has no such cell")
+    if not odd:
+        yield Checked("table", Finding.OK, f"{name}: {count(len(fresh), 'cell')} as its runs give")
+
+
+# -- versions ---------------------------------------------------------------------------------
+
+
+def _versions(rundirs: list[RunDir]) -> Iterator[Checked]:
+    from benchmark.train.provenance import versions
+    from benchmark.train.start import check_versions
+
+    odd = []
+    for rundir in rundirs:
+        try:
+            check_versions(rundir.read_run())
+        except UserError as error:
+            odd.append(str(error))
+    for line in dict.fromkeys(odd):
+        yield Checked("versions", Finding.MISMATCH, line)
+    if not odd:
+        told = "the code's parts have the versions that its runs were planned with"
+        yield Checked("versions", Finding.OK, told)
+    ours = versions()
+    others = {
+        f"{name} {theirs} there, {ours.get(name, 'none')} here"
+        for rundir in rundirs
+        for name, theirs in _origin(rundir).get("versions", {}).items()
+        if name in _SAME and ours.get(name) != theirs
+    }
+    for line in sorted(others):
+        yield Checked("libraries", Finding.OPEN, f"{line}: the last bits may differ")
+    if not others:
+        yield Checked("libraries", Finding.OK, "as its runs had them")
+
+
+def _origin(rundir: RunDir) -> dict[str, Any]:
+    try:
+        found = rundir.read_result().get("provenance")
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _unlike(rundir: RunDir) -> str:
+    """Return how this machine is of another kind than a run's; empty if it is not."""
+    from benchmark.train.provenance import provenance
+
+    theirs, ours = _origin(rundir), provenance()
+    if theirs.get("gpu"):
+        return f"it ran on {theirs['gpu']}"
+    if theirs.get("cpu") != ours["cpu"]:
+        return f"it ran on {theirs.get('cpu')}, this is {ours['cpu']}"
+    for name in _SAME:
+        if theirs.get("versions", {}).get(name) != ours["versions"].get(name):
+            return f"another {name}"
+    return ""
+
+
+# -- students and epochs ----------------------------------------------------------------------
+
+
+def _students(rundirs: list[RunDir], data_dir: Path) -> Iterator[Checked]:
+    from benchmark.train.evaluate_run import evaluate_run
+
+    same = 0
+    for rundir in rundirs:
+        if read(rundir).state is not RunState.DONE:
+            continue
+        try:
+            missing = _missing_data(rundir, data_dir)
+            if missing:
+                yield Checked("students", Finding.OPEN, f"{rundir.key}: {missing}")
+                continue
+            found = evaluate_run(rundir, data_dir)
+        except UserError as error:
+            # A public checkpoint is no part of a bundle; a network that is, must load.
+            word = Finding.OPEN if rundir.read_run().weights else Finding.MISMATCH
+            yield Checked("students", word, f"{rundir.key}: {error}")
+            continue
+        apart = abs(found.accuracy.top1 - (found.recorded or 0.0))
+        if found.recorded is None:
+            yield Checked("students", Finding.OPEN, f"{rundir.key}: the data here is other data")
+        elif found.agrees:
+            same += 1
+        else:
+            told = f"{found.accuracy.top1:.4f} % here, {found.recorded:.4f} % recorded"
+            why = _unlike(rundir)
+            word = Finding.OPEN if why and apart <= CLOSE_ACCURACY else Finding.MISMATCH
+            told += f" ({why})" if why else ""
+            yield Checked("students", word, f"{rundir.key}: {told}")
+    if same:
+        yield Checked("students", Finding.OK, f"{count(same, 'network')} as accurate as recorded")
+
+
+def _replays(rundirs: list[RunDir], data_dir: Path, which: Replays) -> Iterator[Checked]:
+    trained = [rundir for rundir in rundirs if rundir.weights.exists() and _trained(rundir)]
+    # Those from a checkpoint first, students before teachers.
+    trained.sort(key=lambda one: (not one.drop_checkpoints(), one.read_run().teacher is None))
+    wanted = {"none": 0, "one": 1, "all": len(trained)}[which]
+    for rundir in trained[:wanted]:
+        yield _replayed(rundir, data_dir)
+
+
+def _trained(rundir: RunDir) -> bool:
+    try:
+        return rundir.read_run().weights is None and bool(rundir.read_records())
+    except (UserError, OSError):
+        return False
+
+
+def _replayed(rundir: RunDir, data_dir: Path) -> Checked:
+    from benchmark.export.replay import replay
+
+    if missing := _missing_data(rundir, data_dir):
+        return Checked("replay", Finding.OPEN, f"{rundir.key}: {missing}")
+    why = _unlike(rundir)
+    try:
+        found = replay(rundir, data_dir)
+    except UserError as error:
+        return Checked("replay", Finding.OPEN if why else Finding.MISMATCH, str(error))
+    told = f"{rundir.key}, epoch {found.epoch} from {found.start}"
+    if not found.different:
+        return Checked("replay", Finding.OK, f"{told}: the same to the last bit")
+    name, (recorded, fresh) = next(iter(found.different.items()))
+    told += f": {name} is {fresh} here, {recorded} was recorded"
+    if why:
+        return Checked("replay", Finding.OPEN, f"{told} ({why}; apart by {found.apart:.1g})")
+    return Checked("replay", Finding.MISMATCH, told)
+
+
+def _missing_data(rundir: RunDir, data_dir: Path) -> str:
+    name = rundir.read_run().dataset.name
+    if split_path(name, data_dir, "test").exists():
+        return ""
+    return f"{data_dir} has no {name}; write it: bench data write {name}"
