@@ -261,7 +261,7 @@ def _trained(rundir: RunDir) -> bool:
 
 
 def _replayed(rundir: RunDir, data_dir: Path) -> Checked:
-    from benchmark.export.replay import replay
+    from benchmark.train.replay import replay
 
     if missing := _missing_data(rundir, data_dir):
         return Checked("replay", Finding.OPEN, f"{rundir.key}: {missing}")

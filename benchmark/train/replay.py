@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.base.errors import UserError
-from benchmark.planning.packs import Pack
 from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
+from benchmark.run.pack_file import PackFile
 from benchmark.train import state
 from benchmark.train.pack import Surroundings, train_pack
 from benchmark.train.trainee import Trainee
@@ -74,13 +75,26 @@ def replay(rundir: RunDir, data_dir: Path) -> Replayed:
             return "one epoch was trained again" if there else None
 
         where = Surroundings(checkpoint_seconds=math.inf, stop=stop, reporter=_Silent)
-        outcome = train_pack(Pack("audit", (run,)).file(own.root, data_dir), where)
+        outcome = train_pack(_pack(run, own.root, data_dir), where)
         fresh = own.read_records()
     if len(fresh) <= done:
         reason = outcome.reasons.get(run.key, "no epoch was trained")
         raise UserError(f"{run.key} cannot be trained here: {reason}")
     start = kept[-1].name if kept else "its seed"
     return Replayed(run.key, records[done]["epoch"], start, _different(records[done], fresh[done]))
+
+
+def _pack(run: Run, runs_dir: Path, data_dir: Path) -> PackFile:
+    return PackFile(
+        id="replay",
+        table="replay",
+        label=run.slug,
+        keys=(run.key,),
+        cells=(run.cell_key,),
+        runs=(run,),
+        runs_dir=runs_dir,
+        data_dir=data_dir,
+    )
 
 
 def _different(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
