@@ -30,7 +30,7 @@ CLOSE_ACCURACY = 0.1
 _SAME = ("torch", "torchvision", "timm", "numpy")
 
 
-class Finding(StrEnum):
+class AuditWord(StrEnum):
     """What a check says."""
 
     OK = "ok"
@@ -42,14 +42,14 @@ class Checked(NamedTuple):
     """One check and what it found."""
 
     name: str
-    finding: Finding
+    finding: AuditWord
     text: str
 
 
 def exit_code(found: list[Checked]) -> int:
     """Return 1 for any mismatch, 3 where something could not be checked, else 0."""
     findings = {check.finding for check in found}
-    return 1 if Finding.MISMATCH in findings else 3 if Finding.OPEN in findings else 0
+    return 1 if AuditWord.MISMATCH in findings else 3 if AuditWord.OPEN in findings else 0
 
 
 def audit(
@@ -75,16 +75,16 @@ def audit(
 def _manifest(folder: Path, digest: str | None) -> Checked:
     ours = manifest.digest_of(folder / manifest.NAME)
     if digest is None or digest.removeprefix("sha256:") == ours.removeprefix("sha256:"):
-        return Checked("manifest", Finding.OK, ours)
-    return Checked("manifest", Finding.MISMATCH, f"it is {ours}, not {digest}")
+        return Checked("manifest", AuditWord.OK, ours)
+    return Checked("manifest", AuditWord.MISMATCH, f"it is {ours}, not {digest}")
 
 
 def _files(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
     odd = list(manifest.differing(folder, found["files"]))
     for line in odd:
-        yield Checked("files", Finding.MISMATCH, line)
+        yield Checked("files", AuditWord.MISMATCH, line)
     if not odd:
-        yield Checked("files", Finding.OK, f"{count(len(found['files']), 'file')} as listed")
+        yield Checked("files", AuditWord.OK, f"{count(len(found['files']), 'file')} as listed")
 
 
 # -- results and the table --------------------------------------------------------------------
@@ -99,10 +99,10 @@ def _results(rundirs: list[RunDir]) -> Iterator[Checked]:
             reason = f"{rundir.key} is {reading.state}, without a result"
         for line in [reason] if reason else _unlike_records(rundir):
             odd = True
-            yield Checked("results", Finding.MISMATCH, line)
+            yield Checked("results", AuditWord.MISMATCH, line)
     if not odd:
         told = f"{count(len(rundirs), 'run')}, each the result of its recorded epochs"
-        yield Checked("results", Finding.OK, told)
+        yield Checked("results", AuditWord.OK, told)
 
 
 def _unlike_records(rundir: RunDir) -> Iterator[str]:
@@ -128,30 +128,32 @@ def _table(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
         table = folder / str(found["file"])
         if load_table(str(table)).plugins:
             # Its rows are only known by running files of the bundle.
-            yield Checked("table", Finding.OPEN, f"{name} names plug-ins, which are not run")
+            yield Checked("table", AuditWord.OPEN, f"{name} names plug-ins, which are not run")
             return
         report = make_report(str(table), about_of(found), runs_dir=folder / "runs")
         fresh = json.loads(report.text("json"))["cells"]
         told = json.loads(manifest.content_of(folder, f"results/{name}.json"))["cells"]
     except (UserError, ValueError, KeyError, TypeError) as error:
-        yield Checked("table", Finding.MISMATCH, f"{name} cannot be filled: {error}")
+        yield Checked("table", AuditWord.MISMATCH, f"{name} cannot be filled: {error}")
         return
-    shown = {(c["row"], c["column"], c["metric"]): c for c in told}
+    listed = {(c["row"], c["column"], c["metric"]): c for c in told}
     odd = False
     for cell in fresh:
         place = (cell["row"], cell["column"], cell["metric"])
-        other = shown.pop(place, {})
+        other = listed.pop(place, {})
         for field in ("mean", "std", "n", "published", "verdict", "runs"):
             if other.get(field) != cell[field]:
                 odd = True
                 text = f"{place[0]}, {place[1]}: {field} is {other.get(field)} in results,"
-                yield Checked("table", Finding.MISMATCH, f"{text} its runs give {cell[field]}")
+                yield Checked("table", AuditWord.MISMATCH, f"{text} its runs give {cell[field]}")
                 break
-    for row, column, _ in shown:
+    for row, column, _ in listed:
         odd = True
-        yield Checked("table", Finding.MISMATCH, f"{row}, {column}: the table has no such cell")
+        yield Checked("table", AuditWord.MISMATCH, f"{row}, {column}: the table has no such cell")
     if not odd:
-        yield Checked("table", Finding.OK, f"{name}: {count(len(fresh), 'cell')} as its runs give")
+        yield Checked(
+            "table", AuditWord.OK, f"{name}: {count(len(fresh), 'cell')} as its runs give"
+        )
 
 
 # -- versions ---------------------------------------------------------------------------------
@@ -168,10 +170,10 @@ def _versions(rundirs: list[RunDir]) -> Iterator[Checked]:
         except UserError as error:
             odd.append(str(error))
     for line in dict.fromkeys(odd):
-        yield Checked("versions", Finding.MISMATCH, line)
+        yield Checked("versions", AuditWord.MISMATCH, line)
     if not odd:
         told = "the code's parts have the versions that its runs were planned with"
-        yield Checked("versions", Finding.OK, told)
+        yield Checked("versions", AuditWord.OK, told)
     ours = versions()
     others = {
         f"{name} {theirs} there, {ours.get(name, 'none')} here"
@@ -180,9 +182,9 @@ def _versions(rundirs: list[RunDir]) -> Iterator[Checked]:
         if name in _SAME and ours.get(name) != theirs
     }
     for line in sorted(others):
-        yield Checked("libraries", Finding.OPEN, f"{line}: the last bits may differ")
+        yield Checked("libraries", AuditWord.OPEN, f"{line}: the last bits may differ")
     if not others:
-        yield Checked("libraries", Finding.OK, "as its runs had them")
+        yield Checked("libraries", AuditWord.OK, "as its runs had them")
 
 
 def _origin(rundir: RunDir) -> dict[str, Any]:
@@ -221,27 +223,27 @@ def _students(rundirs: list[RunDir], data_dir: Path) -> Iterator[Checked]:
         try:
             missing = _missing_data(rundir, data_dir)
             if missing:
-                yield Checked("students", Finding.OPEN, f"{rundir.key}: {missing}")
+                yield Checked("students", AuditWord.OPEN, f"{rundir.key}: {missing}")
                 continue
             found = evaluate_run(rundir, data_dir)
         except UserError as error:
             # A public checkpoint is no part of a bundle; a network that is, must load.
-            word = Finding.OPEN if rundir.read_run().weights else Finding.MISMATCH
+            word = AuditWord.OPEN if rundir.read_run().weights else AuditWord.MISMATCH
             yield Checked("students", word, f"{rundir.key}: {error}")
             continue
         apart = abs(found.accuracy.top1 - (found.recorded or 0.0))
         if found.recorded is None:
-            yield Checked("students", Finding.OPEN, f"{rundir.key}: the data here is other data")
+            yield Checked("students", AuditWord.OPEN, f"{rundir.key}: the data here is other data")
         elif found.agrees:
             same += 1
         else:
             told = f"{found.accuracy.top1:.4f} % here, {found.recorded:.4f} % recorded"
             why = _unlike(rundir)
-            word = Finding.OPEN if why and apart <= CLOSE_ACCURACY else Finding.MISMATCH
+            word = AuditWord.OPEN if why and apart <= CLOSE_ACCURACY else AuditWord.MISMATCH
             told += f" ({why})" if why else ""
             yield Checked("students", word, f"{rundir.key}: {told}")
     if same:
-        yield Checked("students", Finding.OK, f"{count(same, 'network')} as accurate as recorded")
+        yield Checked("students", AuditWord.OK, f"{count(same, 'network')} as accurate as recorded")
 
 
 def _replays(rundirs: list[RunDir], data_dir: Path, which: Replays) -> Iterator[Checked]:
@@ -264,20 +266,20 @@ def _replayed(rundir: RunDir, data_dir: Path) -> Checked:
     from benchmark.train.replay import replay
 
     if missing := _missing_data(rundir, data_dir):
-        return Checked("replay", Finding.OPEN, f"{rundir.key}: {missing}")
+        return Checked("replay", AuditWord.OPEN, f"{rundir.key}: {missing}")
     why = _unlike(rundir)
     try:
         found = replay(rundir, data_dir)
     except UserError as error:
-        return Checked("replay", Finding.OPEN if why else Finding.MISMATCH, str(error))
+        return Checked("replay", AuditWord.OPEN if why else AuditWord.MISMATCH, str(error))
     told = f"{rundir.key}, epoch {found.epoch} from {found.start}"
     if not found.different:
-        return Checked("replay", Finding.OK, f"{told}: the same to the last bit")
+        return Checked("replay", AuditWord.OK, f"{told}: the same to the last bit")
     name, (recorded, fresh) = next(iter(found.different.items()))
     told += f": {name} is {fresh} here, {recorded} was recorded"
     if why:
-        return Checked("replay", Finding.OPEN, f"{told} ({why}; apart by {found.apart:.1g})")
-    return Checked("replay", Finding.MISMATCH, told)
+        return Checked("replay", AuditWord.OPEN, f"{told} ({why}; apart by {found.apart:.1g})")
+    return Checked("replay", AuditWord.MISMATCH, told)
 
 
 def _missing_data(rundir: RunDir, data_dir: Path) -> str:
