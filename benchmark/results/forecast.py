@@ -1,25 +1,29 @@
 """What a table will say if the paper is right, before the money is spent. Imports no torch.
 
 Every published cell is taken to be exactly right and its noise to be what is known beforehand:
-how likely is "reproduced" at the planned seeds, and how many would do? Every claim is taken to
+how likely is "reproduced" at the planned seeds, how likely does it stay conditional on what the
+source leaves open (`openness.py`), and how many seeds would do? Every claim is taken to
 hold with the gains that the paper prints: how likely is that shown? Gains are of published values,
 which are noisy themselves, so that small ones are uncertain beyond what is said here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
 
-from benchmark.results.assurance import chance_of_match
+from benchmark.results.assurance import PARTS, chance_of_match
 from benchmark.results.claims import bounds_of
 from benchmark.results.decide import Contrast, chance_of_decision, seeds_to_decide
 from benchmark.results.foreseen import ClaimForecast, TableForecast
 from benchmark.results.looks import default_most
-from benchmark.results.priors import TAU_DF, TAU_PART, cell_prior
-from benchmark.results.statistics import MAX_SEEDS
+from benchmark.results.openness import ForeseenCell, chance_of_epoch, chance_of_runs
+from benchmark.results.priors import TAU_DF, TAU_PART, best_gain, cell_prior
+from benchmark.results.statistics import MAX_SEEDS, Floats, joint_df
 from benchmark.table.published import Claim, Expectation
 from benchmark.table.spec import Column, Row, Table
 from benchmark.table.teachers import registered
@@ -30,21 +34,106 @@ LIKELY = 0.5
 def forecast(table: Table, seeds: int) -> TableForecast:
     """Return what a table will say at so many seeds a cell if the paper is right."""
     most = table.max_seeds or default_most(seeds)
-    cells, expected, alone, far = 0, 0.0, 0.0, []
-    for row, column, metric in _published(table):
-        cells += 1
-        if _is_public(table, row, column):
-            expected, alone = expected + 1, alone + 1
-            continue
-        totals = np.arange(1.0, MAX_SEEDS + 1)
-        likely, one = (_chances(table, row, column, metric, totals, most, n) for n in (None, 1))
-        expected, alone = expected + float(likely[seeds - 1]), alone + float(one[seeds - 1])
-        if likely[seeds - 1] < LIKELY / 10:
-            enough = likely >= LIKELY
-            place = f"{row.name}, {column.name}" + (f", {metric}" if table.metrics[1:] else "")
-            far.append((place, int(enough.argmax()) + 1 if enough.any() else None))
+    shown = list(_published(table))
+    cells = [_foreseen(table, *one) for one in shown if not _is_public(table, *one[:2])]
+    public = len(shown) - len(cells)
     claims = tuple(_claim(table, claim, seeds) for claim in table.claims)
-    return TableForecast(seeds, cells, expected, alone, tuple(far), claims, MAX_SEEDS)
+    if not cells:
+        return TableForecast(
+            seeds, len(shown), float(public), float(public), 0.0, (), (), claims, MAX_SEEDS
+        )
+    right = _matches(cells, seeds, most)
+    alone = _matches(cells, seeds, most, alone=True)
+    both = _matches(cells, seeds, most, alone=True, both=True)
+    epoch = chance_of_epoch(cells, seeds)
+    runs = chance_of_runs(cells, epoch, seeds)
+    one_run = epoch * alone + (1 - epoch) * both
+    found = epoch * (runs * right + (1 - runs) * alone) + (1 - epoch) * both
+    totals = np.arange(1.0, MAX_SEEDS + 1)
+    far, left_open = [], []
+    for cell, likely, sure in zip(cells, right, found, strict=True):
+        if likely < LIKELY:
+            enough = _matches([cell], totals, most) >= LIKELY
+            far.append((cell.place, int(enough.argmax()) + 1 if enough.any() else None))
+        elif sure < likely / 2:
+            left_open.append(cell.place)
+    return TableForecast(
+        seeds,
+        len(shown),
+        public + float(found.sum()),
+        public + float(one_run.sum()),
+        float((right - found).sum()),
+        tuple(far),
+        tuple(left_open),
+        claims,
+        MAX_SEEDS,
+    )
+
+
+def _matches(
+    cells: Sequence[ForeseenCell],
+    totals: ArrayLike,
+    most: int,
+    *,
+    alone: bool = False,
+    both: bool = False,
+) -> Floats:
+    """Return how likely right cells are "reproduced" by their right reading.
+
+    ``alone``: if unstated numbers of runs are one; ``both``: by either epoch if it is open.
+    """
+
+    def each(of: Callable[[ForeseenCell], float]) -> Floats:
+        return np.array([of(cell) for cell in cells])
+
+    published = each(lambda c: c.alone if alone else c.published)
+    other = each(lambda c: c.other)
+    sigma, df = each(lambda c: c.sigma), each(lambda c: c.df)
+    # Within the margin by both of two readings that differ by the gain.
+    half = each(lambda c: c.gain / 2 if c.two and both else 0.0)
+    known = df + np.asarray(totals) - 1
+    if other.any():
+        fixed = joint_df((published, df), (other, np.full(len(cells), TAU_DF)))
+        known = np.where(other > 0, np.minimum(known, fixed + np.asarray(totals) - 1), known)
+    margin = each(lambda c: c.margin)
+    # Averaged over what each cell's true spread may be, which later seeds show in part.
+    later = df + np.asarray(totals) - 1
+    chances = []
+    for part in PARTS:
+        true = df / special.chdtri(df, part)
+        seen = (df + (later - df) * true) / later
+        chances.append(
+            chance_of_match(
+                sigma * np.sqrt(seen),
+                known,
+                totals,
+                published * true + other,
+                float(most),
+                margin - half,
+                half,
+            )
+        )
+    return np.asarray(np.mean(chances, axis=0))
+
+
+def _foreseen(table: Table, row: Row, column: Column, metric: str) -> ForeseenCell:
+    entry = table.published_value(row.name, column.name, metric)  # type: ignore[arg-type]
+    assert entry is not None
+    sigma, df = _noise(table, row, column, metric)
+    taught = row.of is None and not _public_teacher(table, row, column)
+    return ForeseenCell(
+        f"{row.name}, {column.name}" + (f", {metric}" if table.metrics[1:] else ""),
+        (entry.origin or row.name, metric),
+        sigma,
+        df,
+        sigma**2 / (entry.n or table.unstated_n.runs),
+        sigma**2 / (entry.n or 1),
+        2 * (TAU_PART * sigma) ** 2 if taught else 0.0,
+        table.margins.get(metric, table.margin),  # type: ignore[call-overload]
+        entry.statistic == "unstated",
+        entry.n is None and table.unstated_n.runs > 1,
+        best_gain(sigma),
+    )
 
 
 def _published(table: Table) -> Iterator[tuple[Row, Column, Any]]:
@@ -76,28 +165,6 @@ def _noise(table: Table, row: Row, column: Column, metric: str) -> tuple[float, 
     model = (row.teacher or column.teacher) if row.of == "teacher" else student
     prior = cell_prior(model, column.dataset or table.dataset, metric, stated)
     return prior.sigma, prior.df
-
-
-def _chances(
-    table: Table,
-    row: Row,
-    column: Column,
-    metric: str,
-    totals: np.ndarray,
-    most: int,
-    runs: int | None,
-) -> np.ndarray:
-    """Return how likely a right cell is reproduced with so many seeds."""
-    entry = table.published_value(row.name, column.name, metric)  # type: ignore[arg-type]
-    assert entry is not None
-    sigma, df = _noise(table, row, column, metric)
-    fixed = sigma**2 / (entry.n or runs or table.unstated_n.runs)
-    if row.of is None and not _public_teacher(table, row, column):
-        tau = 2 * (TAU_PART * sigma) ** 2
-        df = min(df, (fixed + tau) ** 2 / (fixed**2 / df + tau**2 / TAU_DF))
-        fixed += tau
-    margin = table.margins.get(metric, table.margin)  # type: ignore[call-overload]
-    return chance_of_match(sigma, df + totals - 1, totals, fixed, float(most), margin)
 
 
 def _claim(table: Table, claim: Claim, seeds: int) -> ClaimForecast:

@@ -26,16 +26,19 @@ class TableForecast:
     """A table at so many seeds if the paper is right.
 
     ``reproduced``: how many of ``cells`` are expected to come out so; ``of_one_run``: if every
-    unstated number of runs is one. ``out_of_reach``: cells, "row, column, metric", that hardly
-    can at these seeds, each with the seeds that would do (None: no practical number, which is
-    one above ``most``).
+    unstated number of runs is one; ``conditional``: how many would if it were known what their
+    sources leave open. ``out_of_reach``: cells, "row, column, metric", that are not likely to at
+    these seeds even so, each with the seeds that would do (None: no practical number, which is one
+    above ``most``); ``left_open``: cells that are likely to stay conditional.
     """
 
     seeds: int
     cells: int
     reproduced: float
     of_one_run: float
+    conditional: float
     out_of_reach: tuple[tuple[str, int | None], ...]
+    left_open: tuple[str, ...]
     claims: tuple[ClaimForecast, ...]
     most: int
 
@@ -52,15 +55,26 @@ def forecast_lines(found: TableForecast) -> list[str]:
             if found.reproduced - found.of_one_run >= 0.5
             else ""
         )
+        + (
+            f"; {found.conditional:.0f} would if their sources said which epoch, or how many runs"
+            if found.conditional >= 0.5
+            else ""
+        )
     ]
     if found.out_of_reach:
         needs = sorted(n for _, n in found.out_of_reach if n is not None)
         never = len(found.out_of_reach) - len(needs)
-        parts = [f"{needs[0]} to {needs[-1]} seeds would do for {len(needs)}"] if needs else []
+        span = f"{needs[0]} to {needs[-1]}" if len(set(needs)) > 1 else str(*needs[:1])
+        parts = [f"{span} seeds would do for {len(needs)}"] if needs else []
         parts += [f"no practical number for {never}"] if never else []
         lines.append(
-            f"  {count(len(found.out_of_reach), 'cell')} can hardly be reproduced at these seeds:"
-            f" {', '.join(parts)}"
+            f"  {count(len(found.out_of_reach), 'cell')} can hardly be reproduced at these seeds"
+            f" (chance below 0.5): {', '.join(parts)}"
+        )
+    if found.left_open:
+        lines.append(
+            f"  {count(len(found.left_open), 'cell')} will hardly be more than conditional,"
+            " whatever the seeds: `statistic` or `n` in the table would do, or more columns"
         )
     for claim in found.claims:
         if not claim.known:
@@ -85,6 +99,8 @@ def forecast_to_json(found: TableForecast) -> dict[str, Any]:
         "cells": found.cells,
         "expected_reproduced": round(found.reproduced, 2),
         "expected_if_unstated_is_one_run": round(found.of_one_run, 2),
+        "expected_conditional": round(found.conditional, 2),
+        "left_open": list(found.left_open),
         "out_of_reach": [
             {"cell": cell, "seeds_that_would_do": n} for cell, n in found.out_of_reach
         ],

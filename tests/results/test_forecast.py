@@ -36,9 +36,45 @@ def test_claims_say_how_many_seeds_decide_them() -> None:
 
 
 def test_imagenet_can_be_reproduced_at_its_planned_seeds() -> None:
+    """Or the plan says of which cells it cannot, and what would do."""
     found = forecast(load_table("imagenet"), 3)
     assert found.reproduced > found.cells / 2
     assert not found.out_of_reach
+    assert found.conditional > 5
+    assert found.left_open
+    text = "\n".join(forecast_lines(found))
+    assert "would if their sources said which epoch" in text
+    assert "hardly be more than conditional, whatever the seeds: `statistic` or `n` in" in text
+
+
+@pytest.mark.parametrize("name", ["imagenet-projector", "thesis-2", "thesis-5", "thesis-8"])
+def test_a_cell_that_hardly_reproduces_is_said_with_what_would_do(name: str) -> None:
+    table = load_table(name)
+    found = forecast(table, len(table.seeds))
+    said = len(found.out_of_reach) + len(found.left_open)
+    assert found.reproduced + said >= found.cells / 2
+    if found.out_of_reach:
+        assert "can hardly be reproduced at these seeds" in "\n".join(forecast_lines(found))
+
+
+def test_more_columns_tell_the_epoch_and_stating_it_does() -> None:
+    table = load_table("cifar100")
+    assert not forecast(table, 5).left_open  # up to eleven columns a row
+    one = table.model_copy(update={"columns": table.columns[:1], "claims": ()})
+    found = forecast(one, 5)
+    assert found.conditional > 1
+    stated = {
+        row: {
+            column: {
+                m: e.model_copy(update={"statistic": "last", "n": e.n or 3}) for m, e in x.items()
+            }
+            for column, x in cells.items()
+        }
+        for row, cells in one.published.items()
+    }
+    told = forecast(one.model_copy(update={"published": stated}), 5)
+    assert told.conditional == pytest.approx(0)
+    assert told.reproduced > found.reproduced
 
 
 def test_a_table_of_unknown_values_cannot_be_judged() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmark.results.forecast import forecast
 from benchmark.results.looks import information, repeated_level, repeated_p
+from benchmark.table.load import load_table
 from perf.verdict_worlds import (
     WORLDS,
     World,
@@ -43,6 +45,14 @@ def test_looks_after_every_seed_are_paid_for(world: World) -> None:
 def test_right_cells_are_reproduced() -> None:
     found = right_tables(layout(), WORLDS["best printed where unstated"], 5, TABLES)
     assert found.reproduced >= 0.55
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_plan_foresees_what_right_tables_come_to(seeds: int) -> None:
+    found = right_tables(layout(), World(), seeds, TABLES)
+    said = forecast(load_table("cifar100"), seeds)
+    assert said.reproduced / said.cells == pytest.approx(found.reproduced, abs=0.06)
+    assert said.conditional / said.cells == pytest.approx(found.conditional, abs=0.06)
 
 
 def test_imagenet_can_be_reproduced_at_its_planned_seeds() -> None:
