@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shlex
 from pathlib import Path
@@ -65,7 +66,10 @@ def test_own_teacher(folder: Path) -> None:
     printed = run_page("own-teacher.md", folder)
     assert "your own teacher wrn_16_2 has" in "".join(printed)
     assert "* with overrides" in printed[3]
-    assert "from a teacher's file of your own" in printed[5]
+    assert "from a teacher's file of your own" in printed[6]
+    for name in ("digits", "mine"):
+        drawn = folder / f"figures/{name}-correlation-wrn_16_2-resnet8.csv"
+        assert "KD" in drawn.read_text(), printed
     notes = (folder / "results/mine.md").read_text()
     assert "taught by the user's own wrn_16_2 (file" in notes
 
@@ -97,6 +101,14 @@ def test_sweeps(folder: Path) -> None:
     assert printed[3].count("held out") == 2  # the head and the chosen one
     lines = (folder / "results/digits.sweep.csv").read_text().splitlines()
     assert len(lines) == 5
+    heat = next((folder / "figures").glob("digits-sweep-KD-*.csv"))
+    with heat.open(newline="") as file:
+        drawn = list(csv.DictReader(file))
+    assert {(one["set.kd.temperature"], one["set.recipe.lr"]) for one in drawn} == {
+        (t, lr) for t in ("1.0", "4.0") for lr in ("0.02", "0.05")
+    }
+    told = json.loads((folder / "results/digits.sweep.json").read_text())["combinations"]
+    assert [one["mean"] for one in told] == [float(one["mean"]) for one in drawn]
 
 
 @pytest.mark.slow

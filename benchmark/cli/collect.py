@@ -53,7 +53,7 @@ def collect(
         bool, typer.Option("--standalone", help="LaTeX that compiles as it is, not to \\input.")
     ] = False,
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="Every combination as a line: md, csv or json.")
+        bool, typer.Option("--sweep", help="Every combination as a line: md, tex, csv, json.")
     ] = False,
     only: Only = None,
     seeds: Seeds = None,
@@ -82,7 +82,7 @@ def collect(
         show(explain_cell(table, *explain, chosen, runs_dir=runs, protocol=protocol))
         return
     if sweep:
-        from benchmark.results.sweep import print_sweep
+        from benchmark.results.render.sweep import print_sweep
 
         print(print_sweep(table, runs, chosen, protocol, formats, out))
         return

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.app import app
+from benchmark.cli.options import Plugins, add_plugins
 from benchmark.cli.printing import show
 
 CANNOT_TELL = 3
@@ -27,6 +28,15 @@ def compare(
         float,
         typer.Option("--margin", min=0.01, help="By how many points B may be worse at most."),
     ] = 0.5,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            "-t",
+            help="Match cells by this table's rows and columns, whatever their options.",
+        ),
+    ] = None,
+    plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
 ) -> None:
     """Compare two sets of runs; exit code 1: something changed beyond noise or is gone from B,
@@ -34,7 +44,8 @@ def compare(
     from benchmark.results.compare import compare as run
     from benchmark.results.compare import comparison_to_json, describe_comparison
 
-    found = run(a, b, metric, protocol, margin)
+    add_plugins(plugin)
+    found = run(a, b, metric, protocol, margin, table)
     if as_json:
         print(json.dumps(comparison_to_json(found), indent=1, allow_nan=False))
     else:

@@ -13,6 +13,7 @@ from benchmark.cli.options import (
     DEFAULT_RUNS,
     DataDir,
     Only,
+    OwnTeachers,
     Plugins,
     RunsDir,
     Seeds,
@@ -46,6 +47,7 @@ def figures(
     out: Annotated[
         Path | None, typer.Option("--out", help="Where the files go.", show_default="figures")
     ] = None,
+    teacher: OwnTeachers = None,
     only: Only = None,
     seeds: Seeds = None,
     plugin: Plugins = None,
@@ -64,7 +66,7 @@ def figures(
     saved = make_figures(
         table,
         tuple(figure_kinds()) if "all" in names else names,
-        selection(only, seeds, None),
+        selection(only, seeds, None, teacher),
         runs_dir=runs,
         data_dir=data,
         out=out or Path("figures"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from benchmark.results.report import Report
 from benchmark.run.directory import RunDir
 from benchmark.run.reading import Reading
 from benchmark.run.state import RunState
+from benchmark.table.own_teachers import OwnTeacher
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,12 +45,14 @@ class Drawing:
 class FigureSource:
     """A judged table with the runs behind it.
 
-    ``images``: how many test images kinds look at that run networks; ``looked``: what they saw.
+    ``images``: how many test images kinds look at that run networks; ``looked``: what they saw;
+    ``teachers``: the user's own files, by network.
     """
 
     report: Report
     data_dir: Path
     images: int = 1000
+    teachers: Mapping[str, OwnTeacher] = field(default_factory=dict)
     looked: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -13,8 +13,12 @@ from benchmark.figures import kinds
 from benchmark.figures.drawing import Drawing, FigureSource
 from benchmark.figures.save import Saved, save
 from benchmark.figures.style import house_style
+from benchmark.planning.own_files import check_given
 from benchmark.results.report import made_by, make_report
+from benchmark.table.load import load_table
+from benchmark.table.own_teachers import OwnTeacher
 from benchmark.table.selection import Selection
+from benchmark.table.spec import Table
 
 
 def figure_kinds() -> dict[str, str]:
@@ -50,7 +54,7 @@ def make_figures(
     chosen = chosen or Selection()
     wanted = kinds_named(names, "--kind")
     report = make_report(table, chosen, runs_dir=runs_dir, protocol=protocol)
-    source = FigureSource(report, data_dir, images)
+    source = FigureSource(report, data_dir, images, own_teachers(load_table(table), chosen))
     saved: list[Saved] = []
     for name in wanted:
         command = made_by("figures", table, chosen, protocol, extra=("--kind", name))
@@ -65,6 +69,14 @@ def make_figures(
             f" {', '.join(wanted)}"
         )
     return tuple(saved)
+
+
+def own_teachers(table: Table, chosen: Selection) -> dict[str, OwnTeacher]:
+    """Return the files that the user gave for teachers: those of --teacher, then the table's."""
+    check_given(table, chosen)
+    names = {c.teacher for c in table.columns} | {r.teacher for r in table.rows if r.teacher}
+    given = {name: chosen.teachers.get(name) or table.teacher.file_of(name) for name in names}
+    return {name: own for name, own in given.items() if own is not None}
 
 
 def drawings(name: str, source: FigureSource) -> Iterator[Drawing]:

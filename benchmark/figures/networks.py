@@ -19,10 +19,12 @@ from benchmark.data.datasets import require_dataset
 from benchmark.data.open import open_batches
 from benchmark.figures.drawing import FigureSource
 from benchmark.models.features import Features
+from benchmark.planning.own_files import find_file
 from benchmark.results.grid import GridColumn
 from benchmark.results.render.layout import row_label
 from benchmark.run.directory import RunDir
-from benchmark.run.identity import Run
+from benchmark.run.identity import Run, TeacherRef
+from benchmark.table.own_teachers import FileOfTeacher
 from benchmark.train.teacher import load_teacher
 from benchmark.train.trained import load_student
 
@@ -111,7 +113,8 @@ def _student(key: str, source: FigureSource) -> _Network:
 def _teacher(run: Run, source: FigureSource) -> _Network:
     assert run.teacher is not None
     sidecar = require_dataset(run.dataset.name, source.data_dir)
-    found = load_teacher(_on_cpu(run), sidecar.num_classes, source.runs_dir, sidecar.classes)
+    own = _own_files(run.teacher, source)
+    found = load_teacher(_on_cpu(run), sidecar.num_classes, source.runs_dir, sidecar.classes, own)
     key = run.teacher.key if run.teacher.source == "train" else ""
 
     def see(images: Tensor) -> tuple[Tensor, Features]:
@@ -119,6 +122,24 @@ def _teacher(run: Run, source: FigureSource) -> _Network:
         return features.logits, features
 
     return key, see
+
+
+def _own_files(teacher: TeacherRef, source: FigureSource) -> dict[str, FileOfTeacher]:
+    """Return the file of the user's own that taught, by its sha256; UserError for another one."""
+    given = source.teachers.get(teacher.model)
+    if teacher.reads is None:
+        return {}
+    if given is None:
+        raise UserError(
+            f"a file of your own taught: --teacher {teacher.model}=FILE says where it is"
+        )
+    found = find_file(teacher.model, given, "--teacher")
+    if found.sha256 != teacher.key:
+        raise UserError(
+            f"{found.file.path} (sha256 {found.sha256[:12]}) is not the file that taught"
+            f" ({teacher.key[:12]})"
+        )
+    return {found.sha256: found.file}
 
 
 def _on_cpu(run: Run) -> Run:

@@ -35,6 +35,7 @@ from benchmark.results.statistics import (
     paired_difference,
     side,
 )
+from benchmark.results.table_set import read_table_set
 from benchmark.results.twoway import two_way
 from benchmark.results.whole import named_shifts
 from benchmark.run.reading import METRICS, STATISTICS
@@ -136,17 +137,27 @@ class RunSetComparison:
 
 
 def compare(
-    a: Path, b: Path, metric: str = "top1", statistic: str = "last", margin: float = MARGIN
+    a: Path,
+    b: Path,
+    metric: str = "top1",
+    statistic: str = "last",
+    margin: float = MARGIN,
+    table: str | None = None,
 ) -> RunSetComparison:
     """Compare two runs directories; B may be worse by ``margin`` points.
 
+    Cells match where all that moves numbers is the same but versions and devices; with ``table``,
+    where they stand in one row and column of it, whatever their options and recipes.
     Raises UserError for an unknown metric or statistic, and if no cell is in both.
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS, "--metric")
     if statistic not in STATISTICS:
         raise unknown("protocol", statistic, STATISTICS, "--protocol")
-    left, right = read_run_set(a, metric, statistic), read_run_set(b, metric, statistic)
+    if table is None:
+        left, right = (read_run_set(path, metric, statistic) for path in (a, b))
+    else:
+        left, right = (read_table_set(table, path, metric, statistic) for path in (a, b))
     both = sorted(set(left.cells) & set(right.cells))
     if not both:
         raise UserError(
@@ -157,7 +168,9 @@ def compare(
     slugs = Counter(one.slug for one, _, _ in pairs)
     priors = _priors([(one, two) for one, two, _ in pairs])
     found = [
-        _compare(one, two, note, priors, one.slug if slugs[one.slug] == 1 else one.key)
+        _compare(
+            one, two, note, priors, one.name or (one.slug if slugs[one.slug] == 1 else one.key)
+        )
         for one, two, note in pairs
     ]
     adjusted = holm([np.nan if cell.p is None else cell.p for cell in found])
@@ -198,7 +211,7 @@ def _shifts(
 
 def _only(these: RunSet, others: RunSet) -> tuple[str, ...]:
     keys = set(these.cells) - set(others.cells)
-    return tuple(sorted(cell.key for key in keys for cell in these.cells[key]))
+    return tuple(sorted(cell.name or cell.key for key in keys for cell in these.cells[key]))
 
 
 def _pair(a: Sequence[CellRuns], b: Sequence[CellRuns]) -> tuple[CellRuns, CellRuns, str]:
@@ -213,6 +226,10 @@ def _pair(a: Sequence[CellRuns], b: Sequence[CellRuns]) -> tuple[CellRuns, CellR
         if len(several) > 1:
             notes.append(f"{name} has {len(several)} versions or devices of it: {chosen.key} taken")
     one, two = picked
+    if one.differs != two.differs:
+        sides = (one.differs, two.differs)
+        named = [f"{name}: {d or 'as the table says'}" for name, d in zip("AB", sides, strict=True)]
+        notes += named
     if one.teachers and two.teachers and not one.teachers & two.teachers:
         notes.append("their teachers are of different cells")
     return one, two, "; ".join(notes)

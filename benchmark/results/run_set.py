@@ -29,7 +29,8 @@ class CellRuns:
     ``identity``: digest with versions and device; ``made_by``: those, to tell variants apart.
     ``teachers``: the cells of the teachers that are still there. ``exact``: one public
     checkpoint evaluated; ``prior``: of its seed noise. ``method`` and ``place`` (dataset, teacher,
-    student): its row and column.
+    student): its row and column. Of a table: ``name``, its row and column as printed, and how it
+    ``differs`` from the table's own runs.
     """
 
     key: str
@@ -42,6 +43,8 @@ class CellRuns:
     prior: Prior
     method: str = ""
     place: str = ""
+    name: str = ""
+    differs: str = ""
 
     @property
     def slug(self) -> str:

@@ -5,15 +5,13 @@ Every combination of a slot is a line: the table's own, those of a grid, and tho
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.base.errors import UserError, unknown
-from benchmark.base.files import make_directory, write_text
+from benchmark.base.errors import UserError
 from benchmark.results.assign import Group
 from benchmark.results.collect import Collected
 from benchmark.results.described import describe
@@ -23,13 +21,12 @@ from benchmark.results.statistics import mean_std, selection_bias
 from benchmark.table.load import load_table
 from benchmark.table.selection import Selection
 
-FORMATS = ("md", "csv", "json")
-
 
 @dataclass(frozen=True)
 class Combination:
     """One combination of a slot: what it sets, and what its runs reached.
 
+    ``settings``: the same by name, of everything in which combinations of the slot differ.
     ``held_out``: the mean on held-out training images, None without any. ``best_held_out`` and
     ``best_test``: whether it is chosen by these; ``flatters``: by how many points at most the
     choice on the test set does, of the one that it chooses.
@@ -46,6 +43,7 @@ class Combination:
     best_held_out: bool = False
     best_test: bool = False
     flatters: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def sweep(
@@ -54,14 +52,21 @@ def sweep(
     """Return every combination of a table that has results. Raises UserError if none has."""
     table = load_table(name)
     collected = fill(table, runs_dir, chosen, protocol)
-    reported = protocol or table.protocol.report
-    found: list[Combination] = []
-    for place in sorted(collected.places & set(collected.groups)):
-        for metric in table.metrics:
-            found += _slot(collected, place, metric, reported, table.show_as)
+    found = combinations(collected, protocol or table.protocol.report)
     if not found:
         raise UserError(f"no run of {table.name} in {runs_dir.resolve()} has a result")
     return found
+
+
+def combinations(collected: Collected, protocol: str) -> list[Combination]:
+    """Return every combination with a result in what is shown of a filled table."""
+    grid = collected.grid
+    return [
+        combination
+        for place in sorted(collected.places & set(collected.groups))
+        for metric in grid.metrics
+        for combination in _slot(collected, place, metric, protocol, grid.show_as)
+    ]
 
 
 def _slot(
@@ -77,7 +82,34 @@ def _slot(
         known = statistics.fmean(held) if held and metric == "top1" else None
         words = _words(collected, place, group)
         told.append((group, Combination(*place, metric, words, len(values), mean, std, known)))
-    return _chosen([one for _, one in told], show_as == "accuracy")
+    settings = _settings(collected, place, [group for group, _ in told])
+    found = [replace(one, settings=s) for (_, one), s in zip(told, settings, strict=True)]
+    return _chosen(found, show_as == "accuracy")
+
+
+def _settings(
+    collected: Collected, place: tuple[str, str], groups: Sequence[Group]
+) -> list[dict[str, Any]]:
+    """Return by group the values of all that groups differ in, the table's own where unchanged.
+
+    ``(theirs, own)`` are a group's differences; its teacher's are not what is swept.
+    """
+    slot = next(s for s in collected.slots if (s.row.name, s.column.name) == place)
+    own: dict[str, Any] = {}
+    set_: list[dict[str, Any]] = []
+    for group in groups:
+        changed = {
+            name.replace(".options.", "."): both
+            for name, both in group.differences.items()
+            if not name.startswith(("teacher", "versions", "dataset"))
+        }
+        own |= {name: ours for name, (_, ours) in changed.items()}
+        mine = dict(slot.variants[group.variant].assignment)
+        set_.append(mine | {name: theirs for name, (theirs, _) in changed.items()})
+    names = dict.fromkeys(name for one in set_ for name in one)
+    full = [{name: one.get(name, own.get(name)) for name in names} for one in set_]
+    varied = [name for name in names if len({repr(one[name]) for one in full}) > 1]
+    return [{name: one[name] for name in varied} for one in full]
 
 
 def _words(collected: Collected, place: tuple[str, str], group: Group) -> str:
@@ -97,9 +129,8 @@ def _chosen(found: Sequence[Combination], higher: bool) -> list[Combination]:
     noise = statistics.fmean(spreads) / found[best].n ** 0.5 if spreads else None
     flatters = None if noise is None else selection_bias(len(found), noise)
     return [
-        Combination(
-            *(one.row, one.column, one.metric, one.combination),
-            *(one.n, one.mean, one.std, one.held_out),
+        replace(
+            one,
             best_held_out=i == by_held,
             best_test=i == best,
             flatters=flatters if i == best else None,
@@ -108,46 +139,28 @@ def _chosen(found: Sequence[Combination], higher: bool) -> list[Combination]:
     ]
 
 
-def render(found: Sequence[Combination], kind: str) -> str:
-    """Return the lines as Markdown, CSV or JSON."""
-    if kind == "json":
-        return json.dumps({"schema": 1, "combinations": [vars(one) for one in found]}, indent=1)
-    if kind == "csv":
-        import pandas as pd
-
-        return str(pd.DataFrame([vars(one) for one in found]).to_csv(index=False)).rstrip("\n")
-    head = ["row", "column", "metric", "combination", "accuracy", "held out", "chosen"]
-    rows = [head, ["---"] * len(head)]
-    for one in found:
-        spread = "" if one.std is None else f" ± {one.std:.2f}"
-        by = ["held out"] * one.best_held_out + ["test"] * one.best_test
-        flatters = "" if one.flatters is None else f" (flatters by up to {one.flatters:.2f})"
-        held = "" if one.held_out is None else f"{one.held_out:.2f}"
-        rows.append(
-            [
-                *(one.row, one.column, one.metric, one.combination),
-                *(f"{one.mean:.2f}{spread} ({one.n})", held, ", ".join(by) + flatters),
-            ]
+def sentences(found: Sequence[Combination]) -> list[str]:
+    """Return for each slot what either choice gives, and by how much the test set's flatters."""
+    slots = dict.fromkeys((one.row, one.column, one.metric) for one in found)
+    said = []
+    for slot in slots:
+        mine = [one for one in found if (one.row, one.column, one.metric) == slot]
+        held = next((one for one in mine if one.best_held_out), None)
+        test = next((one for one in mine if one.best_test), None)
+        if test is None:
+            continue
+        by_held = (
+            f"chosen on held-out images: {held.combination} ({held.mean:.2f})"
+            if held is not None
+            else "no held-out images to choose on (recipe.holdout)"
         )
-    return "\n".join(f"| {' | '.join(text.replace('|', '/') for text in row)} |" for row in rows)
-
-
-def print_sweep(
-    name: str,
-    runs_dir: Path,
-    chosen: Selection | None,
-    protocol: str | None,
-    kind: str | None,
-    out: Path | None,
-) -> str:
-    """Return a table's combinations as text, or where they were written to."""
-    wanted = kind or "md"
-    if wanted not in FORMATS:
-        raise unknown("format", wanted, FORMATS, "--format of --sweep")
-    text = render(sweep(name, runs_dir, chosen, protocol), wanted)
-    if out is None:
-        return text
-    make_directory(out)
-    path = out / f"{load_table(name).name}.sweep.{wanted}"
-    write_text(path, f"{text}\n")
-    return f"written: {path}"
+        flatters = (
+            f"which flatters by up to {test.flatters:.2f} points"
+            if test.flatters is not None
+            else "by how much that flatters takes two seeds to tell"
+        )
+        where = ", ".join(slot)
+        said.append(
+            f"{where}: {by_held}; on the test set: {test.combination} ({test.mean:.2f}), {flatters}"
+        )
+    return said

@@ -308,3 +308,30 @@ def test_real_runs_equal_themselves(trained: Path) -> None:
     found = compare(trained / "runs", trained / "runs")
     assert len(found.cells) == 3
     assert all(cell.identical for cell in found.cells)
+
+
+def test_by_a_tables_places_whatever_the_options(
+    sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = sets
+    fill(a)
+    fill(b, rows=("Student", "FitNet"))
+    other = plan(seeds="0-4", sets=("method.kd.temperature=2", "method.dkd.beta=5"))
+    for row in ("KD", "DKD"):
+        for run in runs_of(other, row):
+            write_run(b, run, 71.5)
+    assert {cell.name.rpartition("-")[2] for cell in compare(a, b).cells} == {"resnet20", "fitnet"}
+    capsys.readouterr()
+    assert bench("compare", a, b, "--table", "cifar100") == 1
+    said = capsys.readouterr().out
+    assert "4 cells compared: " in said
+    (line,) = [
+        line for line in said.splitlines() if "KD, resnet56-resnet20" in line and "DKD" not in line
+    ]
+    assert line.startswith("CHANGED")
+    assert "A: as the table says; B: kd.temperature = 2.0" in line
+    assert {cell.name for cell in compare(a, b, table="cifar100").cells} == {
+        f"{row}, resnet56-resnet20" for row in ROWS
+    }
+    assert bench("compare", a, b, "--table", "cifar10O") == 2
+    assert bench("compare", a, b, "--table", "cifar100", "--metric", "top5") == 2

@@ -1,0 +1,104 @@
+"""A sweep's combinations in every format, as a heat map, and what each choice gives."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmark.results.render.sweep import FORMATS, render
+from benchmark.results.sweep import Combination, sentences, sweep
+from benchmark.run.directory import RunDir
+from benchmark.table.selection import parse_selection
+from tests.cli.command import bench
+from tests.results.filled import COLUMN, edit, plan, runs_of, write
+from tests.results.latex_syntax import check
+
+ONLY = ("row=KD", f"column={COLUMN}")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two temperatures by two rates, two seeds each: the test set and held-out images differ."""
+    root = tmp_path_factory.mktemp("swept")
+    for place, (temperature, lr) in enumerate(itertools.product((2, 8), (0.01, 0.1))):
+        sets = (f"method.kd.temperature={temperature}", f"student.recipe.lr={lr}")
+        runs = runs_of(plan(sets=sets, seeds="0-1"), "KD")
+        for run in runs:
+            write(root, [run], 70.0 + place + 0.1 * run.seed)
+            edit(RunDir(root, run.key).result, val_top1=60.0 - place)
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(swept: Path) -> list[Combination]:
+    return sweep("cifar100", swept, parse_selection(ONLY))
+
+
+def test_both_choices_and_what_they_set(found: list[Combination]) -> None:
+    assert len(found) == 4
+    settings = {(one.settings["kd.temperature"], one.settings["recipe.lr"]): one for one in found}
+    assert settings.keys() == set(itertools.product((2.0, 8.0), (0.01, 0.1)))
+    assert settings[8.0, 0.1].best_test
+    assert settings[2.0, 0.01].best_held_out
+    assert sum(one.best_test for one in found) == sum(one.best_held_out for one in found) == 1
+    (said,) = sentences(found)
+    assert "chosen on held-out images: " in said
+    assert "(70.05)" in said
+    assert "on the test set: " in said
+    assert "(73.05), which flatters by up to 0.05 points" in said
+
+
+def test_every_format_has_the_same_values(found: list[Combination]) -> None:
+    means = [f"{one.mean:.2f}" for one in found]
+    for kind in FORMATS:
+        text = render(found, kind)
+        assert all(mean in text or mean.rstrip("0") in text for mean in means), kind
+    lines = list(csv.DictReader(io.StringIO(render(found, "csv"))))
+    assert [float(line["set.kd.temperature"]) for line in lines] == [
+        one.settings["kd.temperature"] for one in found
+    ]
+    told = json.loads(render(found, "json"))
+    assert told["combinations"][0]["settings"] == found[0].settings
+    latex = render(found, "tex")
+    check(latex)
+    assert latex.count(r"\textbf{") == 1
+    assert r"kd.temperature = 8.0" in latex
+
+
+def test_only_what_differs_is_set_apart(swept: Path, tmp_path: Path) -> None:
+    runs = runs_of(plan(sets=("method.kd.temperature=2,8", "recipe.epochs=3"), seeds="0"), "KD")
+    write(tmp_path, runs, 50.0)
+    settings = [one.settings for one in sweep("cifar100", tmp_path, parse_selection(ONLY))]
+    assert sorted(map(str, settings)) == ["{'kd.temperature': 2.0}", "{'kd.temperature': 8.0}"]
+
+
+@pytest.mark.slow
+def test_files_and_a_heat_map(swept: Path, tmp_path: Path) -> None:
+    words = ("-t", "cifar100", "--runs", swept, *(w for only in ONLY for w in ("--only", only)))
+    said = bench("collect", *words, "--sweep", "--format", "md,tex,csv,json", "--out", tmp_path)
+    assert said.code == 0, said.err
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"cifar100.sweep.{kind}" for kind in FORMATS
+    }
+    drawn = bench("figures", *words, "--kind", "sweep", "--out", tmp_path / "figures")
+    assert drawn.code == 0, drawn.err
+    (path,) = (tmp_path / "figures").glob("*.csv")
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["set.recipe.lr"] for line in lines} == {"0.01", "0.1"}
+    assert path.name == f"cifar100-sweep-KD-{COLUMN}.csv"
+
+
+def test_bad_formats_are_one_line(swept: Path) -> None:
+    words = ("collect", "-t", "cifar100", "--runs", swept, "--sweep", "--format")
+    wrong = bench(*words, "parquet")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "unknown format 'parquet'" in wrong.err
+    several = bench(*words, "md,tex")
+    assert (several.code, several.out) == (2, "")
+    assert "--out" in several.err
