@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -37,7 +37,7 @@ class Lab:
     """Builds runs on one pair, all with the same untrained teacher.
 
     The teacher's batch norms have seen the images once, so that its features are as large as a
-    trained network's.
+    trained network's. On the ``device`` meta nothing is computed: tensors have shapes alone.
     """
 
     def __init__(
@@ -46,10 +46,12 @@ class Lab:
         images: FewImages,
         precision: Precision = "fp32",
         channels_last: bool = False,
+        device: Literal["cpu", "meta"] = "cpu",
     ) -> None:
         self.pair = pair
         self.images = images
-        self.recipe = Recipe(
+        images.images, images.labels = images.images.to(device), images.labels.to(device)
+        recipe = Recipe(
             epochs=2,
             batch_size=images.batch_size,
             lr=LR,
@@ -60,9 +62,11 @@ class Lab:
             threads=torch.get_num_threads(),
             device="cpu",
         )
+        self.recipe = recipe.model_copy(update={"device": device})
         with seeded(0, "conformance/teacher"):
             model = build_model(pair.teacher, images.num_classes)
-            _calibrate(model, images)
+            if device == "cpu":
+                _calibrate(model, images)
         self.teacher = Network(pair.teacher, model.requires_grad_(False).eval(), self.recipe)
         shape, labels = images.image_shape, images.labels
         self.world = World(shape, images.num_classes, labels, images.steps_per_epoch)

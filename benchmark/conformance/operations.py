@@ -1,7 +1,8 @@
 """Count what a training step asks of a machine: arithmetic, bytes moved, kernels, memory.
 
 Counted where every call of torch passes by (``TorchDispatchMode``), so in backward passes and
-optimisers, too. Nothing is timed: counts are the same on every machine.
+optimisers, too. Nothing is timed: counts are the same on every machine. On the device meta, where
+tensors have shapes alone, a network of any size is counted in seconds and without its memory.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from benchmark.base.errors import UserError
 from benchmark.conformance.images import digit_images
@@ -26,6 +33,24 @@ from benchmark.train.trainee import Trainee
 
 CLASSES, SAMPLES = 100, 50_000
 _LARGE = 64  # images beyond this side are counted on few
+# Kernels without a version for the device meta, which write into what they are given.
+_IN_PLACE = (torch.ops.aten._fused_sgd_.default,)
+
+
+def _attention(query: Any, key: Any, value: Any, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_back(gradient: Any, query: Any, key: Any, value: Any, *_: object, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, query, key, value))
+
+
+# The CPU's fused attention, whose products torch counts for GPUs' alone.
+_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_PRODUCTS = {
+    _ATTENTION: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_back,
+}
 
 
 class Counted(NamedTuple):
@@ -62,11 +87,22 @@ class Linear(NamedTuple):
 
 def count(work: Callable[[], object]) -> Counted:
     """Do some work and count it."""
-    with FlopCounterMode(display=False) as arithmetic, _Watch() as watch:
+    arithmetic = FlopCounterMode(display=False, custom_mapping=_PRODUCTS)
+    with _FusedAttention(), arithmetic, _Watch() as watch:
         kept = work()
     stays = watch.held
     del kept
     return Counted(arithmetic.get_total_flops(), watch.moved, watch.kernels, watch.peak, stays)
+
+
+class _FusedAttention(TorchFunctionMode):  # type: ignore[no-untyped-call]
+    """Lets tensors without values attend by one kernel, as others do, not by its parts."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and args[0].is_meta:
+            return _ATTENTION(*args[:3], scale=kwargs.get("scale"))[0]
+        return func(*args, **kwargs)
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -78,8 +114,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        read, made = _tensors((args, kwargs)), _tensors(found)
+        read = _tensors((args, kwargs))
+        shapes_alone = func in _IN_PLACE and read[0].is_meta
+        found = None if shapes_alone else func(*args, **(kwargs or {}))
+        made = _tensors(found)
         if not func.is_view:
             self.moved += sum(t.numel() * t.element_size() for t in (*read, *made))
             self.kernels += 1
@@ -106,12 +144,16 @@ def _tensors(values: object) -> list[Tensor]:
 
 
 class PairCounter:
-    """Counts steps of runs on one pair of networks, on images of one side."""
+    """Counts steps of runs on one pair of networks, on images of one side.
 
-    def __init__(self, pair: Pair, side: int) -> None:
+    On the ``device`` meta nothing is computed, which is for networks alone: methods may look at
+    values.
+    """
+
+    def __init__(self, pair: Pair, side: int, device: Literal["cpu", "meta"] = "cpu") -> None:
         self._sizes = (4, 8) if side <= _LARGE else (2, 4)
         self._labs = [
-            Lab(pair, digit_images(2 * batch, side, batch, SAMPLES, CLASSES))
+            Lab(pair, digit_images(2 * batch, side, batch, SAMPLES, CLASSES), device=device)
             for batch in self._sizes
         ]
         self.student = self._line(_of_step)
@@ -153,6 +195,8 @@ def _of_step(lab: Lab, name: str | None = None) -> Counted:
 
     def begin() -> Trainee:
         trainee = lab.start(lab.run(methods))
+        # The optimiser would refuse the device meta, which its kernel lacks.
+        trainee.optimizer._need_device_dtype_check_for_fused = False
         begun.append(trainee)
         if trainee.epoch < 1:
             lab.step(trainee)

@@ -2,7 +2,7 @@
 
 ``from`` names it; the first of each chain starts from ``imagenet_100``. Facts and sources are in
 docs/reproducing.md. What the published runs did over several GPUs is ``replicas``, which is 1
-here: set it if a loss or a batch norm saw the images of one GPU.
+here: a row whose loss compares the images of one GPU sets it.
 """
 
 from __future__ import annotations

@@ -69,3 +69,39 @@ def test_the_shipped_counts_of_methods() -> None:
         assert shipped is not None
         assert ours.image.operations == pytest.approx(shipped.image.operations, rel=0.01, abs=100)
         assert ours.image.moved == pytest.approx(shipped.image.moved, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet8", pytest.param("timm:test_vit", marks=pytest.mark.slow)]
+)
+def test_shapes_alone_are_counted_as_values_are(name: str) -> None:
+    """On the device meta: the same operations, bytes and kernels, but for a few of Python's own."""
+    side = 160 if name == "timm:test_vit" else 8
+    computed, shapes = (PairCounter(Pair(name, name), side, d) for d in ("cpu", "meta"))
+    assert shapes.parameters() == computed.parameters()
+    for ours, theirs in (
+        (shapes.student, computed.student),
+        (shapes.forward(), computed.forward()),
+    ):
+        assert ours.image == theirs.image
+        assert ours.image.operations > 0
+        assert ours.step.moved == pytest.approx(theirs.step.moved, rel=0.01)
+        assert ours.step.kernels == pytest.approx(theirs.step.kernels, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "giga"),
+    [
+        ("tv_resnet18", 1.82),
+        ("tv_resnet50", 4.09),
+        ("timm:deit_tiny_patch16_224", 1.26),
+        ("timm:deit_small_patch16_224", 4.61),
+        ("timm:regnety_160", 15.96),
+    ],
+)
+def test_the_shipped_counts_are_the_published_ones(name: str, giga: float) -> None:
+    """Multiply-adds of a pass at 224 pixels, as torchvision's and timm's tables print them."""
+    counted = counted_work().network(name, 224)
+    assert counted.exact
+    # Ours answer for 100 classes, theirs for 1000.
+    assert counted.forward.image.operations / 2e9 == pytest.approx(giga, rel=0.01)

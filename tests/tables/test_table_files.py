@@ -13,7 +13,7 @@ from benchmark.methods.catalog import method_info
 from benchmark.planning.matrix import Context, make_plan
 from benchmark.table.published import Expectation
 from benchmark.table.recipe import Recipe, named_recipe
-from benchmark.table.selection import Selection
+from benchmark.table.selection import Selection, parse_selection
 from benchmark.table.spec import Table
 from tests.tables import papers
 from tests.tables.papers import ALL_TABLES, packaged
@@ -191,6 +191,25 @@ def test_the_transformers_have_the_recipes_of_their_codes(tmp_path: Path) -> Non
     assert runs["CivT-S"].teacher is not None
     # Teachers that have no file here are trained as torchvision's networks are.
     assert {run.recipe.optimizer for run in plan.teachers} == {"sgd"}
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "images"),
+    [
+        ("imagenet", "DIST", 32),
+        ("deit", "USKD (tiny)", 256),
+        ("deit", "USKD (small)", 256),
+        ("deit", "Our Method (tiny)", 256),
+        ("imagenet-projector", "Ours", 256),
+    ],
+)
+def test_losses_over_a_batch_see_what_the_published_run_saw(
+    table: str, row: str, images: int, tmp_path: Path
+) -> None:
+    selection = parse_selection([f"row={row}"], "0", [])
+    plan = make_plan(packaged(table), selection, Context(tmp_path, "cuda"))
+    recipes = [run.recipe for run in plan.runs if run.methods]
+    assert {recipe.batch_size // recipe.replicas for recipe in recipes} == {images}
 
 
 def test_a_recipe_named_at_the_command_line_replaces_those_of_the_rows(tmp_path: Path) -> None:

@@ -150,7 +150,10 @@ def test_a_pack_on_one_two_and_four_processes(
 
 
 @pytest.mark.parametrize("model", ["resnet8", "timm:deit_tiny_patch16_224"])
-def test_one_network_alone(digits: Path, tmp_path: Path, model: str) -> None:
+def test_one_network_alone(
+    digits: Path, tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 steps in one process; in four until one of them is killed, and on in two."""
     (plain,) = digits_plan(digits, ["row=Student", "student=resnet8"], sets=[*DIVIDED, *SHORT]).runs
     recipe = plain.recipe.model_copy(
         update={"input_size": 32, "drop_path": 0.1 * (model[:4] == "timm")}
@@ -158,10 +161,18 @@ def test_one_network_alone(digits: Path, tmp_path: Path, model: str) -> None:
     run = plain.model_copy(
         update={"model": model, "recipe": recipe, "versions": _versions(plain, model)}
     )
-    one, four = tmp_path / "one", tmp_path / "four"
+    one, several = tmp_path / "one", tmp_path / "several"
     assert set(train([run], digits, one).endings.values()) == {"done"}
-    assert Job([run], digits, four, 2).endings() == {"done"}
-    assert numbers(one, run) == numbers(four, run)
+    job = Job([run], digits, several, 4)
+    until_saved(run, several, job)
+    workers = job.children()
+    assert len(workers) == 3
+    os.kill(workers[2], signal.SIGKILL)
+    assert job.endings() == {"stopped"}, job.log()
+    assert gone(workers)
+    monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", "60")
+    assert Job([run], digits, several, 2).endings() == {"done"}
+    assert numbers(one, run) == numbers(several, run)
 
 
 def _versions(run: Run, model: str) -> dict[str, int]:
