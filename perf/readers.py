@@ -97,14 +97,19 @@ def small_images(dataset: str, folder: Path, batch_size: int, threads: int) -> d
     }
 
 
-def photographs(source: Path, folder: Path, batch_size: int, threads: int) -> dict[str, Epoch]:
-    """The files below ``source``, dealt to ten classes: labels do not matter here."""
+def linked(source: Path, folder: Path, copies: int = 1) -> list[Path]:
+    """Deal the JPEG files below ``source`` to ten classes, since labels do not matter."""
     files = sorted(path for path in source.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     for split in ("train", "val"):
-        for number, file in enumerate(files):
+        for number, file in enumerate(files * copies):
             target = folder / "images" / split / f"class{number % 10}" / f"{number:06d}.jpg"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(file.resolve())
+    return files
+
+
+def photographs(source: Path, folder: Path, batch_size: int, threads: int) -> dict[str, Epoch]:
+    files = linked(source, folder)
     write_dataset("imagenette", folder / "images", folder, allow_altered=True)
     info = dataset_info("imagenette")
     steps = [

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = (
     *("recipe.epochs=1", "recipe.batch_size=20", "recipe.crop_size=32", "recipe.eval_batch=30"),
-    *("recipe.holdout=0", "recipe.threads=1", "recipe.precision=fp32"),
+    *("recipe.holdout=0", "recipe.threads=1", "recipe.precision=fp32", "recipe.replicas=2"),
     "recipe.schedule.warmup_epochs=0",
 )
 DEIT = """\

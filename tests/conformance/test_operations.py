@@ -71,9 +71,7 @@ def test_the_shipped_counts_of_methods() -> None:
         assert ours.image.moved == pytest.approx(shipped.image.moved, rel=0.2)
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet8", pytest.param("timm:test_vit", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["resnet8", pytest.param("timm:test_vit", marks=pytest.mark.slow)])
 def test_shapes_alone_are_counted_as_values_are(name: str) -> None:
     """On the device meta: the same operations, bytes and kernels, but for a few of Python's own."""
     side = 160 if name == "timm:test_vit" else 8

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from benchmark.run.directory import RunDir
-from benchmark.submission.folder import Folder
 from tests.cli.command import bench
 from tests.devcluster.conftest import Cluster, until
 from tests.devcluster.trainings import PATIENCE
@@ -31,12 +30,11 @@ def test_replicas_on_two_tasks(
     runs, alone = tmp_path / "runs", tmp_path / "alone"
     profile = tmp_path / "two.yaml"
     profile.write_text(
-        f'partition: main\ntime: "30"\nmem: 1500M\nntasks-per-node: 2\nruns: {runs}\n'
-        f"data: {digits}\n",
-        encoding="utf-8",
+        'partition: main\ntime: "30"\nmem: 1500M\nntasks-per-node: 2\n', encoding="utf-8"
     )
     words = [word for item in ONLY for word in ("--only", item)]
     words += [word for item in SETS for word in ("--set", item)]
+    words += ["--runs", str(runs), "--data", str(digits)]
     sent = bench("submit", "--table", "digits", *words, "--seeds", "0", "--profile", profile)
     assert sent.code == 0, sent.err
     (run,) = digits_plan(digits, ONLY, sets=SETS).runs

@@ -116,6 +116,46 @@ def test_gpus_are_known_by_their_data_sheets() -> None:
     )
 
 
+# Training images/s on one RTX 3090 in mixed precision, channels_last, at 224 pixels, nothing read:
+# timm, results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv.
+PUBLISHED = {
+    "tv_resnet18": (512, 3482),
+    "tv_resnet34": (512, 2038),
+    "tv_resnet50": (512, 1219),
+    "timm:deit_tiny_patch16_224": (512, 2290),
+    "timm:deit_tiny_distilled_patch16_224": (512, 2249),
+    "timm:deit_small_patch16_224": (384, 1051),
+    "timm:deit_small_distilled_patch16_224": (384, 1029),
+    "timm:resnetv2_152x2_bit": (32, 89),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_gpus_estimate_is_what_others_measured(name: str) -> None:
+    batch, images_per_second = PUBLISHED[name]
+    counted = counted_work().network(name, 224)
+    assert counted.exact
+    found = batch / gpu_rates("bf16", "NVIDIA GeForce RTX 3090").seconds(counted.step.on(batch))
+    assert 1 / 1.5 < found / images_per_second < 1.5
+
+
+def test_a_pairs_estimate_holds_a_rate_that_others_logged() -> None:
+    """torchdistill's SRD run, ResNet-34 to ResNet-18 in float32: 960 images/s, no card named."""
+    student, teacher = (counted_work().network(f"tv_resnet{n}", 224) for n in (18, 34))
+    rates = gpu_rates("fp32")
+    seconds = rates.seconds(student.step.on(256) + teacher.forward.on(256))
+    assert 256 / seconds / rates.spread < 960 < 256 / seconds * rates.spread
+
+
+@pytest.mark.parametrize("table", ["imagenet", "imagenet-projector", "deit"])
+def test_every_network_of_imagenets_tables_was_counted(table: str) -> None:
+    chosen = parse_selection([], "0", [])
+    plan = make_plan(load_table(table), chosen, Context(Path("nowhere"), "cuda"))
+    for run in (*plan.runs, *plan.teachers):
+        for name in {run.model, run.teacher.model if run.teacher else run.model}:
+            assert counted_work().network(name, 224).exact, name
+
+
 def test_a_cpu_that_is_slower_in_bfloat16_is_known() -> None:
     (run,) = runs_of("resnet32x4-resnet8x4")
     for kind, slower in (("GenuineIntel 6/207", True), ("AuthenticAMD 25/17", False)):
