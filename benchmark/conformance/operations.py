@@ -38,11 +38,12 @@ _IN_PLACE = (torch.ops.aten._fused_sgd_.default,)
 
 
 def _attention(query: Any, key: Any, value: Any, *_: object, **__: object) -> int:
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 def _attention_back(gradient: Any, query: Any, key: Any, value: Any, *_: object, **__: Any) -> int:
-    return int(sdpa_backward_flop_count(gradient, query, key, value))
+    found = sdpa_backward_flop_count(gradient, query, key, value)  # type: ignore[no-untyped-call]
+    return int(found)
 
 
 # The CPU's fused attention, whose products torch counts for GPUs' alone.
@@ -95,7 +96,7 @@ def count(work: Callable[[], object]) -> Counted:
     return Counted(arithmetic.get_total_flops(), watch.moved, watch.kernels, watch.peak, stays)
 
 
-class _FusedAttention(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _FusedAttention(TorchFunctionMode):
     """Lets tensors without values attend by one kernel, as others do, not by its parts."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -196,7 +197,7 @@ def _of_step(lab: Lab, name: str | None = None) -> Counted:
     def begin() -> Trainee:
         trainee = lab.start(lab.run(methods))
         # The optimiser would refuse the device meta, which its kernel lacks.
-        trainee.optimizer._need_device_dtype_check_for_fused = False
+        trainee.optimizer._need_device_dtype_check_for_fused = False  # type: ignore[attr-defined]
         begun.append(trainee)
         if trainee.epoch < 1:
             lab.step(trainee)
