@@ -9,7 +9,7 @@ import pytest
 from tests.cli.command import bench
 from tests.cli.test_errors import refused
 
-SMALL = ("recipe.epochs=1", "recipe.batch_size=10", "recipe.holdout=0", "recipe.threads=1")
+SMALL = ("recipe.epochs=1", "recipe.batch_size=20", "recipe.holdout=0", "recipe.threads=1")
 
 
 @pytest.fixture(autouse=True)
