@@ -77,8 +77,14 @@ def kd_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def plain_steps(
     folder: Path, teacher: nn.Module, student: nn.Module, workers: int
 ) -> Iterator[tuple[float, float]]:
+    """Train ``student`` on CIFAR-100 for as long as asked: what :func:`distilled` yields."""
+    yield from distilled(train_loader(folder, workers), teacher, student)
+
+
+def distilled(
+    loader: DataLoader[tuple[Tensor, int]], teacher: nn.Module, student: nn.Module
+) -> Iterator[tuple[float, float]]:
     """Train ``student`` for as long as asked; yield (loss, accuracy in percent) of each step."""
-    loader = train_loader(folder, workers)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     teacher.eval()
     while True:

@@ -108,9 +108,8 @@ def linked(source: Path, folder: Path, copies: int = 1) -> list[Path]:
     return files
 
 
-def photographs(source: Path, folder: Path, batch_size: int, threads: int) -> dict[str, Epoch]:
-    files = linked(source, folder)
-    write_dataset("imagenette", folder / "images", folder, allow_altered=True)
+def ordinary_photographs(files: list[Path]) -> PilDataset:
+    """Return photographs as PyTorch's example for ImageNet reads them; each is of class 0."""
     info = dataset_info("imagenette")
     steps = [
         transforms.RandomResizedCrop(224),
@@ -118,7 +117,12 @@ def photographs(source: Path, folder: Path, batch_size: int, threads: int) -> di
         transforms.ToTensor(),
         transforms.Normalize(info.mean, info.std),
     ]
-    plain = PilDataset(files, [0] * len(files), transforms.Compose(steps))
+    return PilDataset(files, [0] * len(files), transforms.Compose(steps))
+
+
+def photographs(source: Path, folder: Path, batch_size: int, threads: int) -> dict[str, Epoch]:
+    plain = ordinary_photographs(linked(source, folder))
+    write_dataset("imagenette", folder / "images", folder, allow_altered=True)
     common = ("imagenette", folder, "ffcv", batch_size, "imagenet")
     return {
         "PIL and DataLoader, 0 workers": ordinary(plain, batch_size, 0),

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmark.data.augmentations import augmentation_info
 from benchmark.data.open import open_batches
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
@@ -30,8 +31,15 @@ def with_teacher(students: Sequence[Run], data: Path, runs_dir: Path) -> list[Ru
     name = f"model:{first.teacher.model}"
     versions[name] = first.versions[name]
     run = first.model_copy(update={**untaught, "model": first.teacher.model, "versions": versions})
+    info = augmentation_info(run.recipe.augmentation)
+    small = info.crop_size is None
     batches = open_batches(
-        run.dataset.name, data, seed=0, batch_size=256, augmentation=run.recipe.augmentation
+        run.dataset.name,
+        data,
+        reader="resident" if small else "ffcv",
+        seed=0,
+        batch_size=256 if small else run.recipe.batch_size,
+        augmentation=info,
     )
     world = World(batches.image_shape, batches.num_classes, batches.labels, batches.steps_per_epoch)
     trainee = Trainee(run, world, None)
