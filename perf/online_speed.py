@@ -1,11 +1,12 @@
 """What networks trained together cost: steps beside the plain student's, all in one run.
 
-    python -m perf.online_speed [--rounds 9]
+    python -m perf.online_speed [--rounds 9] [--pack]
 
 Batch 64 of 32x32 images (scikit-learn's digits, enlarged; no data is read while it is timed), 100
 classes, one thread, fp32. A step of every contender and one of its plain student take turns; what
 counts is the processor time of the one thread, so that others on the machine cost nobody much. The
-last row trains four runs as one pack and one after the other by the real loop.
+last row (``--pack``: it alone) trains four runs one after the other, as one pack, and one after the
+other again, by the real loop.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmark.conformance.images import digit_images
 from benchmark.conformance.lab import Lab, method_ref
 from benchmark.conformance.pairs import Pair
 from benchmark.run.identity import MethodRef
+from benchmark.train.memory import keep_freed_memory
 from perf.interleaved import middle
 from perf.train_speed import conditions
 
@@ -77,21 +79,26 @@ def pack_costs(rounds: int) -> list[float]:
             lab.train([lab.start(lab.run([method_ref(name)])) for name in group])
 
     train([PACK])
+    alone = partial(train, [[name] for name in PACK])
     ratios = []
     for _ in range(rounds):
+        before = seconds(alone)
         together = seconds(partial(train, [PACK]))
-        ratios.append(together / seconds(partial(train, [[name] for name in PACK])))
+        ratios.append(together / ((before + seconds(alone)) / 2))
     return ratios
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--pack", action="store_true", help="the last row alone")
+    asked = parser.parse_args()
+    rounds = asked.rounds
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a training process does
     print(conditions(rounds))
     print("\n| row | to the plain student's step | bound |\n|---|---|---|")
-    for name, ratios in step_costs(rounds).items():
+    for name, ratios in ({} if asked.pack else step_costs(rounds)).items():
         bound = ROWS[name][2]
         print(f"| {name} | {middle(ratios)} | {'' if bound is None else bound} |", flush=True)
     packed = middle(pack_costs(rounds))

@@ -111,7 +111,7 @@ def test_killed_within_turns_cycles_and_runs_without_images(
         duration = time.monotonic() - began
         for kills in range(1000):
             pid = undertaker.start([run], digits, killed, plugins=plugins)
-            if kills < 20:
+            if kills < 8:
                 time.sleep(chance.uniform(0, duration / 8))
                 with contextlib.suppress(ProcessLookupError):  # it was quicker
                     os.kill(pid, signal.SIGKILL)
@@ -120,6 +120,52 @@ def test_killed_within_turns_cycles_and_runs_without_images(
         killings += kills
         assert numbers(killed, run) == numbers(undisturbed, run), run.key
     assert killings >= 20
+
+
+# Of each kind what moves between steps: peers and branches, averages of weights, several optimisers
+# and turns, copies renewed in cycles, stores of answers, a run that reads no image.
+TOGETHER = (
+    *("dml", "kdcl", "afd", "okddip", "one", "cl_ilr", "ffl", "pcl", "rocket", "byot", "dks"),
+    *("snapshot", "pskd", "cskd", "ddgsd", "dlb", "class_distance", "uskd", "zskt"),
+)
+
+
+def test_every_method_that_teaches_itself_or_its_peers_is_killed(
+    digits: Path, tmp_path: Path, undertaker: Undertaker
+) -> None:
+    table = tmp_path / "mine.yaml"
+    rows = "".join(f"  - {{name: my {m}, methods: [{m}]}}\n" for m in TOGETHER)
+    table.write_text(f"schema: 1\nname: mine\nbase: digits\nrows:\n{rows}")
+    sets = ["recipe.epochs=2", "recipe.eval_every=1", "recipe.schedule.milestones=[1]"]
+    sets += ["method.dml.updates=alternating", "method.zskt.student_steps=2"]
+    sets += ["method.zskt.attention_weight=0", "method.snapshot.cycles=2"]
+    only = [COLUMN, *(f"row=my {m}" for m in TOGETHER)]
+    plan = digits_plan(digits, only, sets=sets, table=str(table))
+    teacher, *students = plan.runs
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undertaker.start([teacher], digits, undisturbed)
+    assert undertaker.wait()["code"] == 0
+    shutil.copytree(undisturbed / teacher.key, killed / teacher.key)
+    chance = random.Random(3)
+    # A pack has one teacher, and all but one of them have none.
+    for taught, most in ((False, 6), (True, 6)):
+        pack = [run for run in students if (run.teacher is not None) == taught]
+        began = time.monotonic()
+        undertaker.start(pack, digits, undisturbed)
+        assert undertaker.wait()["code"] == 0
+        duration = time.monotonic() - began
+        for kills in range(1000):
+            pid = undertaker.start(pack, digits, killed)
+            if kills < most:
+                time.sleep(chance.uniform(0, 0.7 * duration))
+                with contextlib.suppress(ProcessLookupError):  # it was quicker
+                    os.kill(pid, signal.SIGKILL)
+            if undertaker.wait()["signal"] is None:
+                break
+        assert kills >= 2
+    for run in students:
+        assert numbers(killed, run) == numbers(undisturbed, run), run.methods
+        assert not RunDir(killed, run.key).read_result()["diverged"], run.methods
 
 
 def test_killed_before_every_file_operation(
