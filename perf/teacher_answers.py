@@ -1,13 +1,14 @@
 """What keeping a teacher's answers saves: one KD cell without, filling, and with all of them kept.
 
-    python -m perf.teacher_answers FOLDER [--rounds 7] [--pack | --plain] [--threads 2]
+    python -m perf.teacher_answers FOLDER [--rounds 7] [--pack | --plain] [--reference CHECKOUT]
 
 FOLDER holds CIFAR-100's official pickles (or a subset of them). The three take turns, as in
 perf/train_speed.py; "filled" trains the very steps that a process before it was shown, so that
 its teacher is asked nothing but the proof. ``--pack``: packs of KD, DKD, DHKD, RKD and PKT, which
 read logits and pooled features. ``--plain``: the first cell alone, beside perf/plain_loop.py, whose
-workers' seconds are not counted. With ``--threads 1`` processor seconds count, which other work on
-the machine hardly moves.
+workers' seconds are not counted; with ``--reference`` beside perf/reference_loop.py, too. With
+``--threads 1`` processor seconds count, which other work on the machine hardly moves (set
+OMP_NUM_THREADS=1 for the other loops).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import NamedTuple
 from benchmark.data.write import write_dataset
 from perf.interleaved import WARM_UP, Contender, Pause, interleave, middle, ratios
 from perf.plain_loop import BATCH_SIZE
+from perf.reference_loop import train_reference
 from perf.standin import with_teacher
 from perf.train_speed import SPEED_TABLE, conditions, plan_runs, train_ours, train_plain
 
@@ -69,8 +71,15 @@ def fill(what: What, work: Path, steps: int) -> None:
     train(KINDS[2], what, work, pause)
 
 
-def measure(work: Path, what: What, rounds: int, steps: int, folder: Path | None = None) -> None:
-    """Print the three rows of one column, and the plain loop's on ``folder``."""
+def measure(
+    work: Path,
+    what: What,
+    rounds: int,
+    steps: int,
+    folder: Path | None = None,
+    checkout: Path | None = None,
+) -> None:
+    """Print the three rows of one column, and the other loops' on ``folder``."""
     shown = WARM_UP + (rounds + 1) * steps + 1
     before = multiprocessing.get_context("spawn").Process(target=fill, args=(what, work, shown))
     before.start()
@@ -85,6 +94,9 @@ def measure(work: Path, what: What, rounds: int, steps: int, folder: Path | None
     if folder is not None:
         loop = partial(train_plain, folder, *what.column.split("-"))
         contenders["plain loop"] = Contender(loop, images, steps, clock)
+    if folder is not None and checkout is not None:
+        loop = partial(train_reference, checkout, folder, *what.column.split("-"))
+        contenders["public reference loop"] = Contender(loop, images, steps, clock)
     interleave(contenders, rounds)
     for contender in contenders.values():
         contender.close()
@@ -104,6 +116,7 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pack", action="store_true")
     which.add_argument("--plain", action="store_true")
+    parser.add_argument("--reference", type=Path, help="a checkout of mdistiller, at a08d46f")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(conditions(options.rounds))
@@ -114,11 +127,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         write_dataset("cifar100", options.folder, work / "data", allow_altered=True)
-        for column, precision in CELLS[:1] if options.pack or options.plain else CELLS:
+        beside = options.plain or options.reference is not None
+        for column, precision in CELLS[:1] if options.pack or beside else CELLS:
             methods = PACK if options.pack else CELL
             what = What(column, precision, methods, options.threads)
-            folder_of_plain = options.folder if options.plain else None
-            measure(work, what, options.rounds, options.steps, folder_of_plain)
+            others = (options.folder if beside else None, options.reference)
+            measure(work, what, options.rounds, options.steps, *others)
 
 
 if __name__ == "__main__":
