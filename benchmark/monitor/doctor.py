@@ -158,7 +158,8 @@ def _speed(measure: bool | None) -> Iterator[Diagnosis]:
         return
     found = (None if measure else known_speed()) or measure_speed()
     if found is None:
-        yield Diagnosis("speed", "could not be measured: is torch installed?", "note")
+        text = "could not be measured: torch is missing, or other work took this machine's time"
+        yield Diagnosis("speed", f"{text}; bench doctor --speed tries again", "note")
         return
     yield Diagnosis("speed", f"{found.words()}; bench doctor --speed measures anew")
     gain = found.gain(Form.BF16)
