@@ -10,7 +10,7 @@
 # Settings, from the environment: NODES=4 CPUS=2 MEMORY=4000 (MB) GPUS=4 (a node),
 # ACCOUNTING=yes|no (slurmdbd and MariaDB). They are read when the controller starts.
 set -euo pipefail
-HERE=$(dirname "$(realpath "$0")")
+HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 ROOT=$(realpath -m "${1:-${BENCH_DEVCLUSTER:-/tmp/bench-devcluster-$(id -u)}}")
 NODES=${NODES:-4} CPUS=${CPUS:-2} MEMORY=${MEMORY:-4000} GPUS=${GPUS:-4}
 ACCOUNTING=${ACCOUNTING:-yes}
@@ -129,8 +129,11 @@ start_slurmdbd() {
     daemon_pid "$ROOT/run/slurmdbd.pid" >/dev/null && return
     MYSQL_UNIX_PORT=$ROOT/mysql/sock slurmdbd
     wait_for sacctmgr -n show cluster && return
-    echo "slurmdbd does not answer. Debian 13's package is known not to; without accounting" \
-        "everything but sacct works: ACCOUNTING=no $0 $ROOT" >&2
+    local known=""
+    [ "$(. "${OS_RELEASE:-/etc/os-release}" && echo "$ID $VERSION_ID")" = "debian 13" ] &&
+        known=", as Debian 13's package is known not to"
+    echo "slurmdbd does not answer$known; without accounting everything but sacct works:" \
+        "ACCOUNTING=no $0 $ROOT" >&2
     return 1
 }
 
@@ -162,6 +165,9 @@ nodes_are_usable() {
     resume_nodes
     [ "$(sinfo -h -N -p main -o %T | grep -cxE 'idle|mixed|allocated')" = "$NODES" ]
 }
+
+# Sourced, this file is a set of functions.
+[ "${BASH_SOURCE[0]}" = "$0" ] || return 0
 
 install_packages
 make_folders
