@@ -125,7 +125,7 @@ def _readers() -> Iterator[Diagnosis]:
     # Importing it loads native libraries, which is where it fails; in a process of its own.
     try:
         done = subprocess.run(
-            [sys.executable, "-c", "import ffcv"], capture_output=True, text=True, timeout=120
+            [sys.executable, "-P", "-c", "import ffcv"], capture_output=True, text=True, timeout=120
         )
     except subprocess.TimeoutExpired:
         yield Diagnosis("reader", f"ffcv {version} does not import within two minutes", "missing")

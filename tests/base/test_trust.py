@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 
@@ -64,3 +65,17 @@ def test_who_this_is_says_the_system_and_no_variable(monkeypatch: pytest.MonkeyP
     assert own_name() == before
     monkeypatch.setattr("os.geteuid", lambda: 54321)
     assert own_name() == "54321"
+
+
+def test_no_python_is_started_that_takes_modules_from_the_folder_it_stands_in() -> None:
+    """Without -P, a module of `-m` or `-c` is looked for there first, whoever may write it."""
+    root = Path(__file__).resolve().parents[2] / "benchmark"
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.List) and any(
+                ast.unparse(e) == "sys.executable" for e in node.elts
+            ):
+                after = [ast.unparse(e) for e in node.elts]
+                after = after[after.index("sys.executable") + 1 :]
+                # A job's script starts what own_copy.words says, which begins with -I.
+                assert after[0] in ("'-P'", "*command"), (path, after)

@@ -125,7 +125,10 @@ def test_seeds_give_different_numbers(
 
 
 def test_a_diverging_run_leaves_the_others_alone(
-    trained: tuple[Path, list[Run]], digits: Path, tmp_path: Path
+    trained: tuple[Path, list[Run]],
+    digits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     alone, runs = trained
     good = next(run for run in runs if [m.name for m in run.methods] == ["kd"])
@@ -137,6 +140,7 @@ def test_a_diverging_run_leaves_the_others_alone(
     _copy_teacher(alone, tmp_path, runs)
     outcome = train([bad, good], digits, tmp_path)
     assert outcome.endings == {bad.key: "diverged", good.key: "done"}
+    assert f"{bad.key}: epoch 1/2, DIVERGED" in capsys.readouterr().err
     result = RunDir(tmp_path, bad.key).read_result()
     assert result["diverged"]
     assert result["metrics"] == {}
