@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,7 @@ def test_a_diverging_run_leaves_the_others_alone(
     trained: tuple[Path, list[Run]],
     digits: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     alone, runs = trained
     good = next(run for run in runs if [m.name for m in run.methods] == ["kd"])
@@ -138,9 +139,10 @@ def test_a_diverging_run_leaves_the_others_alone(
     bad = Run.model_validate(bad.to_json() | {"teacher": good.to_json()["teacher"]})
     assert bad.key != good.key
     _copy_teacher(alone, tmp_path, runs)
-    outcome = train([bad, good], digits, tmp_path)
+    with caplog.at_level(logging.INFO, logger="benchmark"):
+        outcome = train([bad, good], digits, tmp_path)
     assert outcome.endings == {bad.key: "diverged", good.key: "done"}
-    assert f"{bad.key}: epoch 1/2, DIVERGED" in capsys.readouterr().err
+    assert f"{bad.key}: epoch 1/2, DIVERGED" in caplog.text
     result = RunDir(tmp_path, bad.key).read_result()
     assert result["diverged"]
     assert result["metrics"] == {}
