@@ -42,7 +42,7 @@ rows:
   - {name: Student, of: student}
 """
 QUICK = ("curves", "differences", "forest", "cost")
-NETWORKS = ("tsne", "correlation", "attention", "relative-logits")
+NETWORKS = ("tsne", "correlation", "attention", "relative-logits", "conflict")
 
 
 def write_column(folder: Path, images: Path) -> Path:

@@ -1,30 +1,40 @@
-"""What probes cost: seconds of asking them beside seconds of training, run by run.
+"""What probes cost: a training step and every probe in turns, and what that makes of an epoch.
 
-    python -m perf.probe_cost FOLDER --epochs 3
+    python -m perf.probe_cost FOLDER --rounds 8
 
 FOLDER holds CIFAR-100 in its official layout. resnet56 teaches resnet20 by the projector and by
-DHKD with the recipe crd_240, each run alone, with all probes on; resnet56 has initial weights
-after one short epoch, which cost as much as trained ones. Every line of probes.jsonl says how long
-its probe took; the first epoch's, which reads the images and asks the teacher, counts too. Both
-sides are of one process, so that a busy machine slows both.
+DHKD with the recipe crd_240 (batches of 64) on one thread; both networks have initial weights,
+which cost as much as trained ones. Processor time, medians: other programs slow both sides. Each
+probe is asked once before, which reads its images and asks the teacher. The share is of an
+epoch's steps alone; the evaluation after it would make it smaller.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from benchmark.data.write import write_dataset
+from benchmark.models import build_model
 from benchmark.planning.matrix import Context, make_plan
 from benchmark.planning.packs import Pack
-from benchmark.run.directory import RunDir
+from benchmark.run.identity import Run
 from benchmark.table.load import load_table
 from benchmark.table.selection import parse_selection
-from benchmark.train.pack import Surroundings, train_pack
+from benchmark.train.network import Network
 from benchmark.train.probes import known_probes
+from benchmark.train.probing import Probes
+from benchmark.train.start import open_data, prepare_process
+from benchmark.train.trainee import Trainee, World
 
 TABLE = """
 schema: 1
@@ -33,44 +43,79 @@ title: Two rows to probe
 source: {paper: Nobody}
 dataset: cifar100
 recipe: crd_240
-teacher: {from: train, seed: fixed, recipe: {epochs: 1, lr: 1.0e-6, batch_size: 512}}
+teacher: {from: train, seed: fixed}
 seeds: [0]
 columns: [{teacher: resnet56, student: resnet20}]
 rows:
   - {name: Projector, methods: [projector]}
   - {name: DHKD, methods: [dhkd]}
 """
+EPOCHS = {"9,485 images": 149, "50,000 images": 782}  # steps of 64
+
+
+def measure(run: Run, data: Path, rounds: int) -> dict[str, float]:
+    """Return the median processor seconds of a step and of each probe that says something."""
+    prepare_process(run)
+    batches = open_data(run, Pack("probed", (run,)).file(data, data))
+    world = World(batches.image_shape, batches.num_classes, batches.labels, batches.steps_per_epoch)
+    teacher = Network("resnet56", build_model("resnet56", 100).eval(), run.recipe)
+    teacher.model.requires_grad_(False)
+    trainee = Trainee(run, world, teacher)
+    teacher.fold(batches.image_shape)
+    probes = {name: Probes(batches, teacher, print) for name in known_probes()}
+    spent: defaultdict[str, list[float]] = defaultdict(list)
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        began = time.process_time()
+        found = work()
+        spent[name].append(time.process_time() - began)
+        return found
+
+    source = batches.epoch(1)
+
+    def step() -> None:
+        batch = next(source)
+        with torch.no_grad():
+            features = teacher.features(batch.images)
+        trainee.train_step(batch, features.only(trainee.teacher_maps))
+
+    for number in range(rounds + 1):
+        timed("a step", step)
+        for name, probe in probes.items():
+            trainee.recipe = run.recipe.model_copy(update={"probes": (name,)})
+            if not timed(name, lambda probe=probe: probe.ask(trainee, 1)):  # type: ignore[misc]
+                del spent[name]
+        if number == 0:
+            spent.clear()
+    return {name: statistics.median(seconds) for name, seconds in spent.items()}
 
 
 def main() -> None:
-    """Train both rows with all probes on and print what these took."""
+    """Measure both rows and print shares of epochs."""
     parser = argparse.ArgumentParser(description="The cost of probes.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=8)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_dataset("cifar100", arguments.folder, folder / "data", allow_altered=True)
         (folder / "probed.yaml").write_text(TABLE)
-        sets = [f"student.recipe.epochs={arguments.epochs}"]
-        sets += [f"student.recipe.probes=[{', '.join(known_probes())}]", "recipe.threads=1"]
-        chosen = parse_selection([], "0", sets)
-        table = load_table(str(folder / "probed.yaml"))
-        plan = make_plan(table, chosen, Context(folder / "data", "cpu"))
-        print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {arguments.epochs} epochs")
+        chosen = parse_selection([], "0", ["recipe.threads=1"])
+        plan = make_plan(
+            load_table(str(folder / "probed.yaml")), chosen, Context(folder / "data", "cpu")
+        )
+        print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, n = {arguments.rounds}")
         for run in plan.runs:
-            pack = Pack("probed", (run,)).file(folder / "runs", folder / "data")
-            train_pack(pack, Surroundings())
-            rundir = RunDir(folder / "runs", run.key)
-            trained = sum(record["seconds"] for record in rundir.read_records())
-            spent: defaultdict[str, float] = defaultdict(float)
-            for line in rundir.read_probes():
-                spent[line["probe"]] += line["seconds"]
+            if not run.methods:
+                continue
+            spent = measure(run, folder / "data", arguments.rounds)
+            one = spent.pop("a step")
+            print(f"{run.methods[0].name}: a step {one:.3f} s")
             for probe, seconds in spent.items():
-                share = 100 * seconds / trained
-                print(
-                    f"{run.slug:44}{probe:12}{seconds:7.2f} s of {trained:7.1f} s = {share:.2f} %"
+                shares = (
+                    f"{100 * seconds / n / one:.2f} % of {what}" for what, n in EPOCHS.items()
                 )
+                print(f"  {probe:12}{seconds:7.3f} s, {', '.join(shares)}", flush=True)
 
 
 if __name__ == "__main__":

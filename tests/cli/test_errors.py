@@ -145,6 +145,59 @@ def test_wrong_words(arguments: list[str], words: tuple[str, ...]) -> None:
     refused(bench(*arguments), *words)
 
 
+LATER = """\
+schema: 1
+name: later
+source: {paper: none}
+dataset: digits
+recipe: digits_60
+teacher: {from: train, seed: same}
+seeds: [0]
+columns: [{teacher: resnet8, student: "STUDENT"}]
+rows: [{name: Row, methods: [METHOD]}]
+"""
+VIT = "timm:vit_tiny_patch16_224"
+
+
+@pytest.mark.parametrize(
+    ("student", "method", "sets", "words"),
+    [
+        pytest.param(
+            VIT, "fsp", ["recipe.input_size=32"], ("cannot be trained: fsp", "maps"), id="maps"
+        ),
+        pytest.param(
+            VIT,
+            "kd",
+            [],
+            ("cannot read images of 8 x 8 pixels", "set recipe.input_size"),
+            id="size",
+        ),
+        pytest.param(
+            *("resnet8", "kd", ["recipe.holdout=101"], ("cannot hold out 101 of 100",)),
+            id="holdout",
+        ),
+        pytest.param(
+            *("resnet8", "kd", ["recipe.device=cuda"], ("this machine shows none",)),
+            id="device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device"),
+        ),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_the_queue(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    student: str,
+    method: str,
+    sets: list[str],
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("later.yaml").write_text(LATER.replace("STUDENT", student).replace("METHOD", method))
+    changes = [word for one in sets for word in ("--set", one)]
+    refused(bench("submit", "--table", "later.yaml", "--cluster", "local", *changes), *words)
+    assert not list(all_rundirs(tmp_path / "runs"))
+
+
 def test_a_plugin_that_is_none(tmp_path: Path) -> None:
     for number, (text, word) in enumerate(_NO_PLUGINS):
         path = tmp_path / f"mine{number}.py"
