@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from benchmark.base.share import WHOLE
 from benchmark.data.write import write_dataset
 from benchmark.models import build_model
 from benchmark.planning.matrix import Context, make_plan
@@ -56,7 +57,7 @@ EPOCHS = {"9,485 images": 149, "50,000 images": 782}  # steps of 64
 def measure(run: Run, data: Path, rounds: int) -> dict[str, float]:
     """Return the median processor seconds of a step and of each probe that says something."""
     prepare_process(run)
-    batches = open_data(run, Pack("probed", (run,)).file(data, data))
+    batches = open_data(run, Pack("probed", (run,)).file(data, data), WHOLE)
     world = World(batches.image_shape, batches.num_classes, batches.labels, batches.steps_per_epoch)
     teacher = Network("resnet56", build_model("resnet56", 100).eval(), run.recipe)
     teacher.model.requires_grad_(False)

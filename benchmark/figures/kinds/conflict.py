@@ -1,7 +1,7 @@
 """Whether cross-entropy and BinaryKL pull a network apart: cosines of their gradients by layer.
 
-Of each finished student on 64 test images, in eval mode, against its teacher at temperature 2: a dot
-a weight tensor from the first layer to the classifier (the square); below zero the two losses
+Of each finished student on 64 test images, in eval mode, against its teacher at temperature 2: a
+dot a weight tensor from the first layer to the classifier (the square); below zero the two losses
 disagree. Beside it how far the classifier is from a simplex: the mean over pairs of classes of
 |cos + 1 / (K - 1)| of its centred rows, 0 for a simplex (Papyan et al. 2020, arXiv:2008.08186).
 After the propositions of Dual-Head Knowledge Distillation (arXiv:2411.08937), at the end of
