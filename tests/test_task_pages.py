@@ -97,15 +97,16 @@ def test_sweeps(folder: Path) -> None:
     assert "1 slot, 4 cells" in printed[1]
     assert "note: --set" not in printed[1]
     assert "--set recipe.epochs, recipe.holdout reaches 1 teacher, too" in printed[2]
-    assert printed[3].count("kd.temperature = 1.0, recipe.epochs = 1") == 2
-    assert printed[3].count("held out") == 2  # the head and the chosen one
-    lines = (folder / "results/digits.sweep.csv").read_text().splitlines()
-    assert len(lines) == 5
+    lines, sentence = printed[3].split("\n\n")[:2]
+    assert lines.count("kd.temperature = 1.0, recipe.epochs = 1") == 2
+    assert lines.count("held out") == 2  # the head and the chosen one
+    assert "chosen on held-out images: " in sentence
+    assert len((folder / "results/digits.sweep.csv").read_text().splitlines()) == 5
     heat = next((folder / "figures").glob("digits-sweep-KD-*.csv"))
     with heat.open(newline="") as file:
         drawn = list(csv.DictReader(file))
-    assert {(one["set.kd.temperature"], one["set.recipe.lr"]) for one in drawn} == {
-        (t, lr) for t in ("1.0", "4.0") for lr in ("0.02", "0.05")
+    assert {(float(one["set.kd.temperature"]), float(one["set.recipe.lr"])) for one in drawn} == {
+        (t, lr) for t in (1.0, 4.0) for lr in (0.02, 0.05)
     }
     told = json.loads((folder / "results/digits.sweep.json").read_text())["combinations"]
     assert [one["mean"] for one in told] == [float(one["mean"]) for one in drawn]
