@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
@@ -55,47 +56,49 @@ def line_chart(
     if zoom is not None:
         bottom = max(bottom, min(zoom, top))
     scale = _Scale(min(xs), max(xs), bottom, top, logarithmic)
-    parts = [*_grid(scale)]
+    # Numbers need no escaping, and a report has a million of them; words are escaped below.
+    parts = [_grid(scale.left, scale.right, scale.low, scale.high, logarithmic)]
     parts += [
-        Markup('<line class="drop" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
-            scale.x(x), _TOP, HEIGHT - _BOTTOM
-        )
+        f'<line class="drop" x1="{(place := scale.x(x))}" x2="{place}"'
+        f' y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
         for x in drops
         if scale.left <= x <= scale.right
     ]
-    for level in levels:
-        y = scale.y(level.value)
-        parts.append(
-            Markup('<line class="level" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-                _LEFT, WIDTH - _RIGHT, y, y
-            )
-        )
-    for number, line in enumerate(lines):
-        points = scale.path(_thinned(line.points))
-        parts.append(Markup('<polyline class="s{}" points="{}"/>').format(number % 8, points))
+    parts += [_across("level", scale.y(level.value)) for level in levels]
+    parts += [
+        f'<polyline class="s{number % 8}" points="{scale.path(_thinned(line.points))}"/>'
+        for number, line in enumerate(lines)
+    ]
     words = f"{title}. " + "; ".join(
         f"{line.name} from {_short(line.points[0][1])} to {_short(line.points[-1][1])}{unit}"
         for line in lines
     )
-    svg = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, HEIGHT, words, Markup("").join(parts)
-    )
-    return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}</figure>').format(
-        title, svg, _legend(lines, levels, bool(drops))
-    )
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">'
+    head = f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{svg}'
+    foot = f"</svg>{_legend(lines, levels, bool(drops))}</figure>"
+    return Markup(head + "".join(parts) + foot)
 
 
 class _Scale:
     """From numbers to places in the picture."""
 
     def __init__(
-        self, left: float, right: float, bottom: float, top: float, logarithmic: bool
+        self,
+        left: float,
+        right: float,
+        bottom: float,
+        top: float,
+        logarithmic: bool,
+        exact: bool = False,
     ) -> None:
+        """``exact``: bottom and top are the picture's edges, logarithms already."""
         self.left, self.right = left, right if right > left else left + 1
         self._log = logarithmic
-        low, high = self._of(bottom), self._of(top)
-        pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-        self.low, self.high = low - pad, high + pad
+        self.low, self.high = bottom, top
+        if not exact:
+            low, high = self._of(bottom), self._of(top)
+            pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
+            self.low, self.high = low - pad, high + pad
 
     def _of(self, y: float) -> float:
         return math.log10(y) if self._log else y
@@ -138,48 +141,42 @@ def nice(low: float, high: float, about: int) -> list[float]:
     return [n * step for n in range(first, math.floor(high / step) + 1)]
 
 
-def _grid(scale: _Scale) -> list[Markup]:
+def _across(kind: str, y: float) -> str:
+    return f'<line class="{kind}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
+
+
+@lru_cache(maxsize=1024)
+def _grid(left: float, right: float, low: float, high: float, logarithmic: bool) -> str:
+    """Return the lines and numbers behind a chart; many charts of a report have the same."""
+    scale = _Scale(left, right, low, high, logarithmic, exact=True)
     parts = []
     for value in scale.ticks():
         y = scale.y(value)
-        parts.append(
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-                _LEFT, WIDTH - _RIGHT, y, y
-            )
-        )
-        parts.append(
-            Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(
-                _LEFT - 6, y + 4, _short(value)
-            )
-        )
+        parts.append(_across("grid", y))
+        parts.append(_tick(_LEFT - 6, y + 4, "end", _short(value)))
     for value in nice(scale.left, scale.right, 6):
         if value == int(value):
-            parts.append(
-                Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-                    scale.x(value), HEIGHT - _BOTTOM + 15, int(value)
-                )
-            )
-    parts.append(
-        Markup('<text class="tick" x="{}" y="{}" text-anchor="end">epoch</text>').format(
-            WIDTH - _RIGHT, HEIGHT - 4
-        )
-    )
-    return parts
+            place = scale.x(value), HEIGHT - _BOTTOM + 15
+            parts.append(_tick(*place, "middle", str(int(value))))
+    parts.append(_tick(WIDTH - _RIGHT, HEIGHT - 4, "end", "epoch"))
+    return "".join(parts)
 
 
-def _legend(lines: Sequence[Line], levels: Sequence[Level], drops: bool) -> Markup:
+def _tick(x: float, y: float, anchor: str, text: str) -> str:
+    return f'<text class="tick" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>'
+
+
+def _legend(lines: Sequence[Line], levels: Sequence[Level], drops: bool) -> str:
     """Return what the lines are; a lone line without any other needs none."""
     entries = [(f"s{n % 8}", line.name) for n, line in enumerate(lines)]
     entries += [("level", f"{level.name} {_short(level.value)}") for level in levels]
     entries += [("drop", "drop of the learning rate")] if drops else []
-    items = Markup("").join(
-        Markup(
-            '<li><svg class="swatch" viewBox="0 0 28 8" aria-hidden="true">'
-            '<line class="{}" x1="1" x2="27" y1="4" y2="4"/></svg>{}</li>'
-        ).format(kind, name)
+    items = "".join(
+        '<li><svg class="swatch" viewBox="0 0 28 8" aria-hidden="true">'
+        f'<line class="{kind}" x1="1" x2="27" y1="4" y2="4"/></svg>{escape(name)}</li>'
         for kind, name in entries
     )
-    return Markup('<ul class="legend">{}</ul>').format(items)
+    return f'<ul class="legend">{items}</ul>'
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

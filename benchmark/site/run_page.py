@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -19,8 +20,10 @@ from benchmark.run.reading import METRICS, STATISTICS, Reading
 from benchmark.run.state import ENDED, RunState
 from benchmark.site.charts import Level, Line, line_chart
 from benchmark.site.gather import Gathered, ShownPlace
+from benchmark.site.rendering import render
 
 _HUGE = 1e30  # a loss that diverges on the way to infinity
+_NUMBERS = (float, int)
 _DROP = 0.6  # a rate that falls below this part of the one before it
 _SETTING = re.compile(r"(?P<name>.*?) = (?P<value>.*?) \((?P<origin>.*)\)(?P<instead>[^)]*)")
 
@@ -38,16 +41,30 @@ class Settings:
 
     def __init__(self, gathered: Gathered) -> None:
         self._gathered = gathered
-        self._known: dict[tuple[ShownPlace, str], list[Setting]] = {}
+        self._valid: set[str] = set()
+        self._known: dict[tuple[ShownPlace | None, str], Markup] = {}
 
-    def of(self, run: Reading, cell: Mapping[str, Any]) -> list[Setting]:
-        """Return a run's configuration; outside of the tables its values alone."""
-        places = self._gathered.places.get(run.key)
-        if not places:
-            return [Setting(name, value, "") for name, value in _flat(cell)]
-        key = places[0], run.cell
+    def cell(self, run: Reading, rundir: RunDir) -> dict[str, Any]:
+        """Return what a run is; one of a cell that was validated differs by its seed alone.
+
+        Raises UserError where it cannot be read.
+        """
+        if run.cell in self._valid:
+            return read_json(rundir.cell, SCHEMA)
+        found = rundir.read_run().to_json()
+        self._valid.add(run.cell)
+        return found
+
+    def of(self, run: Reading, cell: Mapping[str, Any]) -> Markup:
+        """Return a run's configuration as a section; outside of the tables its values alone."""
+        place = next(iter(self._gathered.places.get(run.key) or ()), None)
+        key = place, run.cell
         if key not in self._known:
-            self._known[key] = self._from_table(places[0], run)
+            if place is None:
+                found = [Setting(name, value, "") for name, value in _flat(cell)]
+            else:
+                found = self._from_table(place, run)
+            self._known[key] = Markup(render("settings", settings=found))
         return self._known[key]
 
     def _from_table(self, place: ShownPlace, run: Reading) -> list[Setting]:
@@ -77,7 +94,7 @@ def values(
     cell: dict[str, Any] = {}
     result: dict[str, Any] = {}
     try:
-        cell = rundir.read_run().to_json()
+        cell = settings.cell(run, rundir)
     except (UserError, OSError) as error:
         problems.append(str(error))
     if run.state in ENDED:
@@ -110,7 +127,7 @@ def values(
         "statistics": [statistic_label(s) for s in STATISTICS],
         "charts": charts(records, _published(gathered, run)),
         "epochs": len(records),
-        "settings": settings.of(run, cell) if cell else [],
+        "settings": settings.of(run, cell) if cell else "",
         "origin": _origin(origin, result),
         "directory": f"{gathered.place or gathered.runs_dir.absolute()}/{run.key}",
         "log": str(work.log) if work is not None else "",
@@ -123,12 +140,15 @@ def charts(records: Sequence[Mapping[str, Any]], published: float | None) -> lis
     epochs = [r for r in records if type(r.get("epoch")) is int and 1 <= r["epoch"] < _HUGE]
     if not epochs:
         return []
-    test, train, val = (_series(epochs, n) for n in ("test_top1", "train_top1", "val_top1"))
-    rates = _series(epochs, "lr")
+    numbers = [r["epoch"] for r in epochs]
+    terms = [_losses(r) for r in epochs]
+    names = dict.fromkeys(itertools.chain.from_iterable(terms))
+    test, train, val, rates = (
+        _series(numbers, epochs, name) for name in ("test_top1", "train_top1", "val_top1", "lr")
+    )
     drops = [b[0] for a, b in itertools.pairwise(rates) if a[1] > 0 and b[1] < _DROP * a[1]]
     drops = drops if len(drops) <= 8 else []
-    names = dict.fromkeys(name for r in epochs for name in _losses(r))
-    late = [y for x, y in test if x >= epochs[-1]["epoch"] / 4]
+    late = [y for x, y in test if x >= numbers[-1] / 4]
     accuracy = line_chart(
         "Top-1 accuracy (%)",
         [Line("test", test), Line("training", train), Line("held out", val)],
@@ -139,21 +159,24 @@ def charts(records: Sequence[Mapping[str, Any]], published: float | None) -> lis
     )
     losses = line_chart(
         "Loss terms",
-        [Line(name, _term(epochs, name)) for name in sorted(names, key=lambda n: n != "ce")],
+        [
+            Line(name, _series(numbers, terms, name))
+            for name in sorted(names, key=lambda n: n != "ce")
+        ],
         drops=drops,
         logarithmic=True,
     )
-    rate = line_chart("Learning rate", [Line("learning rate", rates)], logarithmic=True)
-    return [chart for chart in (accuracy, losses, rate) if chart]
+    return [chart for chart in (accuracy, losses, _rate_chart(tuple(rates))) if chart]
 
 
-def _series(epochs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(r["epoch"], r[name]) for r in epochs if _is_real(r.get(name))]
-
-
-def _term(epochs: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+def _series(
+    epochs: Sequence[int], records: Sequence[Mapping[str, Any]], name: str
+) -> list[tuple[float, float]]:
+    """Return those points that are numbers, and not about to be infinite."""
     return [
-        (r["epoch"], losses[name]) for r in epochs if _is_real((losses := _losses(r)).get(name))
+        (x, y)
+        for x, record in zip(epochs, records, strict=True)
+        if type(y := record.get(name)) in _NUMBERS and -_HUGE < y < _HUGE
     ]
 
 
@@ -162,8 +185,10 @@ def _losses(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_real(value: Any) -> bool:
-    return type(value) in (float, int) and abs(value) < _HUGE
+@lru_cache(maxsize=256)
+def _rate_chart(rates: tuple[tuple[float, float], ...]) -> Markup:
+    """Return the chart of a schedule, which many runs share."""
+    return line_chart("Learning rate", [Line("learning rate", rates)], logarithmic=True)
 
 
 def _published(gathered: Gathered, run: Reading) -> float | None:
