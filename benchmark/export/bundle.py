@@ -36,7 +36,7 @@ from benchmark.table.selection import Selection
 Checkpoints = Literal["none", "one", "all"]
 FORMATS = ("md", "tex", "csv", "json")
 # What a run's own files are called, besides its kept checkpoints.
-_FILES = ("cell", "records", "provenance", "result", "weights", "extras")
+_FILES = ("cell", "records", "provenance", "result", "weights", "extras", "probes")
 
 
 @dataclass(frozen=True)

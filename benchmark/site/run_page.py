@@ -173,10 +173,11 @@ def _series(
     epochs: Sequence[int], records: Sequence[Mapping[str, Any]], name: str
 ) -> list[tuple[float, float]]:
     """Return those points that are numbers, and not about to be infinite."""
+    values: list[Any] = [record.get(name) for record in records]
     return [
         (x, y)
-        for x, record in zip(epochs, records, strict=True)
-        if type(y := record.get(name)) in _NUMBERS and -_HUGE < y < _HUGE
+        for x, y in zip(epochs, values, strict=True)
+        if type(y) in _NUMBERS and -_HUGE < y < _HUGE
     ]
 
 
