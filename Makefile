@@ -14,7 +14,7 @@ demo: install
 	@$(BIN)/bench submit --table digits --cluster local --wait
 	@$(BIN)/bench collect --table digits
 	@$(BIN)/bench figures --table digits
-	@$(BIN)/bench report --table digits --figures curves --figures forest
+	@$(BIN)/bench report --table digits --figures curves --figures forest --open
 
 test: install
 	@$(BIN)/python -m pytest -n $(WORKERS)

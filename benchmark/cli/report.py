@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +35,9 @@ def report(
     every: Annotated[
         float, typer.Option("--every", min=1.0, help="Seconds between looks with --watch.")
     ] = 10.0,
+    show: Annotated[
+        bool, typer.Option("--open", help="Open it in a browser, if this machine has a screen.")
+    ] = False,
     plugin: Plugins = None,
     runs: RunsDir = DEFAULT_RUNS,
     data: DataDir = DEFAULT_DATA,
@@ -52,3 +58,11 @@ def report(
     say(*site.notes)
     told = f"{count(site.tables, 'table')} and {count(site.runs, 'run')}"
     print(f"written: {told}; open {site.index.absolute()}")
+    if show and _has_screen():
+        webbrowser.open(site.index.absolute().as_uri())
+
+
+def _has_screen() -> bool:
+    """Tell whether a browser has a window to open; one for text would take the terminal."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in screens)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import webbrowser
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -142,6 +143,23 @@ def test_figures_stand_in_the_tables_page(hostile: Path, tmp_path: Path) -> None
     assert str(tmp_path / "index.html") in said.out
     assert "hostile-forest.png" in (tmp_path / "tables" / "hostile.html").read_text()
     assert json.loads((tmp_path / "figures" / "hostile-forest.json").read_text())["runs"]
+
+
+def test_a_report_is_opened_where_there_is_a_screen(
+    hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    monkeypatch.setattr(webbrowser, "_tryorder", None)  # asked anew
+    words = ("report", "-t", hostile / "hostile.yaml", "--runs", hostile / "runs", "--open")
+    for screen in ("", ":0"):
+        monkeypatch.setenv("DISPLAY", screen)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        assert bench(*words, "--out", tmp_path / "a b").code == 0
+        assert (tmp_path / "opened").exists() is bool(screen)
+    assert (tmp_path / "opened").read_text() == (tmp_path / "a b/index.html").as_uri() + "\n"
 
 
 @pytest.mark.slow
