@@ -248,15 +248,25 @@ class Pointed(NamedTuple):
 
 
 def pointed(
-    where: Layout, world: World, seeds: int, tables: int, off: float = 0.3, key: int = 3
+    where: Layout,
+    world: World,
+    seeds: int,
+    tables: int,
+    off: float = 0.3,
+    key: int = 3,
+    *,
+    right_alone: bool = False,
 ) -> Pointed:
-    """Return how often the table as a whole points at what is off, and at nothing where none."""
+    """Return how often the table as a whole points at what is off, and at nothing where none.
+
+    ``right_alone``: the first figure alone, the others are nan.
+    """
     rng = np.random.default_rng([key, seeds])
     noisy = ~where.exact
     if world.between:
         noisy &= where.taught  # the others do not share the teachers' spread
     found = []
-    for kind in ("right", "row", "column", "table"):
+    for kind in ("right",) if right_alone else ("right", "row", "column", "table"):
         index = {"row": where.row, "column": where.column}.get(kind, np.zeros_like(where.row))
         chosen = rng.choice(np.unique(index[noisy]), tables)
         hit = (index == chosen[:, None]) & noisy & (kind != "right")
@@ -274,7 +284,7 @@ def pointed(
         }[kind]
         one = named.any(axis=1) if kind == "right" else named[np.arange(tables), place]
         found.append(float(one.mean()))
-    return Pointed(*found)
+    return Pointed(*found, *[float("nan")] * (4 - len(found)))
 
 
 def ceiling(

@@ -188,6 +188,8 @@ def differences(ours: Any, theirs: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(ours, dict) and isinstance(theirs, dict):
         found: dict[str, Any] = {}
         for name in sorted({*ours, *theirs}):
+            if ours.get(name) == theirs.get(name):
+                continue  # as most are, and told so faster than by looking further
             path = f"{prefix}.{name}" if prefix else name
             found.update(differences(ours.get(name), theirs.get(name), path))
         return found

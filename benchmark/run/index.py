@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,7 +153,9 @@ class RunIndex:
 
     def damaged(self) -> list[Reading]:
         """Return every run that cannot be counted, by key."""
-        return [run for run in self.all_runs() if run.state is RunState.DAMAGED]
+        query = "select reading from runs where instr(reading, ?) order by name"
+        found = self._ask(query, (json.dumps(RunState.DAMAGED),))
+        return [run for (text,) in found if (run := _reading(text)).state is RunState.DAMAGED]
 
     def _in_parts(self, query: str, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         wanted = sorted(set(names))
@@ -258,12 +260,22 @@ def _stamp(folder: str) -> tuple[str, int]:
     return " ".join(found), newest
 
 
+# What JSON does not keep, by its place.
+_MADE: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
+    (Reading._fields.index(name), make)
+    for name, make in {
+        "state": {state.value: state for state in RunState}.__getitem__,
+        "progress": Progress._make,
+        "numbers": tuple,
+        "measured": Measured._make,
+        "prediction": Prediction._make,
+    }.items()
+)
+
+
 def _reading(text: str) -> Reading:
-    found = Reading._make(json.loads(text))
-    return found._replace(
-        state=RunState(found.state),
-        progress=found.progress and Progress._make(found.progress),
-        numbers=tuple(found.numbers),
-        measured=found.measured and Measured._make(found.measured),
-        prediction=found.prediction and Prediction._make(found.prediction),
-    )
+    values = json.loads(text)
+    for place, make in _MADE:
+        if values[place] is not None:
+            values[place] = make(values[place])
+    return Reading._make(values)

@@ -68,9 +68,9 @@ def test_what_is_off_as_a_whole_is_named(world: str) -> None:
     assert found.right <= 0.06
 
 
-@pytest.mark.parametrize("world", set(WORLDS) - {"between-teacher spread 0.2"})
+@pytest.mark.parametrize("world", sorted(set(WORLDS) - {"between-teacher spread 0.2"}))
 def test_a_right_table_is_not_pointed_at(world: str) -> None:
-    found = pointed(layout(statistic="last", filled=True), WORLDS[world], 5, 500)
+    found = pointed(layout(statistic="last", filled=True), WORLDS[world], 5, 500, right_alone=True)
     assert found.right <= 0.06 + (0.06 * 0.94 / 500) ** 0.5  # and the noise of 500 tables
 
 

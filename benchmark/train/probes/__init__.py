@@ -9,11 +9,13 @@ nothing: gradients by ``torch.autograd.grad``, no hooks that stay. Imports no to
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from benchmark.base.errors import unknown
 from benchmark.base.modules import described_modules
 
 
+@cache  # planning asks for every cell
 def known_probes() -> dict[str, str]:
     """Return the probes by name, each with what it records."""
     return described_modules(__path__)
