@@ -114,16 +114,6 @@ def mean_std(values: ArrayLike) -> tuple[float, float | None]:
     return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
 
 
-def t_interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float] | None:
-    """Return the textbook t interval of the mean, from these values alone (None for one)."""
-    mean, std = mean_std(values)
-    if std is None:
-        return None
-    n = np.size(values)
-    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * std / n**0.5
-    return mean - half, mean + half
-
-
 def noise(own: Side, prior_sigma: ArrayLike = np.nan, prior_df: ArrayLike = np.nan) -> Noise:
     """Return the seed noise of a side: its own spread, moderated by a prior if one is given.
 
@@ -244,69 +234,6 @@ def holm(p: ArrayLike, family: int | None = None) -> Floats:
     out = np.empty_like(values)
     np.put_along_axis(out, order, np.where(np.isfinite(ranked), adjusted, np.nan), axis=-1)
     return out
-
-
-class EquivalenceResult(NamedTuple):
-    """Which of the three things an interval says; none of them: more seeds are needed."""
-
-    inside: NDArray[np.bool_]
-    above: NDArray[np.bool_]
-    below: NDArray[np.bool_]
-
-
-def outcomes(
-    found: Difference, adjusted_p: ArrayLike, margin: float, level: float = LEVEL
-) -> EquivalenceResult:
-    """Return what each difference shows.
-
-    ``inside``: its whole interval lies within the equivalence margin (two one-sided tests at
-    2.5 %). ``above``, ``below``: it is not inside, and zero is excluded after Holm's correction.
-    Without noise the sign decides.
-    """
-    inside = (found.low > -margin) & (found.high < margin)
-    beyond = np.where(found.error == 0, True, np.asarray(adjusted_p) <= 1 - level) & ~inside
-    return EquivalenceResult(inside, beyond & (found.delta > 0), beyond & (found.delta < 0))
-
-
-def seeds_needed(
-    ours: Side,
-    ours_noise: Noise,
-    theirs: Side,
-    theirs_noise: Noise,
-    margin: float,
-    alpha: ArrayLike = 1 - LEVEL,
-    level: float = LEVEL,
-) -> Floats:
-    """Return how many further seeds of ours would settle each cell, nan if none do.
-
-    The difference and the noise are taken to stay where they are, so it is the middle of what
-    may happen, not a promise. ``alpha`` is what Holm's procedure asks of the cell's p-value.
-    nan: not within ``MAX_SEEDS``, since the published value's own noise is too wide, or since
-    nothing is known of the noise.
-    """
-    more = np.arange(1, MAX_SEEDS + 1)  # along a new last axis
-    grown = Side(
-        ours.centre[..., None],
-        ours.n[..., None] + more,
-        ours.std[..., None],
-        ours.median[..., None],
-    )
-    known = Noise(
-        ours_noise.sigma[..., None], ours_noise.df[..., None] + more, ours_noise.own[..., None]
-    )
-    fixed = Side(
-        theirs.centre[..., None],
-        theirs.n[..., None],
-        theirs.std[..., None],
-        theirs.median[..., None],
-    )
-    fixed_noise = Noise(
-        theirs_noise.sigma[..., None], theirs_noise.df[..., None], theirs_noise.own[..., None]
-    )
-    found = difference(grown, known, fixed, fixed_noise, level)
-    inside = (found.low > -margin) & (found.high < margin)
-    settled = inside | (found.p <= np.asarray(alpha)[..., None])
-    return np.where(settled.any(axis=-1), settled.argmax(axis=-1) + 1.0, np.nan)
 
 
 def selection_bias(candidates: int, sigma: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,13 +21,10 @@ from benchmark.results.statistics import (
     holm,
     mean_std,
     noise,
-    outcomes,
     paired_difference,
     published_noise,
-    seeds_needed,
     selection_bias,
     side,
-    t_interval,
 )
 
 RUNS = 2000
@@ -42,17 +40,29 @@ def against(
     return difference(left, known, right, published_noise(right, known, prior.sigma, prior.df))
 
 
-def test_mean_std_and_interval_are_scipys() -> None:
+class EquivalenceResult(NamedTuple):
+    """Which of the three things an interval says."""
+
+    inside: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+
+def outcomes(found: Difference, adjusted_p: np.ndarray, margin: float) -> EquivalenceResult:
+    """What differences show: an interval within the margin, or zero excluded at 5 %."""
+    inside = (found.low > -margin) & (found.high < margin)
+    beyond = np.where(found.error == 0, True, np.asarray(adjusted_p) <= 0.05) & ~inside
+    return EquivalenceResult(inside, beyond & (found.delta > 0), beyond & (found.delta < 0))
+
+
+def test_mean_std_is_scipys() -> None:
     values = [70.1, 70.9, 70.4, 71.2]
     mean, std = mean_std(values)
     assert (mean, std) == pytest.approx((np.mean(values), stats.tstd(values)))
-    expected = stats.t.interval(0.95, 3, loc=mean, scale=stats.sem(values))
-    assert t_interval(values) == pytest.approx(expected)
 
 
 def test_one_value_has_no_spread() -> None:
     assert mean_std([70.0]) == (70.0, None)
-    assert t_interval([70.0]) is None
 
 
 def test_a_real_miss_stays_one() -> None:
@@ -157,11 +167,7 @@ def test_a_wild_cell_overrules_its_prior_and_lends_its_noise() -> None:
 def test_one_seed_without_any_knowledge_says_nothing() -> None:
     found = against(70, 1, np.nan, 75, 5, FLAT)
     assert np.isnan(found.low)
-    shown = outcomes(found, found.p, 0.5)
-    assert not any(shown)
-    left, right = side([70.0], [1]), side([75.0], [5])
-    known = noise(left)
-    assert np.isnan(seeds_needed(left, known, right, published_noise(right, known), 0.5)).all()
+    assert not any(outcomes(found, found.p, 0.5))
 
 
 def test_a_median_is_noisier_than_a_mean() -> None:
@@ -209,28 +215,6 @@ def test_holm_lies_between_raw_and_bonferroni(p: list[float]) -> None:
 def test_selection_bias_is_the_expected_maximum(candidates: int, expected: float) -> None:
     assert selection_bias(candidates, 1.0) == pytest.approx(expected, abs=1e-4)
     assert selection_bias(candidates, 0.25) == pytest.approx(expected / 4, abs=1e-4)
-
-
-@pytest.mark.parametrize("delta", [0.0, 0.05, 0.1, 0.6])
-def test_the_seeds_needed_settle_it_and_one_fewer_do_not(delta: float) -> None:
-    left, right = side([70 + delta], [2]), side([70.0], [5])
-    known = noise(left, 0.37, 18)
-    theirs = published_noise(right, known, 0.37, 18)
-    (needed,) = seeds_needed(left, known, right, theirs, 0.5, 0.05)
-    assert needed >= 1
-    for extra, settled in ((needed, True), (needed - 1, False)):
-        more = known._replace(df=known.df + extra)
-        found = difference(left._replace(n=left.n + extra), more, right, theirs)
-        shown = outcomes(found, found.p, 0.5)
-        assert bool((shown.inside | shown.above | shown.below)[0]) is settled
-
-
-def test_no_number_of_seeds_settles_what_their_own_noise_hides() -> None:
-    """One published run of MobileNetV2 is known to within 0.78 points, whatever we do."""
-    left, right = side([70.2], [3]), side([70.0], [1])
-    known = noise(left, 0.37, 18)
-    theirs = published_noise(right, known, 0.37, 18)
-    assert np.isnan(seeds_needed(left, known, right, theirs, 0.5, 0.05)).all()
 
 
 def simulated(
