@@ -55,20 +55,3 @@ def different(num_train: int, info: AugmentationInfo, epochs: Iterable[Indices])
     for numbers in epochs:
         seen[numbers] = True
     return seen
-
-
-def about_different(
-    plans: Iterable[tuple[BatchPlan, int]], info: AugmentationInfo, images: Indices
-) -> float:
-    """Return how many different pictures an image has, by ``images`` that are looked at alone.
-
-    As if every epoch showed every image once, which it does but for incomplete batches.
-    """
-    assert info.num_variants is not None
-    seen = np.zeros((len(images), info.num_variants), np.bool_)
-    places = np.arange(len(images))
-    for plan, epochs in plans:
-        for epoch in range(1, epochs + 1):
-            table = crop_flip_table(info, plan.seed, epoch, images)
-            seen[places, variant_numbers(info, table)] = True
-    return float(seen.sum()) / len(images)

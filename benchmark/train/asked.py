@@ -1,15 +1,7 @@
-"""What a run asks its shared teacher: which outputs, of which pictures. Imports no torch."""
+"""Which outputs a run asks of its shared teacher. Imports neither torch nor numpy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
-
-from benchmark.data.augmentations import augmentation_info
-from benchmark.data.order import BatchPlan
-from benchmark.data.shown import different, epochs_of
 from benchmark.methods.catalog import method_info
 from benchmark.run.identity import Run
 
@@ -22,17 +14,3 @@ def maps_read(run: Run) -> frozenset[str] | None:
         return None
     # A class that does not say it in so many words may read any of them.
     return frozenset(name for i in asking for name in i.attributes.get("teacher_maps", ("stages",)))
-
-
-def batch_plan(run: Run, num_train: int) -> BatchPlan:
-    """Return the batches of a run."""
-    recipe = run.recipe
-    plan = (recipe.batch_size, recipe.drop_last, recipe.holdout, recipe.repeats)
-    return BatchPlan(num_train, run.seed, *plan)
-
-
-def pictures_of(runs: Sequence[Run], num_train: int) -> npt.NDArray[np.int64]:
-    """Return the numbers of all pictures that these runs are shown from epoch 1 on, ascending."""
-    info = augmentation_info(runs[0].recipe.augmentation)
-    plans = [(batch_plan(run, num_train), run.recipe.epochs) for run in runs]
-    return np.flatnonzero(different(num_train, info, epochs_of(plans, info)))

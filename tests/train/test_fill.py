@@ -20,7 +20,7 @@ from benchmark.run.pack_file import PackFile, read_pack
 from benchmark.run.state import RunState
 from benchmark.submission.task import train_here
 from benchmark.train.answers import Answers
-from benchmark.train.asked import pictures_of
+from benchmark.train.asked_pictures import pictures_of
 from benchmark.train.network import Network
 from tests.helpers import digits_plan, numbers, train
 from tests.train.mortal import Undertaker
