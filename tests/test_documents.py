@@ -15,7 +15,10 @@ LINKS = re.compile(r"\]\(([^)#:]+)\)")
 MADE = ("results/", "checkpoints/", "RUNS/", ".venv")
 
 
-@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md", "README.md"])
+DRAWINGS = ("docs/architecture.md", "docs/decisions.md", "CONTRIBUTING.md", "README.md")
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
 def test_every_path_that_is_named_exists(name: str) -> None:
     document = ROOT / name
     text = document.read_text(encoding="utf-8")

@@ -39,8 +39,10 @@ class Grown(Strict):
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = serialise(self)
         fields = type(self).model_fields
-        defaults = [name for name in self.later if getattr(self, name) == fields[name].default]
-        return {name: value for name, value in data.items() if name not in defaults}
+        for name in self.later:
+            if getattr(self, name) == fields[name].default:
+                data.pop(name, None)
+        return data
 
 
 class Milestones(Grown):
