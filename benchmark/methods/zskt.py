@@ -6,10 +6,11 @@ disagree, the student learns to agree on them. No image and no label of the data
 test images are, to evaluate. As in polo5/ZeroShotKnowledgeTransfer@e24915d: for each batch of noise
 one step of the generator, then ten of the student on the images made AFTER that step; KL(teacher ||
 student) at temperature 1, divided by the number of classes (a mean over all entries); beside it 250
-times the squared difference of normalised attention maps of all stages; the generator's Adam at
-1e-3, gradients clipped at 5. The student's Adam at 2e-3 with a cosine to zero over 80,000 batches
-of noise and the clipping are the recipe's (``zskt_80``). A generator's step moves the student's
-batch statistics, since its pass is in train mode.
+times the squared difference of normalised attention maps of all stages (the raw residual sums of
+wide ResNets, as there); the generator's Adam at 1e-3, gradients clipped at 5. The student's Adam at
+2e-3 with a cosine to zero over 80,000 batches of noise and the clipping are the recipe's
+(``zskt_80``). A generator's step moves the student's batch statistics, since its pass is in train
+mode.
 
 The ten images of a batch of noise are equal, since the generator normalises by the batch: they are
 made once here; there ten times, which moves its running statistics and nothing that is used.
