@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,21 @@ def test_the_queue_of_this_machine_asks_first(
     assert done.code == 1  # nothing was asked first, but every run has its result
     assert "allows 1.0 kB in all" in done.err
     assert "3/3 runs done" in done.err
+
+
+def test_students_on_a_cluster_wait_for_who_asks(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no Slurm at hand: scripts are shown
+    done = run("submit --cluster slurm --fill --dry-run", "KD", tmp_path, digits)
+    assert done.code == 0, done.err
+    teacher, asking, students = done.out.split("#!/bin/bash\n")[1:]
+    assert "pack=digits-wrn_16_2-s0" in teacher
+    assert "--dependency" not in teacher
+    assert "pack=digits-answers-of-wrn_16_2" in asking
+    assert "--dependency=afterany:JOB0_0\n" in asking
+    assert "--array=0-1" in students
+    (waits,) = re.findall(r"--dependency=afterany:(\S+)", students)
+    assert set(waits.split(":")) == {"JOB0_0", "JOB1_0"}
+    alone = run("teachers fill --cluster slurm --dry-run", "KD", tmp_path, digits)
+    assert alone.out.count("#!/bin/bash") == 2
