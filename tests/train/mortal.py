@@ -82,17 +82,32 @@ def _count_operations(die_at: int) -> Callable[[], int]:
     return lambda: done["count"]
 
 
+def _count_questions() -> Callable[[], int]:
+    from benchmark.train.answers import Answers
+
+    made: list[Answers] = []
+    make = Answers.__init__
+
+    def noted(self: Answers, *arguments: Any, **named: Any) -> None:
+        make(self, *arguments, **named)
+        made.append(self)
+
+    Answers.__init__ = noted  # type: ignore[method-assign]
+    return lambda: sum(found.asked for found in made)
+
+
 def _work(job: dict[str, Any]) -> int:
     from benchmark.run.pack_file import read_pack
     from benchmark.train.fill import fill
     from benchmark.train.pack import Surroundings, train_pack
     from benchmark.train.report import Lines
 
-    count = _count_operations(job.get("die_at", -1))
+    count, asked = _count_operations(job.get("die_at", -1)), _count_questions()
     where = Surroundings(checkpoint_seconds=0, reporter=Lines)
     pack = read_pack(job["pack"], "the pack")
     outcome = fill(pack, where) if pack.fills else train_pack(pack, where)
     Path(job["runs_dir"], "operations").write_text(str(count()))
+    Path(job["runs_dir"], f"asked-{os.getpid()}").write_text(str(asked()))
     return outcome.exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -187,7 +188,35 @@ def test_damaged_rows_are_asked_for_again(
         assert numbers(runs_dir, run) == numbers(reference, run)
 
 
-def test_a_store_that_may_not_be_written_is_read(
+def test_a_read_only_store_is_read(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Asked,
+) -> None:
+    reference, runs = alone
+    first, second = students(runs)
+    train([first], digits, runs_dir)
+    (runs_dir / first.key).rename(runs_dir / ".before")
+    before, size = asked.images, used(store_root(runs_dir))
+    opened = os.open
+
+    def read_only(path: object, flags: int, *more: object, **named: object) -> int:
+        if str(path).endswith(".rows") and flags & os.O_RDWR:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return opened(path, flags, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", read_only)
+    train([first], digits, runs_dir)
+    assert asked.images == before
+    train([second], digits, runs_dir)  # of whose teacher nothing is there
+    for run in (first, second):
+        assert numbers(runs_dir, run) == numbers(reference, run)
+    assert used(store_root(runs_dir)) == size
+
+
+def test_a_disk_that_takes_nothing_more(
     alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference, runs = alone

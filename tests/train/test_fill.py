@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark.base.errors import UserError
@@ -19,6 +20,7 @@ from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile, read_pack
 from benchmark.run.state import RunState
 from benchmark.submission.task import train_here
+from benchmark.train.answer_file import AnswerFile
 from benchmark.train.answers import Answers
 from benchmark.train.asked_pictures import pictures_of
 from benchmark.train.network import Network
@@ -114,6 +116,19 @@ def test_students_ask_nothing_any_more(
     assert asked[-1].asked == asked[-1].probed == 0
 
 
+def test_packs_and_seeds_ask_each_question_once_among_them(
+    trained: tuple[Path, list[Pack]], filling: PackFile, digits: Path, asked: list[Answers]
+) -> None:
+    _, packs = trained
+    for pack in packs[1:]:
+        train(pack.runs, digits, filling.runs_dir)
+    assert sum(found.asked for found in asked) == questions_of(filling)
+    run = packs[1].runs[0]  # in a pack of its own, now
+    (filling.runs_dir / run.key).rename(filling.runs_dir / ".before")
+    train([run], digits, filling.runs_dir)
+    assert sum(found.asked for found in asked) == questions_of(filling)
+
+
 def test_what_was_kept_before_is_not_asked_again(
     trained: tuple[Path, list[Pack]], filling: PackFile, digits: Path, asked: list[Answers]
 ) -> None:
@@ -194,6 +209,19 @@ def test_bits_that_depend_on_the_batch_end_it(
     assert used(answers_root(filling.runs_dir)) == 0
 
 
+def kept_rows(pack: PackFile) -> int:
+    """How many of the answers that a pack needs are there, whole."""
+    wanted = pictures_of(pack.runs, 100)
+    paths = list(answer_files(answers_root(pack.runs_dir)))
+    there = np.full(len(wanted), len(paths) == 2)  # logits and pooled vectors
+    for path in paths:
+        width = 4 * int(path.stem.rpartition("-")[2])
+        file = AnswerFile(path, width, f"{path.parent.name}/{path.name}")
+        there &= file.read(wanted)[1]
+        file.close()
+    return int(there.sum())
+
+
 @pytest.fixture(scope="module")
 def undertaker() -> Iterator[Undertaker]:
     found = Undertaker()
@@ -218,11 +246,45 @@ def test_killed_at_random_while_it_fills(
         time.sleep(chance.uniform(0.0, 0.5))
         os.kill(number, signal.SIGKILL)
         killed += undertaker.wait()["signal"] == signal.SIGKILL
-        if turn % 5 == 4:  # and begin anew at times
+        if turn % 5 == 2:  # and begin anew at times
             for path in answer_files(answers_root(filling.runs_dir)):
                 path.unlink()
     assert killed > 5
+    kept = kept_rows(filling)
     assert train_here(filling).exit_code == 0
-    assert asked[0].asked <= questions_of(filling)
+    assert asked[0].asked == questions_of(filling) - kept
     check(students(packs), filling.runs_dir, digits, place)
     assert [found.asked for found in asked[1:]] == [0, 0, 0, 0]
+
+
+@pytest.mark.slow
+def test_two_processes_at_once(
+    trained: tuple[Path, list[Pack]],
+    filling: PackFile,
+    digits: Path,
+    undertaker: Undertaker,
+    asked: list[Answers],
+) -> None:
+    """The bits stay, and what is kept is what both were shown.
+
+    What both ask at one moment is asked twice, and never again.
+    """
+    place, packs = trained
+    other = Undertaker()
+    try:
+        for one, pack in zip((undertaker, other), packs[1:], strict=True):
+            one.start(pack.runs, digits, filling.runs_dir)
+        for one in (undertaker, other):
+            assert one.wait() == {"signal": None, "code": 0}
+    finally:
+        other.close()
+    for run in students(packs):
+        assert numbers(filling.runs_dir, run) == numbers(place, run)
+    assert kept_rows(filling) == questions_of(filling)
+    files = sorted(filling.runs_dir.glob("asked-*"))
+    by_each = [int(path.read_text()) for path in files]
+    alone = [len(pictures_of(pack.runs, 100)) for pack in packs[1:]]
+    assert len(by_each) == 2
+    assert questions_of(filling) <= sum(by_each) <= sum(alone)
+    assert train_here(filling).exit_code == 0
+    assert asked[-1].asked == 0
