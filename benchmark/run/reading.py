@@ -177,7 +177,9 @@ def _identified(
         cell = f"{slug}-{digest(cell_identity)}"
         teacher = (data["teacher"] or {}).get("key")
         signature_of(identity)
-        _refuse_control(identity)
+        text = json.dumps(identity)
+        if "\\" in text or not text.isprintable():  # what is plain text is told as a whole
+            _refuse_control(identity)
     except KeyError as error:
         reason = f"it has no '{error.args[0]}'"
         raise UserError(f"{rundir.cell} does not describe a run: {reason}") from error

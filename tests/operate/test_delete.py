@@ -47,6 +47,9 @@ def test_a_teacher_stays_while_its_student_does(runs_dir: Path, digits: Path) ->
     kept = delete(runs_dir, teacher.key, None, overrides=False, dry_run=False)
     assert kept.kept == {teacher.key: f"it taught {student.key}, which stays"}
     assert bench("delete", teacher.key, "--runs", runs_dir).code == 1
+    shown = bench("delete", student.key, "--runs", runs_dir, "--dry-run")
+    assert (shown.code, "would delete 1 run" in shown.out) == (0, True)
+    assert RunDir(runs_dir, student.key).path.exists()
     assert delete(runs_dir, student.key, None, overrides=False, dry_run=False).keys == (
         student.key,
     )
