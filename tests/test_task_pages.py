@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shlex
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,10 @@ def test_export(folder: Path) -> None:
     assert (folder / "out/epochs.parquet").stat().st_size
     assert "written: 1 network in out/onnx" in printed[6]
     assert "written: digits.tar, 2 runs" in printed[7]
+    with tarfile.open(folder / "digits.tar") as archive:
+        readme = archive.extractfile("digits-bundle/README.md")
+        assert readme is not None
+        assert b"--only row=KD --seeds 0 --set recipe.epochs=1" in readme.read()
     assert "epoch 1 from its seed: the same to the last bit" in printed[8]
     assert "2 runs with overrides:" in printed[9]
     assert "would delete 2 runs" in printed[10]

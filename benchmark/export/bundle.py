@@ -7,7 +7,9 @@ commands. Imports no torch.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -24,6 +26,7 @@ from benchmark.base.shipped import code_root
 from benchmark.base.words import count
 from benchmark.base.yamlfile import load_yaml
 from benchmark.export import manifest
+from benchmark.methods.catalog import method_infos
 from benchmark.results.report import Report, made_by, make_report
 from benchmark.run.directory import RunDir
 from benchmark.run.index import RunIndex
@@ -188,6 +191,7 @@ def _readme(report: Report, table: str, runs: Sequence[Reading], chosen: Selecti
     dataset = report.grid.dataset
     wanted = [f"--only {o.key}{'!=' if o.excludes else '='}{o.value}" for o in chosen.only]
     words = " ".join([f"--table table/{table}", *wanted, f"--seeds {','.join(map(str, seeds))}"])
+    sets = "".join(f" --set {shlex.quote(each)}" for each in _sets(report))
     return f"""# {report.grid.title}
 
 {report.grid.made_by}
@@ -208,9 +212,21 @@ Check it, from the folder that it lies in, with kd-benchmark {__version__}:
 
 Train it again:
 
-    bench submit {words}
+    bench submit {words}{sets}
     bench collect {words}
 """
+
+
+def _sets(report: Report) -> list[str]:
+    """Return what --set says of runs that differ from their table; several values are a sweep."""
+    found: dict[str, dict[str, None]] = {}
+    for text in report.rows()["overrides"]:
+        for name, (theirs, _) in json.loads(text or "{}").items():
+            place = name if name.startswith("recipe.") else f"method.{name}"
+            if name.startswith("recipe.") or name.partition(".")[0] in method_infos():
+                said = theirs if isinstance(theirs, str) else json.dumps(theirs)
+                found.setdefault(place, {})[said] = None
+    return [f"{name}={','.join(values)}" for name, values in sorted(found.items())]
 
 
 def _write(path: Path, content: str) -> None:
