@@ -69,13 +69,23 @@ class Answers:
         if self.store is None or batch.variants is None or mixed or size < SMALLEST:
             return self._ask(batch.images).only(maps)
         rows = rows_of(batch.indices, batch.variants, self.num_variants)
+        try:
+            return self._kept(self.store, batch.images, rows, maps)
+        except (OSError, UserError) as error:  # no file can be made, or one not be read
+            self._stop(getattr(error, "strerror", None) or str(error))
+            return self._ask(batch.images).only(maps)
+
+    def _kept(
+        self, store: AnswerStore, images: Tensor, rows: Rows, maps: Collection[str]
+    ) -> Features:
+        size = len(rows)
         names = [name for name in KEPT if name == "logits" or name in maps]
         if size in self._proved and not set(maps) - set(KEPT):
-            return self._recall(self.store, batch.images, rows, names)
+            return self._recall(store, images, rows, names)
         if size not in self._proved:
-            found = self._prove(self.store, batch.images, rows, bool(set(maps) - set(KEPT)))
+            found = self._prove(store, images, rows, bool(set(maps) - set(KEPT)))
         else:
-            found = self._ask(batch.images)
+            found = self._ask(images)
         self._keep(rows, found, names)
         return found.only(maps)
 

@@ -51,6 +51,8 @@ def fill(pack: PackFile, where: Surroundings) -> Outcome:
     outcome, reporter = Outcome(), where.reporter()
     try:
         _fill(pack, where, outcome, reporter)
+    except OSError as error:
+        raise UserError(f"the answers cannot be kept: {error.strerror or error}") from error
     finally:
         reporter.close()
     return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -21,6 +22,7 @@ from benchmark.run.pack_file import PackFile, read_pack
 from benchmark.run.state import RunState
 from benchmark.submission.task import train_here
 from benchmark.train.answer_file import AnswerFile
+from benchmark.train.answer_store import AnswerStore
 from benchmark.train.answers import Answers
 from benchmark.train.asked_pictures import pictures_of
 from benchmark.train.network import Network
@@ -192,6 +194,17 @@ def test_a_disk_without_room_is_left_alone(
         train_here(filling)
     assert asked[0].asked == 0
     assert used(answers_root(filling.runs_dir)) == 0
+
+
+def test_a_disk_that_takes_no_file_ends_it(
+    filling: PackFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(AnswerStore, "part", full)
+    with pytest.raises(UserError, match="cannot be kept: No space left on device"):
+        train_here(filling)
 
 
 def test_bits_that_depend_on_the_batch_end_it(
