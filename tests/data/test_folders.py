@@ -77,6 +77,21 @@ def test_what_is_no_plain_jpeg_is_encoded(tmp_path: Path) -> None:
     assert encode(grey, 0, WriteSettings(storage="raw", max_resolution=90)).width == 90
 
 
+def test_an_orientation_is_not_applied(tmp_path: Path) -> None:
+    """As in torchvision's ImageFolder: pixels stay where the file has them."""
+    path, exif = tmp_path / "turned.jpg", Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    with Image.open(photograph(tmp_path / "plain.png", "RGB")) as image:
+        image.save(path, exif=exif)
+    kept = encode(path, 0, AS_IT_IS)
+    assert (kept.data, kept.height, kept.width) == (path.read_bytes(), 60, 90)
+    with Image.open(path) as image:
+        assert image.getexif()[0x0112] == 6
+        pixels = encode(path, 0, WriteSettings(storage="raw"))
+        assert (pixels.height, pixels.width) == (60, 90)
+        assert pixels.data == np.asarray(image).tobytes()
+
+
 def test_a_broken_image_is_named(imagenette: Path, tmp_path: Path) -> None:
     path = photograph(tmp_path / "broken.jpg", "RGB")
     path.write_bytes(path.read_bytes()[:-200])

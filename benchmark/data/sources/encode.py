@@ -29,8 +29,10 @@ def encode(path: Path, label: int, write: WriteSettings) -> Sample:
     A JPEG that needs no change keeps its bytes; others (other formats, CMYK, longer than
     ``max_resolution``) are encoded at ``jpeg_quality``. Sizes are reduced by averaging areas, as
     FFCV's writer does, but the longest side becomes ``max_resolution`` exactly. 16 bits a pixel
-    are scaled to 8. With ``side`` the short side is scaled to it, and the middle is cut. Every
-    image is decoded once, so a broken one is found here.
+    are scaled to 8. With ``side`` the short side is scaled to it, and the middle is cut. An
+    orientation that EXIF names is not applied, as torchvision's ImageFolder does not, and so no
+    published loader; it stays in a JPEG that keeps its bytes. Every image is decoded once, so a
+    broken one is found here.
 
     Raises UserError, by name, for what cannot be decoded, pixels whose range nobody knows (32-bit
     integers, floating-point numbers) and sides that the storage cannot hold.
