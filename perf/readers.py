@@ -108,11 +108,11 @@ def linked(source: Path, folder: Path, copies: int = 1) -> list[Path]:
     return files
 
 
-def ordinary_photographs(files: list[Path]) -> PilDataset:
+def ordinary_photographs(files: list[Path], side: int = 224) -> PilDataset:
     """Return photographs as PyTorch's example for ImageNet reads them; each is of class 0."""
     info = dataset_info("imagenette")
     steps = [
-        transforms.RandomResizedCrop(224),
+        transforms.RandomResizedCrop(side),
         transforms.RandomHorizontalFlip(),
         transforms.ToTensor(),
         transforms.Normalize(info.mean, info.std),

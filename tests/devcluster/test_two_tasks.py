@@ -10,7 +10,6 @@ import pytest
 from benchmark.run.directory import RunDir
 from tests.cli.command import bench
 from tests.devcluster.conftest import Cluster, until
-from tests.devcluster.trainings import PATIENCE
 from tests.helpers import digits_plan, numbers, train
 
 pytestmark = pytest.mark.slurm
@@ -39,11 +38,11 @@ def test_replicas_on_two_tasks(
     assert sent.code == 0, sent.err
     (run,) = digits_plan(digits, ONLY, sets=SETS).runs
     rundir = RunDir(runs, run.key)
-    until(rundir.checkpoint.exists, "a checkpoint", PATIENCE)
+    until(rundir.checkpoint.exists, "a checkpoint")
     (job,) = cluster.command("squeue", "-h", "-t", "R", "-o", "%A").split()
     assert re.search(r"NumTasks=2\b", cluster.command("scontrol", "show", "job", job))
     cluster.command("scontrol", "requeue", job)
-    until(rundir.result.exists, "the run to end", PATIENCE)
+    until(rundir.result.exists, "the run to end")
     result = rundir.read_result()
     assert result["provenance"]["slurm_restart"] == "1"
     assert set(train([run], digits, alone).endings.values()) == {"done"}
