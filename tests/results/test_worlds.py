@@ -78,7 +78,11 @@ def test_a_right_table_is_not_pointed_at(world: str) -> None:
 def test_seeds_needed_settle(world: str) -> None:
     """A promise of 80 %, kept in 75 % at least, where there is any."""
     where = layout()
-    kept = [ok for seeds in (3, 5) for ok in settled_as_promised(where, WORLDS[world], seeds, 20)]
+    # Less than one promise a table where runs stumble: more tables.
+    tables = 100 if WORLDS[world].stumbling else 20
+    kept = [
+        ok for seeds in (3, 5) for ok in settled_as_promised(where, WORLDS[world], seeds, tables)
+    ]
     assert np.mean(kept or [True]) >= 0.75
 
 
