@@ -114,7 +114,7 @@ def _wanted(resources: Resources) -> dict[str, tuple[str, float]]:
 
 
 def read_job_limits(profile: Profile) -> list[JobLimit]:
-    """Return the limits of the QOS that jobs of a profile have, then of its account.
+    """Return the limits of the partition's QOS, of the QOS that jobs have, then of their account.
 
     Slurm gives an account's limits of one job to its users; what jobs may have together stands at
     each account above theirs, so these follow, where no QOS says the same. Raises SlurmError if
@@ -133,14 +133,8 @@ def read_job_limits(profile: Profile) -> list[JobLimit]:
         return []
     row = max(mine, key=lambda row: bool(row[1]))
     found = []
-    qos = profile.qos or row[2]
-    if qos:
-        words = ["qos", qos, f"format=Name,{_QOS}"]
-        for line in commands.ask([*_SHOW, *words], patience=0).splitlines():
-            if line.count("|") == 9:
-                name, wall, most, together, of_user, of_account, times, *jobs = line.split("|")
-                shared = (together, of_user, of_account)
-                found.append(_limit(f"QOS {name}", wall, most, *shared, times=times, jobs=jobs))
+    for qos in dict.fromkeys(filter(None, (_qos_of(profile.partition), profile.qos or row[2]))):
+        found += _of_qos(qos)
     chain = [_limit(f"account {account}", *row[5:8], times=row[8], jobs=row[9:])]
     chain += _above(account, row[4])
     stated = {name for limit in found for name in limit.together}
@@ -153,6 +147,26 @@ def read_job_limits(profile: Profile) -> list[JobLimit]:
 _SHOW = ("sacctmgr", "--noheader", "--parsable2", "show")
 _ACCOUNTS = "MaxWall,MaxTRES,GrpTRES,MaxTRESMins,MaxJobs,GrpJobs"
 _QOS = "MaxWall,MaxTRES,GrpTRES,MaxTRESPU,MaxTRESPA,MaxTRESMins,MaxJobsPU,MaxJobsPA,GrpJobs"
+
+
+def _qos_of(partition: str | None) -> str | None:
+    """Return the QOS whose limits all jobs of a partition have, None if there is none."""
+    if partition is None:
+        return None
+    text = commands.ask(["scontrol", "--oneliner", "show", "partition", partition], patience=0)
+    found = re.search(r"\bQoS=(\S+)", text)
+    return found[1] if found and found[1] != "N/A" else None
+
+
+def _of_qos(qos: str) -> list[JobLimit]:
+    found = []
+    words = ["qos", qos, f"format=Name,{_QOS}"]
+    for line in commands.ask([*_SHOW, *words], patience=0).splitlines():
+        if line.count("|") == 9:
+            name, wall, most, together, of_user, of_account, times, *jobs = line.split("|")
+            shared = (together, of_user, of_account)
+            found.append(_limit(f"QOS {name}", wall, most, *shared, times=times, jobs=jobs))
+    return found
 
 
 def _above(account: str, cluster: str) -> list[JobLimit]:

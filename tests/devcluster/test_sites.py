@@ -50,6 +50,23 @@ def test_limits_that_sbatch_accepts_a_job_over(running: Cluster) -> None:
         running.command(*mine, "grptres=mem=-1")
 
 
+def test_limits_of_a_partitions_qos(running: Cluster) -> None:
+    act = ["sacctmgr", "-iQ"]
+    part = ["scontrol", "update", "partitionname=short"]
+    try:
+        running.command(*act, "add", "qos", "narrow", "set", "maxwall=00:04:00", "maxjobspu=1")
+        until(lambda: "narrow" in running.command("scontrol", "show", "assoc_mgr"), "the QOS")
+        running.command(*part, "qos=narrow")
+        check_limits(Profile(partition="main", time="5"), SMALL)
+        with pytest.raises(UserError, match=r"time 5 is more than QOS narrow allows .*4 minutes"):
+            check_limits(Profile(partition="short", time="5"), SMALL)
+        note = check_limits(Profile(partition="short", time="4"), SMALL)
+        assert note == "QOS narrow runs at most 1 job at a time; others wait for their turn"
+    finally:
+        running.command(*part, "qos=")
+        running.command(*act, "delete", "qos", "narrow")
+
+
 def test_limits_of_the_accounts_above(running: Cluster) -> None:
     """An account of mine in `group`, in `faculty`: each limits what jobs have together."""
     act = ["sacctmgr", "-iQ"]
