@@ -18,6 +18,8 @@ from benchmark.base.words import count
 from benchmark.data.sidecar import split_path
 from benchmark.export import manifest
 from benchmark.export.bundle import about_of
+from benchmark.methods.catalog import method_infos
+from benchmark.models import model_info
 from benchmark.results.report import make_report
 from benchmark.run.directory import RunDir, all_rundirs
 from benchmark.run.reading import read
@@ -67,6 +69,11 @@ def audit(
         whole = [rundir for rundir in rundirs if read(rundir).state in ENDED]
         yield from _results(rundirs)
         yield from _table(folder, found)
+        for rundir in list(whole):
+            if unknown := _unknown_parts(rundir):
+                whole.remove(rundir)
+                told = f"{rundir.key}: {unknown} is not known here; --plugin FILE gives it"
+                yield Checked("plug-ins", AuditWord.OPEN, told)
         yield from _versions(whole)
         yield from _students(whole, data_dir)
         yield from _replays(whole, data_dir, replays)
@@ -154,6 +161,20 @@ def _table(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
         yield Checked(
             "table", AuditWord.OK, f"{name}: {count(len(fresh), 'cell')} as its runs give"
         )
+
+
+def _unknown_parts(rundir: RunDir) -> str:
+    """Return a method or network of a run that this code does not have; empty if it has all."""
+    run = rundir.read_run()
+    for method in run.methods:
+        if method.name not in method_infos():
+            return method.name
+    for name in (item for item in run.versions if item.startswith("model:")):
+        try:
+            model_info(name.removeprefix("model:"))
+        except UserError:
+            return name.removeprefix("model:")
+    return ""
 
 
 # -- versions ---------------------------------------------------------------------------------

@@ -84,9 +84,9 @@ def write_bundle(
         tables = _tables(find_table(name))
         for file, content in tables.items():
             _write(folder / "table" / file, content)
-        table = folder / "table" / next(iter(tables))
+        table = next(iter(tables))
         command = made_by("bundle", name, chosen, None)
-        collected = make_report(str(table), chosen, runs_dir=folder / "runs")
+        collected = make_report(name, chosen, runs_dir=folder / "runs")
         collected.write(FORMATS, folder / "results")
         collected.write(("csv",), folder / "results", rows=True)
         moment = max(run.ended for run in runs)
@@ -94,7 +94,7 @@ def write_bundle(
             folder / "report",
             folder / "runs",
             data_dir,
-            [str(table)],
+            [name],
             figures,
             moment=moment,
             place="runs",
@@ -104,10 +104,10 @@ def write_bundle(
         constraints = code_root() / "constraints.txt"
         if constraints.is_file():
             _write(folder / "environment" / "constraints.txt", constraints.read_text())
-        _write(folder / "README.md", _readme(report, table.name, runs, chosen))
+        _write(folder / "README.md", _readme(report, table, runs, chosen))
         about = {
             "table": report.grid.name,
-            "file": f"table/{table.name}",
+            "file": f"table/{table}",
             "made_by": command,
             "selection": {
                 "only": [[o.key, o.value, o.excludes] for o in chosen.only],
@@ -167,11 +167,18 @@ def _runs(runs: Iterable[Reading], keeping: set[str], runs_dir: Path, folder: Pa
 
 
 def _tables(path: Path) -> dict[str, str]:
-    """Return a table's file and those that it extends, by name, its own first."""
+    """Return a table's file, those that it extends, and plug-ins, by name, its own first.
+
+    Raises UserError for what does not lie beside the table.
+    """
     found: dict[str, str] = {}
     while True:
         found[path.name] = path.read_text(encoding="utf-8")
         data = load_yaml(path)
+        for own in (data.get("plugins") or ()) if isinstance(data, dict) else ():
+            if "/" in str(own) or not (path.parent / str(own)).is_file():
+                raise UserError(f"{own} cannot be bundled: lay a plug-in beside the table it is of")
+            found[str(own)] = (path.parent / str(own)).read_text(encoding="utf-8")
         base = data.get("base") if isinstance(data, dict) else None
         if base is None:
             return found
