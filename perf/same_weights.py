@@ -92,8 +92,25 @@ def sets(values: tuple[str, ...]) -> list[str]:
 def left_by(run: Path) -> dict[str, Any]:
     lines = (run / "records.jsonl").read_text(encoding="utf-8").splitlines()
     records = [{k: v for k, v in json.loads(line).items() if k in COMPARED} for line in lines]
-    digest = hashlib.sha256((run / "student.safetensors").read_bytes()).hexdigest()
-    return {"weights": digest, "records": records}
+    return {"weights": tensors_of(run), "records": records}
+
+
+def tensors_of(run: Path) -> dict[str, str]:
+    """Return a digest of every tensor that a run left, in whichever file its code puts it."""
+    found = {}
+    for name in ("student.safetensors", "extras.safetensors"):
+        path = run / name
+        if not path.exists():
+            continue
+        content = path.read_bytes()
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:start])
+        header.pop("__metadata__", None)
+        for tensor, about in header.items():
+            first, end = (start + place for place in about["data_offsets"])
+            digest = hashlib.sha256(content[first:end]).hexdigest()
+            found[tensor] = f"{about['dtype']} {about['shape']} {digest}"
+    return found
 
 
 def state_of(place: Path, folder: Path) -> dict[str, dict[str, Any]]:
@@ -121,6 +138,9 @@ def main() -> None:
     for name in differing:
         missing = name not in one or name not in other
         print(f"{'MISSING' if missing else 'DIFFERS'}  {name}")
+        for part in () if missing else ("weights", "records"):
+            if one[name][part] != other[name][part]:
+                print(f"         its {part}")
     print(f"{len(one)} and {len(other)} runs, {len(differing)} of them not the same")
     sys.exit(bool(differing))
 

@@ -1,4 +1,4 @@
-"""A class name means one thing in the whole package."""
+"""A class name means one thing in the whole package, and a file holds one idea."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def test_no_class_name_stands_twice() -> None:
     assert all(place.startswith("methods/") for place in options)
     assert len(options) == len(set(options))
     assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_no_file_is_longer_than_its_idea() -> None:
+    root = Path(benchmark.__file__).parent
+    lines = {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8").count("\n")
+        for path in root.rglob("*.py")
+    }
+    assert not {name: number for name, number in lines.items() if number > 400}

@@ -337,8 +337,7 @@ class _Builder:
             chosen = model in self.selection.teachers
             where = "--teacher" if chosen else f"{self.where}, teacher.files"
             self._own[model] = None if given is None else find_file(model, given, where)
-        found = self._own[model]
-        if found is not None:
+        if (found := self._own[model]) is not None:
             self.files[found.sha256] = found.file
         return found
 
@@ -364,8 +363,8 @@ class _Builder:
         for name in recipe.per_model:
             model_info(name, f"{where}, recipe.per_model")
         device = self.context.device if recipe.device == "auto" else recipe.device
-        fixed: dict[str, Any] = {"device": device}
-        fixed["per_model"] = {n: s for n, s in recipe.per_model.items() if n in models}
+        own = {name: s for name, s in recipe.per_model.items() if name in models}
+        fixed: dict[str, Any] = {"device": device, "per_model": own}
         if rest.get("weights") or not any("norm_updates" in model_info(m).takes for m in built):
             fixed["norm_updates"] = Recipe.model_fields["norm_updates"].default  # it moves nothing
         if device == "cpu":
@@ -396,7 +395,6 @@ def _selectable(row: Row, column: Column, teacher: str, student: str) -> dict[st
         "column": [column.name],
         "teacher": [teacher],
         "student": [student],
-        # method= means exactly that method; uses= any composition with it.
-        "method": methods if len(methods) == 1 else ["+".join(methods)] if methods else [],
+        "method": ["+".join(methods)] if methods else [],  # exactly these; uses= any with it
         "uses": methods,
     }
