@@ -19,7 +19,7 @@ from benchmark.train.network import Network
 IMAGES = 256  # at most; a probe with gradients takes one batch of them
 
 
-class Shown:
+class ProbeImages:
     """The images of a pack's probes in batches, and what the teacher makes of them."""
 
     def __init__(self, batches: Batches, teacher: Network | None) -> None:
@@ -52,7 +52,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observation:
     """A run in eval mode after an epoch. ``methods``: the row's, by name.
 
     ``batches``: training images, the same after every epoch.
@@ -60,7 +60,7 @@ class Observed:
 
     student: Network
     methods: Sequence[tuple[str, AnyMethod]]
-    shown: Shown
+    shown: ProbeImages
 
     @property
     def batches(self) -> tuple[Batch, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from benchmark.data.batches import Batches
 from benchmark.train import probes
 from benchmark.train.network import Network
-from benchmark.train.observed import Observed, Shown
+from benchmark.train.observed import Observation, ProbeImages
 from benchmark.train.rng import seeded
 from benchmark.train.trainee import Trainee
 
@@ -28,7 +28,7 @@ class Probes:
     def __init__(
         self, batches: Batches, teacher: Network | None, say: Callable[[str], None]
     ) -> None:
-        self._shown = Shown(batches, teacher)
+        self._shown = ProbeImages(batches, teacher)
         self._say = say
         self._broken: set[tuple[str, str]] = set()
 
@@ -55,7 +55,7 @@ class Probes:
         objective = trainee.objective
         methods = tuple(zip(objective.names, objective.methods, strict=True))
         with seeded(trainee.run.seed, f"probe {name} {epoch}"):
-            seen = module.observe(Observed(trainee.student, methods, self._shown))
+            seen = module.observe(Observation(trainee.student, methods, self._shown))
         if seen is None:
             return None
         seconds = round(time.perf_counter() - began, 4)

@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmark.methods.base import Method
 from benchmark.methods.binarykl import binarykl_loss
 from benchmark.models.features import Model
-from benchmark.train.observed import Observed
+from benchmark.train.observed import Observation
 
 TEMPERATURE = 2.0
 
@@ -37,7 +37,7 @@ class Cosines(NamedTuple):
     backbone: float
 
 
-def observe(seen: Observed) -> dict[str, Any] | None:
+def observe(seen: Observation) -> dict[str, Any] | None:
     """Return cosines by tensor, of the backbone and of the classifier, and the simplex."""
     if any(type(method).predict is not Method.predict for _, method in seen.methods):
         return None

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.methods.base import Method
-from benchmark.train.observed import Observed
+from benchmark.train.observed import Observation
 
 
-def observe(seen: Observed) -> dict[str, Any] | None:
+def observe(seen: Observation) -> dict[str, Any] | None:
     """Return ``maps``: by method and map its singular values and the correlation."""
     inputs: dict[str, list[Tensor]] = {}
     outputs: dict[str, list[Tensor]] = {}
