@@ -1,8 +1,8 @@
 """Probes: what can be recorded of a run beside its numbers, epoch by epoch; one file a probe.
 
 ``recipe.probes`` names them. A probe's file says in its docstring's first line what it records,
-and has a function ``observe(seen: Observation)`` (train/observed.py) that returns plain JSON values,
-or None if there is nothing to see. It sees a run in eval mode after an epoch and changes
+and has a function ``observe(seen: Observation)`` (train/observed.py) that returns JSON values, or
+None if there is nothing to see. It sees a run in eval mode after an epoch and changes
 nothing: gradients by ``torch.autograd.grad``, no hooks that stay. Imports no torch.
 """
 
