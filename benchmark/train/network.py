@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.models.features import Features, Model
+from benchmark.models.parts import Tail
 from benchmark.table.recipe import Recipe
 from benchmark.train.fold import folded
 
@@ -53,8 +54,13 @@ class Network:
         return model
 
     def run(self, model: Model, images: Tensor) -> Features:
-        """Return another network's features as this one would be run: precision and layout."""
+        """Return another network's features as this one would be run: precision and layout.
+
+        What follows a stage reads that stage's maps, which are no images and keep their size.
+        """
         with self.autocast():
+            if isinstance(model, Tail):
+                return model.features(self._placed_in_memory(images))
             return model.features(self.layout(images))
 
     def fold(self, shape: tuple[int, int, int]) -> None:
@@ -91,6 +97,9 @@ class Network:
         if self.renormalise is not None:
             factor, summand = (images.new_tensor(v)[:, None, None] for v in self.renormalise)
             images = images * factor + summand
+        return self._placed_in_memory(images)
+
+    def _placed_in_memory(self, images: Tensor) -> Tensor:
         wanted = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=wanted)
 

@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from benchmark.data.open import open_batches
+from benchmark.models import build_model
+from benchmark.models.parts import Tail
 from benchmark.planning.matrix import Context, Plan, make_plan
 from benchmark.run.directory import RunDir
 from benchmark.table.load import load_table
+from benchmark.table.recipe import named_recipe, override
 from benchmark.table.selection import parse_selection
 from benchmark.train.evaluate import evaluate
+from benchmark.train.network import Network
 from benchmark.train.teacher import load_teacher
 from tests.helpers import SHORT, numbers, train, train_plan
 
@@ -73,3 +77,15 @@ def test_students_of_one_pack_train_as_alone(
         (alone / teacher.key).symlink_to(runs_dir / teacher.key)
         assert train([run], digits, alone).endings == {run.key: "done"}
         assert numbers(alone, run) == numbers(runs_dir, run)
+
+
+def test_maps_of_a_stage_keep_their_size_where_images_are_enlarged() -> None:
+    torch.manual_seed(0)
+    recipe = override(named_recipe("digits_60"), {"input_size": 32, "device": "cpu"})
+    network = Network("resnet8", build_model("resnet8", 10).eval(), recipe, 32)
+    maps = network.features(torch.randn(2, 3, 8, 8)).stages[2]
+    assert maps.shape[2:] == (16, 16)
+    tail = Tail(build_model("resnet8", 10), 2, maps.detach()).eval()
+    seen = network.run(tail, maps)
+    assert seen.stages[0].shape == maps.shape
+    assert torch.equal(seen.logits, tail.features(maps).logits)
