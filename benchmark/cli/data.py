@@ -112,7 +112,7 @@ def write(
             progress=progress_line(dataset),
             note=note,
         )
-        print(describe_own(sidecar, data))
+        _said(describe_own(sidecar, data), sidecar.notes)
         return
     own_only = {"--mean": mean, "--std": std, "--size": size, "--test-fraction": test_fraction}
     check_own_only([option for option, value in own_only.items() if value is not None])
@@ -130,7 +130,14 @@ def write(
         workers=workers,
     )
     kind = "official" if sidecar.official else f"altered: {sidecar.altered}"
-    print(f"{name}: {sidecar.images} ({kind}) in {sidecar_path(name, data).parent}")
+    where = sidecar_path(name, data).parent
+    _said(f"{name}: {sidecar.images} ({kind}) in {where}", sidecar.notes)
+
+
+def _said(line: str, notes: tuple[str, ...]) -> None:
+    print(line)
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 @data_app.command()

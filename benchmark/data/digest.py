@@ -18,7 +18,8 @@ from benchmark.data.formats import Bytes, Layout, Sample
 class Tally:
     """Counts, measures and hashes samples as they pass by; ``sizes`` holds every (H, W) met.
 
-    ``progress`` is called after each with how many passed and the ``total`` expected.
+    ``turned`` counts those whose files ask to be turned, which moves no digest. ``progress`` is
+    called after each with how many passed and the ``total`` expected.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Tally:
     ) -> None:
         self._progress, self._total = progress, total
         self.count = 0
+        self.turned = 0
         self.sizes: set[tuple[int, int]] = set()
         self._rows = hashlib.sha256()
         self._images = hashlib.sha256()
@@ -38,6 +40,7 @@ class Tally:
             self._images.update(sample.data)
             self.sizes.add((sample.height, sample.width))
             self.count += 1
+            self.turned += sample.turned
             yield sample
             self._progress(self.count, self._total)
 

@@ -52,13 +52,17 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Sample(NamedTuple):
-    """One image as it is stored: H * W * 3 bytes (row by row, RGB), or a JPEG file's bytes."""
+    """One image as it is stored: H * W * 3 bytes (row by row, RGB), or a JPEG file's bytes.
+
+    ``turned``: its file asks viewers to turn or mirror it, which is not done.
+    """
 
     data: bytes
     height: int
     width: int
     label: int
     mode: int = RAW
+    turned: bool = False
 
 
 def write_beton(

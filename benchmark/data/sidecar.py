@@ -32,11 +32,15 @@ class _Record(BaseModel):
 
 
 class Split(_Record):
-    """One .beton file: number of images, length in bytes, digest of its content."""
+    """One .beton file: number of images, length in bytes, digest of its content.
+
+    ``turned``: of how many images EXIF names an orientation, which was not applied.
+    """
 
     num_samples: int = Field(gt=0)
     bytes: int = Field(gt=0)
     digest: str
+    turned: int = Field(default=0, ge=0)
 
 
 class WriteSettings(_Record):
@@ -76,8 +80,10 @@ class Sidecar(_Record):
     def to_json(self) -> dict[str, Any]:
         """Return what dataset.json holds."""
         data = self.model_dump(mode="json", by_alias=True)
-        for place, name in ((data, "own"), (data["write"], "side")):  # came later
-            if place[name] is None:
+        later = [(data, "own"), (data["write"], "side")]
+        later += [(split, "turned") for split in data["splits"].values()]
+        for place, name in later:
+            if not place[name]:
                 del place[name]
         return data
 
@@ -86,6 +92,17 @@ class Sidecar(_Record):
         """How many images there are, for people: ``100 train images, 1,697 test images``."""
         splits = self.splits.items()
         return ", ".join(count(split.num_samples, f"{name} image") for name, split in splits)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is worth a line of what was written."""
+        turned = sum(split.turned for split in self.splits.values())
+        if not turned:
+            return ()
+        return (
+            f"{self.name}: EXIF names an orientation for {count(turned, 'image')}; it is not"
+            " applied, as torchvision's ImageFolder does not",
+        )
 
 
 def read_sidecar(name: str, data_dir: Path) -> Sidecar | None:

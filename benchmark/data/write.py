@@ -170,6 +170,16 @@ def write_source(
     return sidecar
 
 
+def split_records(tallies: Tallies) -> dict[SplitName, Split]:
+    """Return what is recorded of each split that was written."""
+    return {
+        split: Split(
+            num_samples=tally.count, bytes=length, digest=tally.digest(), turned=tally.turned
+        )
+        for split, (tally, length) in tallies.items()
+    }
+
+
 def _page_size(source: Source, write: WriteSettings) -> int:
     """Return a power of two that holds every image: one never crosses a page."""
     smallest = _JPEG_PAGE if write.storage == "jpeg" else MIN_PAGE
@@ -190,10 +200,7 @@ def _sidecar(
     write: WriteSettings,
     tallies: Tallies,
 ) -> Sidecar:
-    splits = {
-        split: Split(num_samples=tally.count, bytes=length, digest=tally.digest())
-        for split, (tally, length) in tallies.items()
-    }
+    splits = split_records(tallies)
     sizes = {size for tally, _ in tallies.values() for size in tally.sizes}
     own_size = (info.image_size, info.image_size)
     if info.kind != "folders" and sizes != {own_size}:

@@ -12,11 +12,17 @@ from benchmark.base.files import make_directory
 from benchmark.data.datasets import is_own_name
 from benchmark.data.digest import dataset_digest
 from benchmark.data.moments import Moments, Triple
-from benchmark.data.sidecar import Sidecar, Split, WriteSettings, sidecar_path
+from benchmark.data.sidecar import Sidecar, WriteSettings, sidecar_path
 from benchmark.data.sources.arrays import array_files, array_source
 from benchmark.data.sources.own_folders import common_side, list_own, own_source
 from benchmark.data.sources.source import Source, SourceSplit
-from benchmark.data.write import Progress, Tallies, remove_abandoned, write_source
+from benchmark.data.write import (
+    Progress,
+    Tallies,
+    remove_abandoned,
+    split_records,
+    write_source,
+)
 from benchmark.table.own_data import OwnData
 
 # What networks see of photographs of any size: recipes of ImageNet cut it.
@@ -115,10 +121,7 @@ def _sidecar(
             "images stored as pixels must be squares of one size; make them so with --size 64, or"
             " store photographs with --storage jpeg"
         )
-    splits = {
-        split: Split(num_samples=tally.count, bytes=length, digest=tally.digest())
-        for split, (tally, length) in tallies.items()
-    }
+    splits = split_records(tallies)
     own = OwnData(
         num_classes=len(source.classes),
         image_size=one[0] if one is not None and write.storage == "raw" else _CUT,

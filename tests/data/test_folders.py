@@ -15,7 +15,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.torchvision_shim import make_torchvision_importable
 from benchmark.data.datasets import dataset_info
 from benchmark.data.formats import JPEG, MIN_PAGE, RAW, read_layout
-from benchmark.data.sidecar import WriteSettings, split_path
+from benchmark.data.sidecar import WriteSettings, read_sidecar, split_path
 from benchmark.data.sources.encode import _stored_size, encode
 from benchmark.data.sources.folders import folder_source
 from benchmark.data.sources.listing import list_images
@@ -85,11 +85,33 @@ def test_an_orientation_is_not_applied(tmp_path: Path) -> None:
         image.save(path, exif=exif)
     kept = encode(path, 0, AS_IT_IS)
     assert (kept.data, kept.height, kept.width) == (path.read_bytes(), 60, 90)
+    assert kept.turned
+    assert not encode(tmp_path / "plain.png", 0, AS_IT_IS).turned
     with Image.open(path) as image:
         assert image.getexif()[0x0112] == 6
         pixels = encode(path, 0, WriteSettings(storage="raw"))
         assert (pixels.height, pixels.width) == (60, 90)
         assert pixels.data == np.asarray(image).tobytes()
+
+
+def test_orientations_are_counted_and_recorded(imagenette: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(imagenette, source)
+    plain = write_dataset("imagenette", source, tmp_path / "plain", allow_altered=True)
+    assert plain.notes == ()
+    assert "turned" not in plain.to_json()["splits"]["train"]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in sorted((source / "train").glob("*/*"))[:2]:
+        with Image.open(path) as image:
+            image.load()
+        image.save(path, exif=exif)
+    write_dataset("imagenette", source, tmp_path / "data", allow_altered=True)
+    sidecar = read_sidecar("imagenette", tmp_path / "data")
+    assert sidecar is not None
+    assert (sidecar.splits["train"].turned, sidecar.splits["test"].turned) == (2, 0)
+    (note,) = sidecar.notes
+    assert note.startswith("imagenette: EXIF names an orientation for 2 images; it is not applied")
 
 
 def test_a_broken_image_is_named(imagenette: Path, tmp_path: Path) -> None:

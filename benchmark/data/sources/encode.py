@@ -20,6 +20,7 @@ _JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _BITS_A_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _SAMPLE_FORMAT, _SIGNED = 339, 2  # of TIFF
+_ORIENTATION, _UPRIGHT = 274, 1  # of EXIF
 _UNKNOWN_RANGE = {"I": "32-bit integers", "F": "floating-point numbers"}
 
 
@@ -31,8 +32,8 @@ def encode(path: Path, label: int, write: WriteSettings) -> Sample:
     FFCV's writer does, but the longest side becomes ``max_resolution`` exactly. 16 bits a pixel
     are scaled to 8. With ``side`` the short side is scaled to it, and the middle is cut. An
     orientation that EXIF names is not applied, as torchvision's ImageFolder does not, and so no
-    published loader; it stays in a JPEG that keeps its bytes. Every image is decoded once, so a
-    broken one is found here.
+    published loader; the sample says so, and a JPEG that keeps its bytes keeps it. Every image is
+    decoded once, so a broken one is found here.
 
     Raises UserError, by name, for what cannot be decoded, pixels whose range nobody knows (32-bit
     integers, floating-point numbers) and sides that the storage cannot hold.
@@ -43,8 +44,9 @@ def encode(path: Path, label: int, write: WriteSettings) -> Sample:
             image.load()
             width, height = size = _stored_size(image.size, write)
             keep = image.format == "JPEG" and image.mode in ("RGB", "L") and size == image.size
+            turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
             if write.storage == "jpeg" and keep:
-                return Sample(data, height, width, label, JPEG)
+                return Sample(data, height, width, label, JPEG, turned)
             rgb = _eight_bits(image, path).convert("RGB")
     except (UserError, MemoryError):
         raise
@@ -62,14 +64,14 @@ def encode(path: Path, label: int, write: WriteSettings) -> Sample:
     elif size != rgb.size:
         rgb = rgb.resize(size, Image.Resampling.BOX)
     if write.storage == "raw":
-        return Sample(rgb.tobytes(), height, width, label, RAW)
+        return Sample(rgb.tobytes(), height, width, label, RAW, turned)
     assert write.jpeg_quality is not None
     buffer = io.BytesIO()
     try:
         rgb.save(buffer, "JPEG", quality=write.jpeg_quality)
     except OSError as error:
         raise UserError(f"cannot store {shown(path)} as JPEG: {error}") from error
-    return Sample(buffer.getvalue(), height, width, label, JPEG)
+    return Sample(buffer.getvalue(), height, width, label, JPEG, turned)
 
 
 def largest(listing: Listing, write: WriteSettings, workers: int) -> Iterator[int]:
