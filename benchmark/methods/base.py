@@ -61,7 +61,7 @@ class Method(nn.Module, Generic[OptionsT]):
     - ``uses_images``: False for a run that reads no image and no label.
     - ``shares_student``: True if it holds parameters of the student on purpose; the optimiser
       gets each parameter once.
-    - ``evaluates``: the names of what :meth:`outputs` returns.
+    - ``evaluates``: the names of what :meth:`outputs` returns; see ``of_stages`` of the options.
     - ``averaged``: those outputs ("student" among them) whose mean accuracy is noted.
     - ``reported``: which output the table prints; "student" or one of ``evaluates``.
     - ``keeps_memory``: True if its loss writes buffers of its own (not batch statistics), so

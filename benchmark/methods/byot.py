@@ -37,7 +37,7 @@ from benchmark.methods import _byot_losses as losses
 from benchmark.methods._maps import need_maps
 from benchmark.methods._online import mean_logits
 from benchmark.methods.base import Method, Setup, Step
-from benchmark.methods.options import MethodOptions
+from benchmark.methods.options import MethodOptions, numbered
 from benchmark.models.features import Features
 from benchmark.models.layers import global_average
 
@@ -105,13 +105,20 @@ class Options(MethodOptions):
         """Weight of the deepest classifier's labels."""
         return 1.0 - self.mixed if self.form in ("printed", "reimplementation") else 1.0
 
+    def first(self, num_stages: int) -> int:
+        """Return the stage that the first shallow classifier stands on."""
+        return max(num_stages - 2, 1) if self.form == "collection" else 1
+
+    def of_stages(self, num_stages: int) -> tuple[str, ...]:
+        """Return the shallow classifiers, one after every stage from the first but the last."""
+        return numbered("c", 1, num_stages - self.first(num_stages))
+
 
 class BYOT(Method[Options]):
     """A classifier after every stage but the last, taught by the network's own."""
 
     needs_teacher = False
-    # And a classifier after each stage, as many as the network has.
-    evaluates: tuple[str, ...] = ("ensemble",)
+    evaluates: tuple[str, ...] = ("ensemble",)  # after the classifiers of its stages
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
@@ -119,15 +126,14 @@ class BYOT(Method[Options]):
         maps, width = setup.student.features, setup.student.features.pooled.shape[1]
         stages = maps.stages[1:]
         deepest = stages[-1].shape[2]
-        self._first = max(len(stages) - 2, 1) if options.form == "collection" else 1
+        self._first = options.first(len(stages))
         self.branches = nn.ModuleList(
             Branch(s.shape[1], width, max(s.shape[2] // deepest, 1), setup.num_classes)
             for s in stages[self._first - 1 : -1]
         )
         count = len(self.branches) - 1 if options.form == "journal" else 0
         self.adapters = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
-        shallow = (f"c{i}" for i in range(1, len(self.branches) + 1))
-        self.evaluates = (*shallow, "ensemble")
+        self.evaluates = (*options.of_stages(len(stages)), "ensemble")
         last = maps.last_map
         if options.form == "collection" and (last is None or last.shape[2] != deepest):
             raise UserError(

@@ -17,7 +17,7 @@ from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError, unknown
 from benchmark.base.plugin_file import forgotten
 from benchmark.methods.options import MethodOptions, Planned
-from benchmark.models import add_networks
+from benchmark.models import add_networks, model_info
 
 _HERE = Path(__file__).parent
 _plugins: dict[str, Path] = {}
@@ -95,6 +95,11 @@ class MethodInfo:
         """
         typed = self._typed(options)
         return getattr(typed, name) if hasattr(typed, name) else self.attributes[name]
+
+    def evaluates(self, options: Mapping[str, Any], student: str) -> tuple[str, ...]:
+        """Return what it evaluates beside the student, a network of that name."""
+        of_stages = self._typed(options).of_stages(model_info(student).stages)
+        return (*of_stages, *self.fact("evaluates", options))
 
     def companions(self, options: Mapping[str, Any]) -> tuple[Companion, ...]:
         """Return the further images of each step that it asks for, given resolved options."""

@@ -71,6 +71,13 @@ class MethodOptions(BaseModel):
         """Return why these options do not suit a run, in words that follow the method's name."""
         return None
 
+    def of_stages(self, num_stages: int) -> tuple[str, ...]:
+        """Return the outputs that it has beside ``evaluates`` on a student of so many stages.
+
+        ``num_stages``: after its stem, 0 if planning does not know them.
+        """
+        return ()
+
 
 class GroupOptions(MethodOptions):
     """What methods share whose networks or branches learn beside the student."""
@@ -140,8 +147,12 @@ class BranchOrNetworkOptions(BranchOptions):
     )
 
     def refuse(self, planned: Planned) -> str | None:
-        """Refuse a stage that nothing can branch off from, if anything is to."""
-        return None if self.form == "networks" else super().refuse(planned)
+        """Refuse a stage that nothing can branch off from, or that nothing is to."""
+        if self.form == "branches":
+            return super().refuse(planned)
+        if self.stage is not None:
+            return f"trains whole networks, so stage {self.stage} has no meaning; leave it out"
+        return None
 
 
 def numbered(word: str, first: int, last: int) -> tuple[str, ...]:

@@ -43,9 +43,7 @@ class Options(MethodOptions):
     clip_norm: float = Field(5.0, gt=0, description="largest norm of the generator's gradient")
 
     def refuse(self, planned: Planned) -> str | None:
-        """Refuse images that the generator cannot make, and a missing teacher."""
-        if not planned.image_size:
-            return f"makes images, and the input size of {planned.student} is not known"
+        """Refuse images that the generator cannot make."""
         if planned.image_size % 4:
             return f"makes images whose side is a multiple of 4, not {planned.image_size}"
         return None

@@ -199,7 +199,7 @@ class _Builder:
                 f" their own initialisation; write {student.partition('.')[0]}"
             )
         methods = tuple(self._method(use, row, column, assignment, where) for use in row.methods)
-        check_composition(methods, recipe, where, row)
+        check_composition(methods, recipe, where, student, row)
         networks = {name for m in methods for name in method_info(m.name).networks(m.options)}
         pair = (row.teacher or column.teacher) if "pair" in networks else None
         teacher = None
@@ -317,7 +317,7 @@ class _Builder:
         methods: tuple[MethodRef, ...] = ()
         if distilled is not None:
             methods = distilled_methods(distilled, model, where)
-            check_composition(methods, recipe, f"{where}, teacher {model}")
+            check_composition(methods, recipe, f"{where}, teacher {model}", model)
             above = self._teacher_run(dataset, distilled.teacher, seed, where, (*students, model))
             teacher = reference(above, recipe)
         run = self._make(

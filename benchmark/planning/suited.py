@@ -24,14 +24,18 @@ def check_composition(
     methods: tuple[MethodRef, ...],
     recipe: Recipe,
     where: str,
+    student: str,
     row: Row | None = None,
 ) -> None:
-    """Refuse compositions whose parts contradict each other unless the row settles it."""
+    """Refuse compositions whose parts contradict each other unless the row settles it.
+
+    ``student``: the network that is trained, whose stages may decide what there is to evaluate.
+    """
     ce_weight, predict, reported = None, None, None
     if row is not None:
         ce_weight, predict, reported = row.ce_weight, row.predict, row.reported
     try:
-        parts = [_part(method) for method in methods]
+        parts = [_part(method, student) for method in methods]
         settled = (ce_weight, predict, recipe.clip_norm, recipe.accumulate, reported)
         compose(parts, *settled)
     except UserError as error:
@@ -98,7 +102,7 @@ def _check_divided(info: MethodInfo, options: Mapping[str, Any]) -> None:
         raise UserError(f"{info.name} {reason}; set recipe.replicas to 1")
 
 
-def _part(method: MethodRef) -> RowPart:
+def _part(method: MethodRef, student: str) -> RowPart:
     info, options = method_info(method.name), method.options
     return RowPart(
         name=method.name,
@@ -108,6 +112,6 @@ def _part(method: MethodRef) -> RowPart:
         clips=info.clips_gradients(options),
         turns=info.takes_turns,
         uses_images=bool(info.fact("uses_images", options)),
-        evaluates=tuple(info.fact("evaluates", options)),
+        evaluates=info.evaluates(options, student),
         reported=str(info.fact("reported", options)),
     )

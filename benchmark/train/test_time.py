@@ -2,13 +2,15 @@
 
 Both are of the reported output for one image in eval mode, so that what a method needs only in
 training (projectors, peers, branches) counts nothing, and an ensemble counts all of its networks.
-Multiply-adds are those of convolutions, linear layers and attention, as papers count them.
+Every operation is noted, and what the reported logits were made of is followed back: outputs that
+are computed side by side are told apart, and what they share counts once. Multiply-adds are those
+of convolutions, linear layers and attention, as papers count them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,44 +23,79 @@ from benchmark.methods.composition import STUDENT
 from benchmark.train.trainee import Trainee
 
 
-class _Read(TorchDispatchMode):
-    """Notes which tensors any operation reads, by their identity."""
+class _Operation(NamedTuple):
+    """What it reads, what it makes or writes into, and its floating-point operations."""
 
-    def __init__(self) -> None:
+    reads: set[int]
+    makes: set[int]
+    flops: int
+
+
+class _Tape(TorchDispatchMode):
+    """Notes every operation in order.
+
+    A tensor is known by its memory, which its views share, and a held one by itself: several may
+    lie in one memory. Tensors are kept, so that no number stands for two.
+    """
+
+    def __init__(self, work: FlopCounterMode, held: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.tensors: set[int] = set()
+        self.operations: list[_Operation] = []
+        self._work, self._held = work, {id(x) for x in held}
+        self._kept: list[Tensor] = []
+
+    def number(self, tensor: Tensor) -> int:
+        """Return what a tensor is known by."""
+        own = id(tensor)
+        return own if own in self._held else tensor.untyped_storage()._cdata
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self.tensors |= {id(x) for x in tree_leaves((args, kwargs or {}))}
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        before = self._work.get_total_flops()
+        made = func(*args, **kwargs)
+        flops = self._work.get_total_flops() - before
+        given = dict(zip((item.name for item in func._schema.arguments), args, strict=False))
+        given |= kwargs
+        written = [
+            given.get(item.name)
+            for item in func._schema.arguments
+            if item.alias_info is not None and item.alias_info.is_write
+        ]
+        reads, makes = self._numbers(given), self._numbers((made, written))
+        self.operations.append(_Operation(reads, makes, flops))
+        return made
+
+    def _numbers(self, tree: object) -> set[int]:
+        tensors = [x for x in tree_leaves(tree) if isinstance(x, Tensor)]
+        self._kept += tensors
+        return {self.number(x) for x in tensors}
 
 
 def of_prediction(trainee: Trainee) -> dict[str, int]:
-    """Return ``parameters`` and ``multiply_adds`` of the reported output; call after training.
-
-    Nothing is told where several outputs share their work, so that one's part cannot be told.
-    """
+    """Return ``parameters`` and ``multiply_adds`` of the reported output; call after training."""
     reported = trainee.objective.reported
     trainee.eval()
-    predict: Callable[[Tensor], Tensor] = trainee.predict
-    if reported != STUDENT:
-
-        def predict(images: Tensor) -> Tensor:
-            return trainee.outputs(images)[reported]
-
-    with torch.enable_grad(), FlopCounterMode(display=False) as work, _Read() as read:
-        logits = predict(trainee.image)
-    used = [x for x in _held(trainee) if id(x) in read.tensors]
-    spare = _without_effect(logits, used)
-    # The student's own classifier is computed with its features, whoever predicts by others.
-    own = trainee.student.model.head
-    if not spare <= {id(x) for x in own.parameters()}:
-        return {}
+    held = _held(trainee)
+    # With gradients, so that no fused kernel stands for several layers.
+    with (
+        torch.enable_grad(),
+        FlopCounterMode(display=False) as work,
+        _Tape(work, held) as tape,
+    ):
+        if reported == STUDENT:
+            logits = trainee.predict(trainee.image)
+        else:
+            logits = trainee.outputs(trainee.image)[reported]
+    needed, flops = {tape.number(logits)}, 0
+    for operation in reversed(tape.operations):
+        if operation.makes & needed:
+            needed |= operation.reads
+            flops += operation.flops
     return {
-        "parameters": sum(x.numel() for x in used if id(x) not in spare),
-        "multiply_adds": work.get_total_flops() // 2 - (own.weight.numel() if spare else 0),
+        "parameters": sum(x.numel() for x in held if tape.number(x) in needed),
+        "multiply_adds": flops // 2,
     }
 
 
@@ -71,12 +108,3 @@ def _held(trainee: Trainee) -> list[Tensor]:
             own += module.parameters(recurse=False)
             found |= {id(x): x for x in own if x.is_floating_point()}
     return list(found.values())
-
-
-def _without_effect(logits: Tensor, used: Sequence[Tensor]) -> set[int]:
-    """Return the identities of trained parameters that logits do not depend on."""
-    trained = [x for x in used if x.requires_grad]
-    if not trained or not logits.requires_grad:
-        return set()
-    slopes = torch.autograd.grad(logits.sum(), trained, allow_unused=True)
-    return {id(x) for x, slope in zip(trained, slopes, strict=True) if slope is None}

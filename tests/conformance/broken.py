@@ -54,6 +54,19 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "built as declared",
         "ce_weight is 0.5 in the method but 1 by its Options",
     ),
+    "more_outputs": (
+        HEAD
+        + GOOD
+        + """
+    evaluates = ("ensemble",)
+
+    def __init__(self, setup: Setup, options: Options) -> None:
+        super().__init__(setup, options)
+        self.evaluates = ("c1", "ensemble")
+""",
+        "built as declared",
+        "evaluates is ('c1', 'ensemble') in the method and ('ensemble',) for planning",
+    ),
     "adopts_the_teacher": (
         HEAD
         + GOOD

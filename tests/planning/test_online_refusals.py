@@ -32,6 +32,10 @@ CASES = {
     "one network": ("[{dml: {num_networks: 1}}]", "dml.num_networks"),
     "one network of KDCL": ("[{kdcl: {num_networks: 1}}]", "kdcl.num_networks"),
     "a stage that is not there": ("[{okddip: {stage: 3}}]", "branches off after stage 3"),
+    "a stage beside whole networks": (
+        "[{okddip: {form: networks, stage: 2}}]",
+        "trains whole networks, so stage 2 has no meaning",
+    ),
     "a negative stage": ("[{one: {stage: -1}}]", "branches off after stage -1"),
     "too many branches": ("[{dks: {num_branches: 4}}]", "starts 4 branches"),
     "cycles that do not divide": ("[{snapshot: {cycles: 7}}]", "do not divide 60 epochs"),
@@ -62,6 +66,23 @@ def test_an_output_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'peer1'"):
         plan(tmp_path, "[dml]", ", reported: peer2")
     plan(tmp_path, "[dml]", ", reported: peer1")
+
+
+@pytest.mark.parametrize(
+    ("method", "student", "has"),
+    [
+        ("byot", "resnet8", ("c1", "c2")),
+        ("byot", "resnet18", ("c1", "c2", "c3")),
+        ("{byot: {form: collection}}", "resnet18", ("c1", "c2")),
+    ],
+)
+def test_the_classifiers_of_a_network_s_stages(
+    tmp_path: Path, method: str, student: str, has: tuple[str, ...]
+) -> None:
+    for name in (*has, "ensemble"):
+        plan(tmp_path, f"[{method}]", f", reported: {name}", student=student)
+    with pytest.raises(UserError, match=f"unknown output 'c{len(has) + 1}'"):
+        plan(tmp_path, f"[{method}]", f", reported: c{len(has) + 1}", student=student)
 
 
 def test_cycles_that_are_not_the_rates(tmp_path: Path) -> None:
