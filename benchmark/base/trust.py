@@ -47,16 +47,15 @@ def changed_by_others(path: Path, trusting: Collection[int] = ()) -> str | None:
     return None
 
 
-def writers(path: Path) -> str | None:
+def writers(mode: int, uid: int, gid: int) -> str | None:
     """Return who besides its owner may write a file or folder, None if nobody but root may.
 
-    Raises OSError where it cannot be looked at.
+    By what ``lstat`` tells of it: its mode, owner and group.
     """
-    found = os.lstat(path)
-    if found.st_mode & stat.S_IWOTH:
+    if mode & stat.S_IWOTH:
         return "everybody"
-    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid, found.st_uid):
-        return f"the group {group_name(found.st_gid)}"
+    if mode & stat.S_IWGRP and not _is_own_group(gid, uid):
+        return f"the group {group_name(gid)}"
     return None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmark.base.garbage import no_search_for_cycles
 from benchmark.results.collect import Collected, collect
 from benchmark.results.grid import Grid
 from benchmark.results.judge import judge
@@ -37,9 +38,10 @@ def fill(
     table: Table, runs_dir: Path, chosen: Selection | None = None, protocol: str | None = None
 ) -> Collected:
     """Return the judged grid as :func:`judged_grid` does, with the runs behind it."""
-    index = RunIndex(runs_dir)
-    index.refresh()
-    collected = collect(table, index, chosen, protocol)
+    with no_search_for_cycles():  # a fifth of the time of 100,000 runs
+        index = RunIndex(runs_dir)
+        index.refresh()
+        collected = collect(table, index, chosen, protocol)
     grid = judge(collected.grid, _further(table, index, chosen or Selection(), protocol))
     return replace(collected, grid=_restricted(grid, collected.places))
 

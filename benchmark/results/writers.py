@@ -6,13 +6,14 @@ change another one's numbers. That is said, never hidden; nothing is left out fo
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from benchmark.base.trust import user_name, writers
 from benchmark.base.words import count
-from benchmark.run.directory import RunDir
 
 _NAMED = 3
 
@@ -20,15 +21,20 @@ _NAMED = 3
 def doubts(runs_dir: Path, keys: Iterable[str]) -> list[str]:
     """Return a line for runs whose result another user wrote, and one for those that might be."""
     strangers, open_to = [], Counter[str]()
+    # Few modes and owners among many files, and the system's list of groups may be far away.
+    who_may_write = cache(writers)
+    root = str(runs_dir)
     for key in keys:
-        rundir = RunDir(runs_dir, key)
         try:
-            owner, author = rundir.path.lstat().st_uid, rundir.result.lstat().st_uid
+            folder, result = os.lstat(f"{root}/{key}"), os.lstat(f"{root}/{key}/result.json")
         except OSError:
             continue  # gone since it was read
+        owner, author = folder.st_uid, result.st_uid
         if author not in (owner, 0):
             strangers.append(f"  {key} of {user_name(owner)}: written by {user_name(author)}")
-        found = writers(rundir.path) or writers(rundir.result)
+        found = who_may_write(folder.st_mode, owner, folder.st_gid) or who_may_write(
+            result.st_mode, author, result.st_gid
+        )
         if found is not None:
             open_to[found] += 1
     lines = [

@@ -16,8 +16,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic_core import from_json
 
 from benchmark.base import files, words
 from benchmark.base.machine import own_cache_dir
@@ -87,13 +90,13 @@ class RunIndex:
                 text = json.dumps(identity, sort_keys=True, allow_nan=False)
                 cells.append((cell, signature_of(identity), text))
 
-        now = time.time_ns()
+        now, root = time.time_ns(), str(self.runs_dir)
         rows: list[tuple[str, str, str, str]] = []
         seen: set[str] = set()
         self.foreign = 0
         for entry in entries(self.runs_dir):
             name = words.printable(entry)
-            stamp, newest_ns = _stamp(f"{self.runs_dir}/{entry}")
+            stamp, newest_ns = _stamp(f"{root}/{entry}")
             if not stamp or known.get(name) != stamp:
                 found = read(RunDir(self.runs_dir, entry), learn)
                 if found.state is RunState.MISSING:
@@ -120,25 +123,31 @@ class RunIndex:
     # -- asking it --------------------------------------------------------------------------
 
     def runs(self, signatures: Iterable[str]) -> list[Reading]:
-        """Return the runs whose cells have these signatures, as :meth:`refresh` found them."""
+        """Return the runs whose cells have these signatures, as :meth:`refresh` found them.
+
+        In no order.
+        """
         query = (
-            "select reading from runs natural join"
-            " (select cell from cells where signature in (#)) order by name"
+            "select reading from runs natural join (select cell from cells where signature in (#))"
         )
-        return [_reading(text) for (text,) in self._in_parts(query, signatures)]
+        return _readings(text for (text,) in self._in_parts(query, signatures))
 
     def cells(self, signatures: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return signature and identity of the cells of these signatures, by cell key."""
         query = "select cell, signature, identity from cells where signature in (#)"
-        return {c: (place, json.loads(i)) for c, place, i in self._in_parts(query, signatures)}
+        found = list(self._in_parts(query, signatures))
+        identities = _documents(text for _, _, text in found)
+        return {c: (place, i) for (c, place, _), i in zip(found, identities, strict=True)}
 
     def all_runs(self) -> list[Reading]:
         """Return every run of the directory by key, damaged ones included."""
-        return [_reading(text) for (text,) in self._ask("select reading from runs order by name")]
+        return _readings(text for (text,) in self._ask("select reading from runs order by name"))
 
     def all_cells(self) -> dict[str, dict[str, Any]]:
         """Return the identity of every cell, by cell key."""
-        return {c: json.loads(i) for c, i in self._ask("select cell, identity from cells")}
+        found = self._ask("select cell, identity from cells")
+        identities = _documents(text for _, text in found)
+        return {cell: i for (cell, _), i in zip(found, identities, strict=True)}
 
     def cells_of(self, keys: Iterable[str]) -> dict[str, str]:
         """Return the cells of the runs with these keys, if they are there."""
@@ -148,14 +157,15 @@ class RunIndex:
         """Return the run that other runs name as their teacher, None if it is not there."""
         query = "select reading, cell, identity from runs natural join cells where name = ?"
         for text, cell, identity_text in self._ask(query, (key,)):
-            return FoundTeacher(_reading(text).seed, cell, json.loads(identity_text))
+            (run,) = _readings([text])
+            return FoundTeacher(run.seed, cell, json.loads(identity_text))
         return None
 
     def damaged(self) -> list[Reading]:
         """Return every run that cannot be counted, by key."""
         query = "select reading from runs where instr(reading, ?) order by name"
-        found = self._ask(query, (json.dumps(RunState.DAMAGED),))
-        return [run for (text,) in found if (run := _reading(text)).state is RunState.DAMAGED]
+        found = _readings(text for (text,) in self._ask(query, (json.dumps(RunState.DAMAGED),)))
+        return [run for run in found if run.state is RunState.DAMAGED]
 
     def _in_parts(self, query: str, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         wanted = sorted(set(names))
@@ -249,15 +259,13 @@ def _stamp(folder: str) -> tuple[str, int]:
     Empty if there is no result yet, or that cannot be told: such a run is read every time. The
     change time is compared, not the modification time: it cannot be set back.
     """
-    found, newest = [], 0
-    for name in ("cell.json", "result.json"):
-        try:
-            stat = os.stat(f"{folder}/{name}")
-        except OSError:
-            return "", 0
-        found.append(f"{stat.st_ctime_ns}.{stat.st_size}.{stat.st_ino}")
-        newest = max(newest, stat.st_ctime_ns)
-    return " ".join(found), newest
+    try:
+        cell, result = os.stat(f"{folder}/cell.json"), os.stat(f"{folder}/result.json")
+    except OSError:
+        return "", 0
+    changed, ended = cell.st_ctime_ns, result.st_ctime_ns
+    both = f"{changed}.{cell.st_size}.{cell.st_ino} {ended}.{result.st_size}.{result.st_ino}"
+    return both, max(changed, ended)
 
 
 # What JSON does not keep, by its place.
@@ -273,9 +281,22 @@ _MADE: tuple[tuple[int, Callable[[Any], Any]], ...] = tuple(
 )
 
 
-def _reading(text: str) -> Reading:
-    values = json.loads(text)
-    for place, make in _MADE:
-        if values[place] is not None:
-            values[place] = make(values[place])
-    return Reading._make(values)
+def _readings(texts: Iterable[str]) -> list[Reading]:
+    found = []
+    for values in _documents(texts):
+        for place, make in _MADE:
+            if values[place] is not None:
+                values[place] = make(values[place])
+        found.append(Reading._make(values))
+    return found
+
+
+def _documents(texts: Iterable[str]) -> Iterator[Any]:
+    """Yield what JSON texts hold, read many at once, which takes a third of the time."""
+    left = iter(texts)
+    while part := list(islice(left, 1000)):
+        try:
+            found = from_json(f"[{','.join(part)}]")
+        except ValueError:  # this reader alone refuses what is nested deeply
+            found = [json.loads(text) for text in part]
+        yield from found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base import trust
 from benchmark.results.report import make_report
 from benchmark.results.writers import doubts
 from benchmark.run.directory import RunDir
@@ -28,6 +29,22 @@ def runs(tmp_path: Path) -> Path:
 
 def test_what_its_owner_alone_may_write_is_in_no_doubt(runs: Path) -> None:
     assert doubts(runs, ["a", "b", "gone"]) == []
+
+
+def test_a_thousand_runs_ask_the_system_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RunDir(runs, "a").result.chmod(0o664)
+    asked = []
+
+    def is_own_group(gid: int, uid: int) -> bool:
+        asked.append((gid, uid))
+        return False
+
+    monkeypatch.setattr(trust, "_is_own_group", is_own_group)
+    (line,) = doubts(runs, ["a"] * 1000)
+    assert line.startswith("1,000 results may be changed by the group ")
+    assert len(asked) == 1
+    assert len(doubts(runs, ["a"])) == 1
+    assert len(asked) == 2  # and again for the next table
 
 
 @as_root

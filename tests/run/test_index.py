@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.run import identity, reading
 from benchmark.run import index as index_module
-from benchmark.run import reading
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
+from benchmark.run.index import RunIndex
 from tests.results.filled import edit, plan, refreshed, states, write
 
 
@@ -30,6 +32,36 @@ def test_a_run_is_indexed_with_its_numbers(runs: list[Run], tmp_path: Path) -> N
     assert found.value("top1", "best") == 70.05
     assert found.value("top5", "last") == 91.0
     assert index.cells([reading.signature(runs[0])])[runs[0].cell_key][1] == runs[0].cell_identity
+
+
+def nested(depth: int) -> Any:
+    value: Any = 0.1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_cells_and_numbers_come_back_as_they_were(first: RunDir) -> None:
+    data = json.loads(first.cell.read_text())
+    odd = [0.1 + 0.2, 1, 1.0, True, None, 10**30, 5e-324, "\u00e9\U0001f600", nested(300)]
+    data["methods"][0]["options"]["odd"] = odd
+    of = identity.identity_of(data)
+    rundir = RunDir(first.root, f"{identity.slug_of(of)}-s{data['seed']}-{identity.digest(of)}")
+    rundir.path.mkdir()
+    rundir.cell.write_text(json.dumps(data))
+    result = json.loads(first.result.read_text()) | {"key": rundir.key, "own_seconds": 0.1 + 0.2}
+    rundir.result.write_text(json.dumps(result))
+    index = refreshed(first.root)
+    expected = {key: reading.read(RunDir(first.root, key)) for key in os.listdir(first.root)}
+    assert {run.key: run for run in index.all_runs()} == expected
+    cell = index.all_cells()[expected[rundir.key].cell]
+    assert repr(cell["methods"][0]["options"]["odd"]) == repr(odd)
+    where = reading.signature_of(of)
+    assert index.cells([where])[expected[rundir.key].cell] == (where, cell)
+    # In whatever order, those of one signature alone.
+    assert {r.key for r in index.runs([where])} == {
+        key for key, run in expected.items() if run.cell in index.cells([where])
+    }
 
 
 # -- keeping up -----------------------------------------------------------------------------
@@ -58,6 +90,35 @@ def test_only_what_changed_is_read_again(first: RunDir, reads: list[str]) -> Non
     assert {run.val_top1 for run in index.all_runs()} == {12.5, None}
     refreshed(first.root)
     assert len(reads) == 4
+
+
+def test_a_settled_run_costs_two_looks_at_files(
+    first: RunDir, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refreshed(first.root)
+    index, looks, real = RunIndex(first.root), [], os.stat
+
+    def stat(path: Any, **how: Any) -> os.stat_result:
+        looks.append(os.path.basename(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
+    index.refresh()
+    monkeypatch.undo()
+    assert sorted(looks) == ["cell.json"] * 3 + ["result.json"] * 3
+
+
+@pytest.mark.parametrize("name", ["cell", "result"])
+def test_a_file_that_another_replaced_is_read_again(
+    first: RunDir, reads: list[str], name: str
+) -> None:
+    refreshed(first.root)
+    path: Path = getattr(first, name)
+    copy = path.with_name("copy")
+    shutil.copy2(path, copy)  # the same bytes, length and modification time
+    os.replace(copy, path)
+    refreshed(first.root)
+    assert reads[3:] == [first.key]
 
 
 def test_a_change_that_keeps_length_and_modification_time_is_seen(
