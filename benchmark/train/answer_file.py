@@ -39,7 +39,7 @@ class AnswerFile:
         self._words = -(-width // _WORD)
         self.row_bytes = (1 + self._words) * _WORD
         self._factors = _factors(about, self._words + 1)
-        self._descriptor, self.writable = _opened(path)
+        self._descriptor, self.writable = open_own(path)
 
     def read(self, rows: Rows) -> tuple[Content, npt.NDArray[np.bool_]]:
         """Return the content of ``rows`` [n, width] and which of them [n] are there."""
@@ -87,8 +87,11 @@ def _factors(about: str, count: int) -> npt.NDArray[np.uint64]:
     return bits | np.uint64(1)
 
 
-def _opened(path: Path) -> tuple[int, bool]:
-    """Open for reading and writing, or for reading alone. Follows no link that stands there."""
+def open_own(path: Path) -> tuple[int, bool]:
+    """Open for reading and writing, or for reading alone (False). Follows no link there.
+
+    Raises OSError, and UserError if it is not a plain file of this user's own.
+    """
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         descriptor, writable = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600), True

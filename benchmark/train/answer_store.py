@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import stat
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from benchmark.base.files import shared_directory, write_json
 from benchmark.run.answers import used
 from benchmark.run.identity import digest
 from benchmark.train.answer_file import AnswerFile, Content, Rows
+from benchmark.train.claims import Claims, Mask
 
 SCHEMA = 1
 # Raised whenever a row's form or meaning changes.
@@ -64,6 +66,7 @@ class AnswerStore:
         shared_directory(root.parent)
         own_folder(root)
         own_folder(self.folder)
+        self._claims = Claims(self.folder)
         note = self.folder / "about.json"
         if not note.exists():
             write_json(note, {"schema": SCHEMA, **about})
@@ -85,10 +88,23 @@ class AnswerStore:
             spare = space.f_bavail < SPARE_SHARE * space.f_blocks
             self.full = spare or used(self.root) >= self.limit
         self._writes += 1
+        return self._keeps()
+
+    def _keeps(self) -> bool:
         return not self.full and all(part.file.writable for part in self._parts.values())
+
+    def claimed(self, rows: Rows, wait: bool) -> AbstractContextManager[Mask]:
+        """Hold those of ``rows`` [n] that no other process is asking for; see Claims.held.
+
+        All are yielded where nothing is kept: nobody has to wait for what will not be there.
+        """
+        if not self._keeps():
+            return nullcontext(np.ones(len(rows), np.bool_))
+        return self._claims.held(rows, wait)
 
     def close(self) -> None:
         """Close the files."""
+        self._claims.close()
         for part in self._parts.values():
             part.file.close()
         self._parts.clear()

@@ -31,6 +31,7 @@ from benchmark.train.answer_store import (
     machine,
     rows_of,
 )
+from benchmark.train.claims import Mask
 from benchmark.train.network import Network
 from benchmark.train.teacher import LoadedTeacher
 
@@ -82,11 +83,13 @@ class Answers:
         names = [name for name in KEPT if name == "logits" or name in maps]
         if size in self._proved and not set(maps) - set(KEPT):
             return self._recall(store, images, rows, names)
-        if size not in self._proved:
-            found = self._prove(store, images, rows, bool(set(maps) - set(KEPT)))
-        else:
+        if size in self._proved:
             found = self._ask(images)
-        self._keep(rows, found, names)
+            self._keep(rows, found, names)
+        else:
+            with store.claimed(rows, wait=False) as ours:
+                found = self._prove(store, images, rows, ours, bool(set(maps) - set(KEPT)))
+                self._keep(rows, found, names)
         return found.only(maps)
 
     def _ask(self, images: Tensor, wanted: int | None = None) -> Features:
@@ -98,21 +101,42 @@ class Answers:
             return self.network.features(images)
 
     def _recall(self, store: AnswerStore, images: Tensor, rows: Rows, names: list[str]) -> Features:
-        size = len(rows)
-        parts = [store.part(name, self._like[name]) for name in names]
-        read = [part.read(rows) for part in parts]
-        there = torch.stack([known for _, known in read]).all(0)
-        missing = (~there).nonzero()[:, 0]
-        values = {name: value for name, (value, _) in zip(names, read, strict=True)}
-        if len(missing):
-            shown = torch.cat([missing, there.nonzero()[:, 0]])[: _padded(len(missing), size)]
-            made = self._ask(images[shown], len(missing)).only(KEPT)
-            new = made._replace(**{name: getattr(made, name)[: len(missing)] for name in names})
-            for name in names:
-                values[name][missing] = getattr(new, name)
-            self._keep(rows[missing.numpy()], new, names)
+        values, there = self._read(store, rows, names)
+        while not there.all():
+            missing = (~there).nonzero()[:, 0]
+            with store.claimed(rows[missing.numpy()], wait=True) as ours:
+                mine = missing[torch.from_numpy(ours)]
+                # Others may have kept some of them in between.
+                again, known = self._read(store, rows[mine.numpy()], names)
+                for name in names:
+                    values[name][mine] = again[name]
+                if not known.all():
+                    self._ask_for(mine[~known], images, rows, values)
+                there[mine] = True
         found = Features(values["logits"], values.get("pooled"), (), ())  # type: ignore[arg-type]
         return found.only(KEPT if "pooled" in names else ())
+
+    def _read(
+        self, store: AnswerStore, rows: Rows, names: list[str]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the values [n, width] of each output, and which rows [n] have all of them."""
+        read = {name: store.part(name, self._like[name]).read(rows) for name in names}
+        there = torch.stack([known for _, known in read.values()]).all(0)
+        return {name: value for name, (value, _) in read.items()}, there
+
+    def _ask_for(
+        self, wanted: Tensor, images: Tensor, rows: Rows, values: dict[str, Tensor]
+    ) -> None:
+        """Ask for the images at the places ``wanted`` of a batch, among others, and keep that."""
+        others = torch.ones(len(rows), dtype=torch.bool)
+        others[wanted] = False
+        count = len(wanted)
+        shown = torch.cat([wanted, others.nonzero()[:, 0]])[: _padded(count, len(rows))]
+        made = self._ask(images[shown], count).only(KEPT)
+        new = made._replace(**{name: getattr(made, name)[:count] for name in values})
+        for name, value in values.items():
+            value[wanted] = getattr(new, name)
+        self._keep(rows[wanted.numpy()], new, list(values))
 
     def _keep(self, rows: Rows, features: Features, names: list[str]) -> None:
         if self.store is None or not self.store.has_room():
@@ -128,18 +152,20 @@ class Answers:
             self.store.full = True
             self._say(f"the teacher's answers are no longer kept: {error.strerror}")
 
-    def _prove(self, store: AnswerStore, images: Tensor, rows: Rows, maps: bool) -> Features:
+    def _prove(
+        self, store: AnswerStore, images: Tensor, rows: Rows, ours: Mask, maps: bool
+    ) -> Features:
         """Return what a whole batch is answered, and compare with it what else would be.
 
         The same images in other places, among others and as many as are ever asked for at once;
-        and what lies on disk of them.
+        and what lies on disk of them. ``ours`` [B]: those that no other process is asking for.
         """
         size = len(rows)
         # Without its maps, which would lie beside those of every pass of the proof.
         found = self._ask(images).only(KEPT)
         self._like = {name: getattr(found, name) for name in KEPT}
         read = {name: store.part(name, self._like[name]).read(rows) for name in KEPT}
-        again = int(read["logits"][1].sum())
+        again = int((read["logits"][1] | ~torch.from_numpy(ours)).sum())
         self.asked, self.probed = self.asked - again, self.probed + again
         if not self._holds(images, found):
             self._stop("the bits of an answer depend on the batch it is asked in")

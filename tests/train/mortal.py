@@ -2,11 +2,14 @@
 
 Each line of input is a job as JSON; a process is forked for it (torch is imported once), its
 id is printed, then how it ended. ``die_at``: the number of the file operation before which the
-process kills itself.
+process kills itself; ``die_asking``: the number of the pass of a teacher that it does not outlive;
+``no_locks``: the file system refuses locks.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -82,18 +85,33 @@ def _count_operations(die_at: int) -> Callable[[], int]:
     return lambda: done["count"]
 
 
-def _count_questions() -> Callable[[], int]:
+def _count_questions(die_asking: int) -> Callable[[], int]:
     from benchmark.train.answers import Answers
 
     made: list[Answers] = []
-    make = Answers.__init__
+    passes = {"count": 0}
+    make, again = Answers.__init__, Answers._again
+
+    def mortal(self: Answers, images: Any) -> Any:
+        if passes["count"] == die_asking:
+            os.kill(os.getpid(), signal.SIGKILL)
+        passes["count"] += 1
+        return again(self, images)
 
     def noted(self: Answers, *arguments: Any, **named: Any) -> None:
         make(self, *arguments, **named)
         made.append(self)
 
     Answers.__init__ = noted  # type: ignore[method-assign]
+    Answers._again = mortal  # type: ignore[method-assign]
     return lambda: sum(found.asked for found in made)
+
+
+def _refuse_locks() -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl.lockf = refused
 
 
 def _work(job: dict[str, Any]) -> int:
@@ -102,7 +120,10 @@ def _work(job: dict[str, Any]) -> int:
     from benchmark.train.pack import Surroundings, train_pack
     from benchmark.train.report import Lines
 
-    count, asked = _count_operations(job.get("die_at", -1)), _count_questions()
+    count = _count_operations(job.get("die_at", -1))
+    asked = _count_questions(job.get("die_asking", -1))
+    if job.get("no_locks"):
+        _refuse_locks()
     where = Surroundings(checkpoint_seconds=0, reporter=Lines)
     pack = read_pack(job["pack"], "the pack")
     outcome = fill(pack, where) if pack.fills else train_pack(pack, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
 import signal
@@ -25,12 +26,15 @@ from benchmark.run.identity import Run
 from benchmark.train import answers
 from benchmark.train.answer_file import AnswerFile
 from benchmark.train.answers import Answers
+from benchmark.train.claims import Claims
 from benchmark.train.network import Network
 from tests.helpers import digits_plan, numbers, train, train_plan
+from tests.train.locker import Locker
 from tests.train.mortal import Undertaker
 
 # Enough epochs for most images to come by in a variant that was seen: 9 shifts, 100 images.
 EPOCHS = ("recipe.epochs=8", "recipe.eval_every=8", "recipe.schedule.milestones=[6]")
+SIZE, BATCHES = 20, 5  # of a batch, and in an epoch
 KD = ["column=wrn_16_2-resnet8", "row=KD"]
 LOGITS = ["column=wrn_16_2-resnet8"]
 
@@ -56,6 +60,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         found.all.append(self)
 
     monkeypatch.setattr(Answers, "__init__", noted)
+    return found
+
+
+@pytest.fixture
+def locks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The calls that claim rows or give them back."""
+    found: list[int] = []
+    lock = fcntl.lockf
+
+    def noted(descriptor: int, kind: int, *where: int) -> None:
+        found.append(kind)
+        lock(descriptor, kind, *where)
+
+    monkeypatch.setattr(fcntl, "lockf", noted)
     return found
 
 
@@ -105,7 +123,11 @@ def distinct(run: Run, digits: Path) -> int:
 
 
 def test_each_question_is_asked_once(
-    alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, asked: Asked
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    asked: Asked,
+    locks: list[int],
 ) -> None:
     reference, runs = alone
     (run,) = students(runs, 0)
@@ -113,11 +135,15 @@ def test_each_question_is_asked_once(
     assert numbers(runs_dir, run) == numbers(reference, run)
     expected = distinct(run, digits)
     assert asked.images == expected < run.recipe.epochs * 100
+    # A lock for each question at most, and one call that gives back those of a batch.
+    assert len(locks) <= expected + run.recipe.epochs * BATCHES
+    locks.clear()
     # Again, all of it from the store.
     (runs_dir / run.key).rename(runs_dir / ".before")
     train([run], digits, runs_dir)
     assert numbers(runs_dir, run) == numbers(reference, run)
     assert asked.images == expected
+    assert len(locks) <= SIZE + 1  # those of the proof
 
 
 @pytest.mark.slow
@@ -381,6 +407,58 @@ def test_cleaning_and_doctor_know_them(
     assert used(root) == 0
 
 
+def test_locks_that_are_refused_change_nothing(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Asked,
+) -> None:
+    reference, runs = alone
+    (run,) = students(runs, 0)
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    train([run], digits, runs_dir)
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    assert asked.images == distinct(run, digits)
+
+
+def test_a_process_that_died_asking_is_not_waited_for(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Asked,
+) -> None:
+    """Another process holds all rows, and is killed when it is first waited for."""
+    reference, runs = alone
+    (run,) = students(runs, 0)
+    others: list[Locker] = []
+    make, waits = Claims.__init__, []
+
+    def after_another(self: Claims, folder: Path) -> None:
+        make(self, folder)
+        others.append(Locker(folder / "claims", 0, 0))
+
+    def waited(seconds: float) -> None:
+        waits.append(seconds)
+        others[0].kill()
+
+    monkeypatch.setattr(Claims, "__init__", after_another)
+    monkeypatch.setattr("benchmark.train.claims.time.sleep", waited)
+    try:
+        train([run], digits, runs_dir)
+    finally:
+        others[0].kill()
+    assert len(waits) == len(others) == 1
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    # The proof showed a batch whose rows the other one held, and kept what it was answered.
+    assert asked.images == distinct(run, digits) - SIZE
+
+
 # -- processes that die ---------------------------------------------------------------------------
 
 
@@ -411,6 +489,80 @@ def test_killed_while_it_fills(
     for run in both:
         train([run], digits, runs_dir)
         assert numbers(runs_dir, run) == numbers(reference, run)
+
+
+@pytest.fixture(scope="module")
+def other(undertaker: Undertaker) -> Iterator[Undertaker]:
+    found = Undertaker()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def twins(digits: Path, alone: tuple[Path, list[Run]]) -> list[Run]:
+    """Two students of one teacher and seed, which are shown the same, trained without a store."""
+    plan = digits_plan(digits, [*LOGITS, "row=DKD"], sets=EPOCHS)
+    (run,) = students(list(plan.runs), 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_TEACHER_ANSWERS", "off")
+        train([run], digits, alone[0])
+    return [*students(alone[1], 0), run]
+
+
+def counted(runs_dir: Path) -> list[int]:
+    return [int(path.read_text()) for path in runs_dir.glob("asked-*")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("no_locks", [False, True])
+def test_two_processes_at_once(
+    alone: tuple[Path, list[Run]],
+    twins: list[Run],
+    runs_dir: Path,
+    digits: Path,
+    undertaker: Undertaker,
+    other: Undertaker,
+    no_locks: bool,
+) -> None:
+    """They ask among them what one would; without locks no more than each would alone."""
+    expected = distinct(twins[0], digits)
+    for turn in range(1 if no_locks else 2):
+        for one, run in zip((undertaker, other), twins, strict=True):
+            one.start([run], digits, runs_dir, no_locks=no_locks)
+        for one in (undertaker, other):
+            assert one.wait() == {"signal": None, "code": 0}
+        by_each = counted(runs_dir)
+        assert len(by_each) == 2
+        if no_locks:
+            assert expected <= sum(by_each) <= 2 * expected
+        else:
+            assert sum(by_each) == expected
+        for run in twins:
+            assert numbers(runs_dir, run) == numbers(alone[0], run)
+        clean(runs_dir, None, answers=True)
+        for path in [*runs_dir.glob("asked-*"), *(runs_dir / run.key for run in twins)]:
+            path.rename(runs_dir / f".{turn}-{path.name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("passes", [0, 12])
+def test_one_of_two_is_killed_while_it_asks(
+    alone: tuple[Path, list[Run]],
+    twins: list[Run],
+    runs_dir: Path,
+    digits: Path,
+    undertaker: Undertaker,
+    other: Undertaker,
+    passes: int,
+) -> None:
+    """It holds claims, in a proof or after it; the other one goes on, and so does its next try."""
+    undertaker.start(twins[:1], digits, runs_dir, die_asking=passes)
+    other.start(twins[1:], digits, runs_dir)
+    assert undertaker.wait()["signal"] == signal.SIGKILL
+    assert other.wait() == {"signal": None, "code": 0}
+    train(twins[:1], digits, runs_dir)
+    for run in twins:
+        assert numbers(runs_dir, run) == numbers(alone[0], run)
 
 
 def test_two_writers_at_once(tmp_path: Path) -> None:
