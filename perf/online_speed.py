@@ -4,7 +4,8 @@
 
 Batch 64 of 32x32 images (scikit-learn's digits, enlarged; no data is read while it is timed), 100
 classes, one thread, fp32. A step of every contender and one of its plain student take turns; what
-counts is the processor time of the one thread, so that others on the machine cost nobody much. The
+counts is the processor time of the one thread, so that others on the machine cost nobody much. A
+method's further views are the batch itself, ready made: reading and augmenting are no step's. The
 last row (``--pack``: it alone) trains four runs one after the other, as one pack, and one after the
 other again, by the real loop.
 """

@@ -16,7 +16,7 @@ from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import dataset_identity, dataset_info, is_own_name
 from benchmark.methods.catalog import add_plugin, method_info
 from benchmark.models import check_drop_path, model_info
-from benchmark.planning.own_files import FoundFile, check_given, find_file
+from benchmark.planning.own_files import FoundFile, check_given, check_read, find_file
 from benchmark.planning.suited import ask_methods, check_composition
 from benchmark.planning.taught import anew, distilled_methods, reference
 from benchmark.run.identity import ENGINE_VERSION, DatasetRef, MethodRef, Run, TeacherRef
@@ -105,10 +105,10 @@ def make_plan(table: Table, selection: Selection, context: Context) -> Plan:
     if nothing or unknown_values(selection.only, builder.seen):
         raise nothing_matches(selection.only, builder.seen)
     builder.check_sweeps(slots)
+    check_read(selection, builder.own if context.files else selection.teachers)
     runs = {run.key: run for slot in slots for v in slot.variants for run in v.runs}
     teachers = {key: run for key, run in builder.teachers.items() if key in builder.needed}
-    ordered = {**teachers, **runs}
-    runs_, teachers_ = tuple(ordered.values()), tuple(teachers.values())
+    runs_, teachers_ = tuple({**teachers, **runs}.values()), tuple(teachers.values())
     return Plan(table, slots, runs_, teachers_, builder.files, anew(selection, teachers_))
 
 
@@ -128,7 +128,7 @@ class _Builder:
         self.recipe = override(base, table.recipe_overrides, f"{self.where}, recipe_overrides")
         self._datasets: dict[str, DatasetRef] = {}
         self.files: dict[str, FileOfTeacher] = {}
-        self._own: dict[str, FoundFile | None] = {}
+        self.own: dict[str, FoundFile | None] = {}
         check_given(table, selection)
 
     def slots(self) -> Iterator[Slot]:
@@ -332,12 +332,12 @@ class _Builder:
         """Return the user's own file of a teacher, None if another kind of teacher is meant."""
         if not self.context.files:
             return None
-        if model not in self._own:
+        if model not in self.own:
             given = self._given(model)
             chosen = model in self.selection.teachers
             where = "--teacher" if chosen else f"{self.where}, teacher.files"
-            self._own[model] = None if given is None else find_file(model, given, where)
-        if (found := self._own[model]) is not None:
+            self.own[model] = None if given is None else find_file(model, given, where)
+        if (found := self.own[model]) is not None:
             self.files[found.sha256] = found.file
         return found
 

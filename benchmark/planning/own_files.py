@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError, unknown
+from benchmark.methods.catalog import method_info
 from benchmark.table.own_teachers import FileOfTeacher, OwnTeacher, Reads, is_tag
 from benchmark.table.selection import Selection
-from benchmark.table.spec import Table
+from benchmark.table.spec import Row, Table
 from benchmark.table.teachers import path_digest
 
 
@@ -62,9 +64,24 @@ def _class_names(path: Path, where: str) -> tuple[str, ...]:
 
 
 def check_given(table: Table, selection: Selection) -> None:
-    """Refuse a --teacher that no column or row of the table has."""
+    """Refuse a --teacher that no column or row of the table has, and files that no row reads."""
     names = {c.teacher for c in table.columns} | {r.teacher for r in table.rows if r.teacher}
     names |= {above.teacher for above in table.teacher.distilled.values()}
     for name in selection.teachers:
         if name not in names:
             raise unknown("teacher", name, names, f"--teacher, table {table.name}")
+    where = f"table {table.name}"
+    if table.teacher.files and not any(_takes_teacher(row, where) for row in table.rows):
+        raise UserError(f"{where}: teacher.files is given, and no row takes a teacher")
+
+
+def check_read(selection: Selection, read: Collection[str]) -> None:
+    """Refuse a --teacher that none of the selected runs reads; ``read``: whose files were asked."""
+    for name in selection.teachers:
+        if name not in read:
+            raise UserError(f"--teacher {name}: no selected run takes the teacher {name}")
+
+
+def _takes_teacher(row: Row, where: str) -> bool:
+    methods = (method_info(use.name, f"{where}, row '{row.name}'") for use in row.methods)
+    return row.of == "teacher" or any(method.needs_teacher for method in methods)

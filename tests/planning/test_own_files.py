@@ -14,7 +14,7 @@ from benchmark.run.pack_file import read_pack
 from benchmark.submission.local_queue import read_submission
 from benchmark.submission.submission import new_submission
 from benchmark.table.load import load_table
-from benchmark.table.selection import parse_selection
+from benchmark.table.selection import Selection, parse_selection
 from benchmark.table.teachers import publicity
 from tests.planning.test_matrix import TABLE, TRAIN_SAME, runs_of
 
@@ -110,6 +110,27 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         planned(tmp_path, policy, *([teacher] if teacher else []))
+
+
+def test_a_file_that_no_selected_run_reads_is_refused(tmp_path: Path, file: Path) -> None:
+    given = "resnet56=mine/my.pth"
+    with pytest.raises(UserError, match="--teacher resnet56: no selected run takes the teacher"):
+        planned(tmp_path, TRAIN_SAME, given, only=("row=Student",))
+    for row in ("KD", "Teacher"):
+        assert planned(tmp_path, TRAIN_SAME, given, only=(f"row={row}",)).files
+    # What the table itself names may rest beside a selection.
+    assert not planned(tmp_path, FILES, only=("row=Student",)).files
+
+
+def test_files_of_a_table_without_teachers_are_refused(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "schema: 1\nname: own\nsource: {paper: none}\ndataset: digits\nrecipe: digits_60\n"
+        "teacher: {from: train, seed: same, files: {wrn_16_2: mine/my.pth}}\nseeds: [0]\n"
+        "columns: [{teacher: wrn_16_2, student: resnet8}]\nrows: [{name: Mine, methods: [dml]}]\n"
+    )
+    context = Context(tmp_path, "cpu")
+    with pytest.raises(UserError, match=r"teacher\.files is given, and no row takes a teacher"):
+        make_plan(load_table(str(tmp_path / "own.yaml")), Selection(), context)
 
 
 def test_class_names_are_there_once(tmp_path: Path, file: Path) -> None:

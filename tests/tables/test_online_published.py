@@ -110,8 +110,12 @@ OF_PEERS = {
     },
     "dml_paper": {"ResNet-32 + ResNet-32": {"alone_1": "Student", "DML_1": "DML"}},
     "okddip_quote": {"ResNet-110": {"OKDDip": "OKDDip", "DML": "DML"}},
-    "kdcl": {"ResNet-32": {"alone": "Student", "KDCL-General": "KDCL"}},
-    "mcl": {"ResNet-32": {"alone": "Student"}},
+    "kdcl": {
+        "ResNet-32": {"alone": "Student", "KDCL-General": "KDCL"},
+        "WRN-16-2": {"alone": "Student"},
+    },
+    "mcl": {name: {"alone": "Student"} for name in ("ResNet-32", "WRN-16-2", "ShuffleNetV2 1x")},
+    "switokd": {"WRN-16-2": {"alone": "Student"}},
     "zoo": {"resnet32": {"alone": "Student", "DML": "DML"}},
     "pcl": {name: {"PCL_of_source": "PCL"} for name in NETWORKS},
 }
@@ -143,6 +147,8 @@ OF_SELVES = {
 }
 COLUMNS = NETWORKS | SELF | {"PreAct ResNet-18": "resnet18", "resnet32": "resnet32"}
 COLUMNS |= {"ResNet-32 + ResNet-32": "resnet32"}
+# Students of pairs, alone.
+COLUMNS |= {"WRN-16-2": "wrn_40_2-wrn_16_2", "ShuffleNetV2 1x": "resnet32x4-shufflenetv2"}
 
 
 @pytest.mark.parametrize(("name", "of"), [("online", OF_PEERS), ("self", OF_SELVES)])
