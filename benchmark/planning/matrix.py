@@ -268,7 +268,7 @@ class _Builder:
         if run.weights is None:
             self.needed.add(run.key)
             self.needed.update(self._ancestors(run))
-        return reference(run, recipe)
+        return reference(run, recipe, where)
 
     def _ancestors(self, run: Run) -> Iterator[str]:
         while run.teacher is not None and run.teacher.source == "train":
@@ -319,7 +319,7 @@ class _Builder:
             methods = distilled_methods(distilled, model, where)
             check_composition(methods, recipe, f"{where}, teacher {model}", model)
             above = self._teacher_run(dataset, distilled.teacher, seed, where, (*students, model))
-            teacher = reference(above, recipe)
+            teacher = reference(above, recipe, f"{where}, teacher {model}")
         run = self._make(
             dataset, model, recipe, seed, where, weights=weights, teacher=teacher, methods=methods
         )

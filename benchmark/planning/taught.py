@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmark.base.errors import UserError
 from benchmark.base.words import count
+from benchmark.data.datasets import described
 from benchmark.methods.catalog import method_info
 from benchmark.run.identity import MethodRef, Run, TeacherRef
 from benchmark.table.recipe import Recipe
@@ -13,9 +14,21 @@ from benchmark.table.selection import Selection
 from benchmark.table.spec import DistilledTeacher
 
 
-def reference(teacher: Run, recipe: Recipe) -> TeacherRef:
-    """Return how a student's run names its teacher, which reads images at its own size."""
+def reference(teacher: Run, recipe: Recipe, where: str) -> TeacherRef:
+    """Return how a student's run names its teacher, which reads images at its own size.
+
+    Raises UserError for a teacher that is trained on other crops than its student sees. What is
+    evaluated alone has no crops of its own: it reads the student's.
+    """
     own = teacher.recipe.input_size
+    usual = described(teacher.dataset.name, teacher.dataset.own).image_size
+    theirs, ours = teacher.recipe.crop_size or usual, recipe.crop_size or usual
+    if teacher.weights is None and theirs != ours:
+        raise UserError(
+            f"{where}: the teacher {teacher.model} is trained on crops of {theirs} pixels and its"
+            f" student reads images cropped to {ours}; set teacher.recipe.crop_size, too, or"
+            " recipe.input_size of the student in the place of its crop_size"
+        )
     return TeacherRef(
         model=teacher.model,
         source=("file" if teacher.reads else "registry") if teacher.weights else "train",

@@ -22,6 +22,7 @@ from benchmark.data.sidecar import read_sidecar
 from benchmark.run.identity import Run
 
 _REMEMBERED = 100_000
+_SCHEMA = 2  # raised where more is tried: what passed before is tried again
 
 
 def check_trials(runs: Iterable[Run], data_dir: Path, plugins: Sequence[Path] = ()) -> None:
@@ -40,7 +41,7 @@ def check_trials(runs: Iterable[Run], data_dir: Path, plugins: Sequence[Path] = 
     good = [key for key in fresh if key not in problems]
     with contextlib.suppress(OSError, UserError):  # without it the next submission takes longer
         make_directory(path.parent)
-        write_json(path, {"schema": 1, "passed": [*passed, *good][-_REMEMBERED:]})
+        write_json(path, {"schema": _SCHEMA, "passed": [*passed, *good][-_REMEMBERED:]})
     for key, problem in problems.items():
         others = len(problems) - 1
         more = f" (and {count(others, 'other cell')} cannot be trained)" if others else ""
@@ -80,7 +81,8 @@ def _num_train(dataset: str, data_dir: Path) -> int:
 
 def _remembered(path: Path) -> dict[str, None]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["passed"]
-        return dict.fromkeys(str(key) for key in found)
+        found = json.loads(path.read_text(encoding="utf-8"))
+        passed = found["passed"] if found["schema"] == _SCHEMA else ()
+        return dict.fromkeys(str(key) for key in passed)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}

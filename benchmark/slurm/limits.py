@@ -13,7 +13,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.trust import own_name
 from benchmark.base.words import count
 from benchmark.slurm import commands
-from benchmark.slurm.notation import gpu_count, gpu_type, megabytes, minutes
+from benchmark.slurm.notation import gpu_type, megabytes, minutes
 from benchmark.slurm.profile import Profile, Resources
 
 
@@ -97,7 +97,7 @@ _KINDS = {
 
 def _wanted(resources: Resources) -> dict[str, tuple[str, float]]:
     """Return what a job asks for, by the names of sacctmgr, with the key of the profile."""
-    gpus = gpu_count(resources.gpus) * resources.nodes
+    gpus = resources.all_gpus
     wanted = {
         "cpu": ("cpus-per-task", float(resources.cpus * resources.processes)),
         "gres/gpu": ("gpus", float(gpus)),

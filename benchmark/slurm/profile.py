@@ -69,6 +69,11 @@ class Resources(NamedTuple):
         return self.nodes * self.tasks
 
     @property
+    def all_gpus(self) -> int:
+        """How many GPUs a job gets on all its nodes."""
+        return gpu_count(self.gpus) * self.nodes
+
+    @property
     def megabytes(self) -> float:
         """The memory on a node; infinity for a whole node's, and if none is asked for."""
         if self.mem_per_cpu is not None:
@@ -331,8 +336,12 @@ def _followed(profile: Profile, caps: Caps) -> dict[str, Any]:
 
 
 def cap_resources(profile: Profile, resources: Resources, site: Site) -> Resources:
-    """Return the resources; UserError if a task would ask for more than the site allows."""
+    """Return the resources; UserError if a task would ask for more than the site allows.
+
+    What asks for the same in another way is refused: what it comes to is for Slurm to say.
+    """
     caps = site.caps
+    _refuse_detours(profile, caps)
     gpus = None if caps.gpus is None else str(caps.gpus)
     _refuse_above(profile, "gpus", resources.gpus, gpus, gpu_count)
     _refuse_above(profile, "cpus_per_task", resources.cpus, caps.cpus_per_task, int)
@@ -345,6 +354,30 @@ def cap_resources(profile: Profile, resources: Resources, site: Site) -> Resourc
     elif resources.mem != NO_MEM:
         _refuse_above(profile, "mem", resources.mem, caps.mem, megabytes)
     return resources
+
+
+_DETOURS = {
+    "gpus": "gpus-per-task gpus-per-socket tres-per-task ntasks-per-gpu",
+    "cpus_per_task": "cpus-per-gpu mincpus tres-per-task extra-node-info cores-per-socket",
+    "mem": "mem-per-gpu tres-per-task",
+}
+
+
+def _refuse_detours(profile: Profile, caps: Caps) -> None:
+    """Refuse options of sbatch, and a whole node, that would pass a cap by."""
+    for name, options in _DETOURS.items():
+        key = name.replace("_", "-")
+        for option in options.split() if getattr(caps, name) is not None else ():
+            if option in profile.asked:
+                raise UserError(
+                    f"profile {profile.name}: this site caps {key} at {getattr(caps, name)}, so"
+                    f" --{option} is not allowed here; write {key} in the profile"
+                )
+        if name != "mem" and getattr(caps, name) is not None and profile.exclusive is True:
+            raise UserError(
+                f"profile {profile.name}: this site caps {key} at {getattr(caps, name)}, and"
+                " exclusive asks for all that a node has; leave it out"
+            )
 
 
 def _refuse_above(

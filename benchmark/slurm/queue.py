@@ -32,6 +32,7 @@ _SQUEUE = (
     "SubmitTime",
     "tres-alloc",
     "tres-per-node",
+    "NumNodes",
     "PriorityLong",
     "EndTime",
     "Partition",
@@ -300,7 +301,9 @@ def _record(row: dict[str, str], taken: float) -> QueueRecord | None:
     tasks = row["ArrayTaskID"]
     end = _seconds(row["EndTime"])
     over = row["State"] == "COMPLETING" and end is not None and end < taken + _CLOCKS_DIFFER
-    has, asked = gpus_counted(row["tres-alloc"]), gpus_asked(row["tres-per-node"])
+    # Of a job that waits it may be a range: 2-4.
+    nodes = int(row["NumNodes"].partition("-")[0] or 1)
+    has, asked = gpus_counted(row["tres-alloc"]), gpus_asked(row["tres-per-node"]) * nodes
     return QueueRecord(
         job=int(row["ArrayJobID"] if tasks != "N/A" else row["JobID"]),
         tasks=IndexSet.parse(tasks) if tasks != "N/A" else IndexSet.of([0]),

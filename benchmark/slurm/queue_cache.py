@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from benchmark.base.files import write_json
 from benchmark.slurm import commands, queue
 
-SCHEMA = 2  # of the columns that squeue is asked for
+SCHEMA = 3  # of the columns that squeue is asked for
 SLOW_SECONDS = 5.0
 LONGEST_PAUSE = 600.0
 

@@ -16,7 +16,7 @@ from benchmark.slurm.commands import SlurmUnreachableError
 from benchmark.slurm.notation import Tag
 
 _SBATCH_SECONDS = 90.0
-_JOB = re.compile(r"(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?")
+_JOB = re.compile(r"(\d+);\S+|Submitted batch job (\d+)(?: on cluster \S+)?")
 # After a lost answer: how often and for how long Slurm must say that it does not know the
 # array before it is sent again, and how long to wait for Slurm to say anything.
 _LOOKS = 3
@@ -96,7 +96,8 @@ def send(script: Path, tag: Tag, accounting: bool) -> int:
                 return job
             said = " ".join(f"{reply.out} {reply.err}".split()) or "nothing"
             failure: commands.SlurmError = SlurmUnreachableError(
-                f"sbatch took the jobs and named no number for them (it says: {said[:200]})"
+                "sbatch took the jobs and named no number that is surely theirs (it says:"
+                f" {said[:200]})"
             )
         else:
             failure = commands.error(command, reply)
@@ -110,15 +111,16 @@ def send(script: Path, tag: Tag, accounting: bool) -> int:
 
 
 def job_id(said: str) -> int | None:
-    """Return the job's number in what sbatch printed, wherever it stands; None if there is none.
+    """Return the job's number in what sbatch printed, wherever it stands; None if none is sure.
 
-    A site's wrapper may print a banner before it, or leave --parsable out.
+    A site's wrapper may print a banner before or after it, with numbers of its own, or leave
+    --parsable out. What is spelt as sbatch alone spells it wins over a bare number, and where
+    several stand none is believed.
     """
-    for line in reversed(said.splitlines()):
-        found = _JOB.fullmatch(line.strip())
-        if found:
-            return int(found[1])
-    return None
+    lines = [line.strip() for line in said.splitlines()]
+    spelt = {int(found[1] or found[2]) for line in lines if (found := _JOB.fullmatch(line))}
+    told = spelt or {int(line) for line in lines if re.fullmatch(r"[0-9]+", line)}
+    return told.pop() if len(told) == 1 else None
 
 
 def _look_for(tag: Tag, accounting: bool, give_up: float) -> int | None:

@@ -17,7 +17,7 @@ from benchmark.base.files import write_json, write_text
 from benchmark.base.words import count
 from benchmark.run.pack_file import PackFile
 from benchmark.slurm.commands import ClusterLimits, SlurmError, SlurmUnreachableError
-from benchmark.slurm.notation import Tag, gpu_count, task_name, word
+from benchmark.slurm.notation import Tag, task_name, word
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.slurm.script import script_text
 from benchmark.slurm.send import ArrayPlan, plan_arrays, send
@@ -170,7 +170,7 @@ class Arrays:
                     "nonce": self._tag(number, plan).nonce,
                     "tasks": len(plan.items),
                     "after": list(plan.after),
-                    "gpus": gpu_count(self.resources[plan.items[0].id].gpus),
+                    "gpus": self.resources[plan.items[0].id].all_gpus,
                     "job": None,
                     **({} if self.limits.arrays else {"single": True}),
                 }

@@ -86,6 +86,15 @@ class TeacherPolicy(Strict):
     distilled: dict[str, DistilledTeacher] = {}
     files: dict[str, OwnTeacher] = {}
 
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherPolicy:
+        for model in self.distilled:
+            if model in self.files:
+                raise ValueError(f"{model} stands in files and in distilled; keep one of them")
+            if is_tag(model):
+                raise ValueError(f"distilled: {model} names published weights, which are there")
+        return self
+
     def file_of(self, model: str) -> OwnTeacher | None:
         """Return the user's own file of a teacher; a name with a tag is one itself."""
         own = self.files.get(model)

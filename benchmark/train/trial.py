@@ -27,6 +27,7 @@ from benchmark.run.identity import Run
 from benchmark.table.recipe import Recipe
 from benchmark.train.build import build_objective
 from benchmark.train.rng import seeded
+from benchmark.train.trial_step import why_not_one_image
 
 
 def problems(runs: Sequence[Run], images: dict[str, int]) -> dict[str, str]:
@@ -68,21 +69,16 @@ class _Trial:
             problem = self._unreadable(name, size, info.num_classes)
             if problem is not None:
                 return problem
-        if _leaves_single(count - recipe.holdout, recipe):
-            problem = self._single(run.model, side, info.num_classes)
-            if problem is not None and recipe.replicas > 1:
-                return (
-                    f"one of {recipe.replicas} replicas gets one image of a batch, and {run.model}"
-                    f" cannot be trained on one image ({problem}); set recipe.batch_size or"
-                    " recipe.replicas to another number, or recipe.drop_last"
-                )
-            if problem is not None:
-                return (
-                    f"{count - recipe.holdout} training images in batches of {recipe.batch_size}"
-                    f" leave a last batch of one, and {run.model} cannot be trained on one image"
-                    f" ({problem}); set recipe.batch_size to another number, or recipe.drop_last"
-                )
-        return self._unsuitable(run, names, info.num_classes)
+        single = _leaves_single(count - recipe.holdout, recipe)
+        problem = self._single(run.model, side, info.num_classes) if single else None
+        if problem is not None:
+            return _of_one(run, count, run.model, problem)
+        unsuitable = self._unsuitable(run, names, info.num_classes)
+        if unsuitable is None and single and run.methods:
+            problem = why_not_one_image(run, count)
+        if problem is not None:
+            return _of_one(run, count, " + ".join(ref.name for ref in run.methods), problem)
+        return unsuitable
 
     def _unreadable(self, name: str, side: int, num_classes: int) -> str | None:
         """Return why a network cannot read images of a size."""
@@ -158,6 +154,21 @@ def _leaves_single(images: int, recipe: Recipe) -> bool:
     if recipe.replicas == recipe.batch_size and images > last:
         return True
     return 0 < last < 2 * recipe.replicas
+
+
+def _of_one(run: Run, count: int, what: str, problem: str) -> str:
+    recipe = run.recipe
+    if recipe.replicas > 1:
+        return (
+            f"one of {recipe.replicas} replicas gets one image of a batch, and {what}"
+            f" cannot be trained on one image ({problem}); set recipe.batch_size or"
+            " recipe.replicas to another number, or recipe.drop_last"
+        )
+    return (
+        f"{count - recipe.holdout} training images in batches of {recipe.batch_size}"
+        f" leave a last batch of one, and {what} cannot be trained on one image"
+        f" ({problem}); set recipe.batch_size to another number, or recipe.drop_last"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -156,6 +156,24 @@ def test_a_teacher_reads_images_at_the_size_that_it_was_trained_on(tmp_path: Pat
 def test_a_public_teacher_reads_the_images_as_they_are(tmp_path: Path, checkpoint: Path) -> None:
     found = sizes(tmp_path, "{from: registry}", recipe="{input_size: 64}")
     assert found == {"trained": None, "KD": (64, None), "Own": (48, None)}
+    found = sizes(tmp_path, "{from: registry}", column="{crop_size: 24}")
+    assert found == {"trained": None, "KD": (None, None), "Own": (48, None)}
+
+
+def test_a_teacher_that_is_trained_on_other_crops_is_refused(tmp_path: Path) -> None:
+    message = (
+        "row 'KD', column resnet56-resnet20: the teacher resnet56 is trained on crops of 32"
+        " pixels and its student reads images cropped to 24; set teacher.recipe.crop_size, too"
+    )
+    with pytest.raises(UserError, match=message):
+        sizes(tmp_path, TRAIN_FIXED, column="{crop_size: 24}")
+    with pytest.raises(UserError, match=r"crops of 28 pixels and its student .* to 24"):
+        sizes(tmp_path, "{from: train, recipe: {crop_size: 28}}", column="{crop_size: 24}")
+    found = sizes(tmp_path, "{from: train, recipe: {crop_size: 24}}", column="{crop_size: 24}")
+    assert found == {"trained": None, "KD": (None, None), "Own": (48, None)}
+    sizes(tmp_path, TRAIN_FIXED, column="{crop_size: 32}")  # as they are
+    found = sizes(tmp_path, TRAIN_FIXED, recipe="{crop_size: 24}")
+    assert found == {"trained": None, "KD": (None, None), "Own": (48, None)}
 
 
 def test_what_a_table_says_of_a_teacher_wins_over_its_file(
@@ -165,6 +183,24 @@ def test_what_a_table_says_of_a_teacher_wins_over_its_file(
     (run, *_) = runs_of(plan(tmp_path, teacher=policy), "KD")
     assert run.teacher is not None
     assert run.teacher.source == "train"
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (
+            "{files: {resnet56: a.pth}, distilled: {resnet56: {teacher: resnet110, methods: []}}}",
+            "resnet56 stands in files and in distilled; keep one of them",
+        ),
+        (
+            "{distilled: {'timm:resnet18.a1_in1k': {teacher: resnet110, methods: [kd]}}}",
+            r"distilled: timm:resnet18\.a1_in1k names published weights, which are there",
+        ),
+    ],
+)
+def test_a_teacher_with_two_sources_is_refused(tmp_path: Path, policy: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan(tmp_path, teacher=policy)
 
 
 def test_a_teacher_with_a_prediction_of_its_own_is_refused(tmp_path: Path) -> None:

@@ -53,6 +53,18 @@ def check(folder: Path, data: Path, teacher: str, student: str, method: str, *se
             *("wrn_16_2", "mobilenetv2", "kd", ["recipe.batch_size=33"]),
             r"100 training images in batches of 33 leave a last batch of one, and mobilenetv2",
         ),
+        (
+            *("wrn_16_2", "resnet8", "dhkd", ["recipe.batch_size=33"]),
+            "leave a last batch of one, and dhkd cannot be trained on one image .*two images",
+        ),
+        (
+            *("wrn_16_2", "resnet8", "srrl", ["recipe.batch_size=33"]),
+            "leave a last batch of one, and srrl cannot be trained on one image",
+        ),
+        (
+            *("wrn_16_2", "resnet8", "reviewkd", ["recipe.batch_size=33"]),
+            "leave a last batch of one, and reviewkd cannot be trained on one image",
+        ),
         ("wrn_16_2", VIT, "kd", [], rf"{VIT} cannot read images of 8 x 8 pixels .*input_size"),
         (
             *("wrn_16_2", "resnet8", "kd", ["recipe.batch_size=200", "recipe.drop_last=true"]),
@@ -83,7 +95,7 @@ def test_what_cannot_start_is_refused(
 
 
 def test_what_can_start_is_not_refused(tmp_path: Path, digits: Path) -> None:
-    for method in ("kd", "fsp", "crd", "simkd", "reviewkd"):
+    for method in ("kd", "fsp", "crd", "simkd", "ft"):
         check(tmp_path, digits, "resnet14", "resnet8", method, "recipe.batch_size=33")
     check(tmp_path, digits, "wrn_16_2", "mobilenetv2", "kd", "recipe.batch_size=32")
 

@@ -76,6 +76,27 @@ def test_what_people_ask_for_besides_goes_to_sbatch_as_it_stands() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"options": ["--gpus-per-task=8"]}, "so --gpus-per-task is not allowed here; write gpus"),
+        ({"options": ["--tres-per-task=gres/gpu:8"]}, "caps gpus at 2, so --tres-per-task is not"),
+        ({"options": ["--mem-per-gpu=90G"]}, "caps mem at 4G, so --mem-per-gpu is not"),
+        ({"options": ["--cpus-per-gpu=90"]}, "caps cpus-per-task at 4, so --cpus-per-gpu is not"),
+        ({"exclusive": True}, "caps gpus at 2, and exclusive asks for all that a node has"),
+    ],
+)
+def test_what_passes_a_cap_by_is_refused(asked: dict[str, Any], message: str) -> None:
+    profile, free = Profile(**asked), Site()
+    site = Site(caps=Caps(gpus=2, mem="4G", **{"cpus-per-task": 4}))
+    resources = profile.resources(1, cuda=True)
+    assert cap_resources(profile, resources, free) == resources
+    with pytest.raises(UserError, match=message):
+        cap_resources(profile, resources, site)
+    allowed = Profile(options=["--nice=5"], exclusive="user")
+    assert cap_resources(allowed, resources, site) == resources
+
+
 @pytest.mark.parametrize("forbidden", ["reservation", "--nice", "qos"])
 def test_a_site_forbids_options_by_their_names(forbidden: str) -> None:
     asks = {"reservation": "course", "options": ["--nice=100"], "qos": "high"}

@@ -102,7 +102,7 @@ def row(**columns: object) -> QueueRecord:
     usual = {
         "ArrayJobID": 19, "ArrayTaskID": 1, "JobID": 19, "State": "PENDING", "Reason": "None",
         "RestartCnt": 0, "StartTime": "N/A", "SubmitTime": int(NOW) - 9, "PriorityLong": 1,
-        "tres-alloc": "cpu=1,mem=100M,node=1,billing=1", "tres-per-node": "N/A",
+        "tres-alloc": "cpu=1,mem=100M,node=1,billing=1", "tres-per-node": "N/A", "NumNodes": 1,
         "EndTime": "N/A", "Partition": "main", "NodeList": "", "UserName": "lena",
         "Name": TAG.job_name, "Comment": TAG.comment,
     }  # fmt: skip
@@ -162,6 +162,9 @@ def test_every_hold_is_one(columns: dict[str, object], detail: str) -> None:
         ({"tres-per-node": "gres:gpu:a100:4"}, 4, False),
         ({"tres-per-node": "gres/gpu:1g.5gb:1,tmp:20G"}, 1, False),
         ({"tres-per-node": "gres:tmp:20G"}, 0, True),
+        # Asked for on each of its nodes, of which a job that waits may leave the number open.
+        ({"tres-per-node": "gres:gpu:4", "NumNodes": 2}, 8, False),
+        ({"tres-per-node": "gres:gpu:4", "NumNodes": "2-4"}, 8, False),
     ],
 )
 def test_gpus_that_slurm_does_not_count_are_as_many_as_were_asked(
@@ -183,7 +186,7 @@ def test_names_and_comments_can_be_read_back() -> None:
 # -- names and comments are other people's text ----------------------------------------------------
 
 ROW = (
-    "{job}|N/A|{job}|RUNNING|None|{restarts}|9|9|gres/gpu=1|gpu:1|1|N/A|main|n1|"
+    "{job}|N/A|{job}|RUNNING|None|{restarts}|9|9|gres/gpu=1|gpu:1|1|1|N/A|main|n1|"
     "{user}|{name}|{comment}|"
 )
 COMMENT = "bench table=digits pack=a nonce=b-0"

@@ -84,6 +84,12 @@ def test_packs_of_different_needs_share_no_array() -> None:
         ("Welcome\nSubmitted batch job 123 on cluster big\n", 123),
         ("123\nYour project has 12 hours left\n", 123),
         ("Your project has 12 hours left\n", None),
+        # Numbers of a banner, before and after.
+        ("1234;c\nCore hours left:\n500\n", 1234),
+        ("Core hours left:\n500\nSubmitted batch job 1234\n", 1234),
+        ("1234\nCore hours left:\n500\n", None),
+        ("1234;c\n1235;c\n", None),
+        ("1234\n1234\n", 1234),
         ("", None),
     ],
 )

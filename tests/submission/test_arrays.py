@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,19 @@ def test_a_number_that_sbatch_does_not_print_is_looked_up(arrays: Arrays, tmp_pa
     slurm(tmp_path, (0, f"{BANNER}\n11"), (0, BANNER), (0, "13"), comment=comment)
     assert arrays.send() == [11, 77, 13]
     assert [array["job"] for array in arrays.folder.read_record()["arrays"]] == [11, 77, 13]
+
+
+def test_a_number_beside_others_is_looked_up(arrays: Arrays, tmp_path: Path) -> None:
+    comment = f"bench table=t pack=p0 nonce={NONCE}-0"
+    slurm(tmp_path, (0, "77\nhours left:\n500"), (0, "12;c\n500"), (0, "13"), comment=comment)
+    assert arrays.send() == [77, 12, 13]
+
+
+def test_gpus_of_all_nodes_are_recorded(arrays: Arrays, tmp_path: Path) -> None:
+    slurm(tmp_path, (0, "11"), (0, "12"), (0, "13"))
+    asked = dict.fromkeys(arrays.resources, Resources(1, "a100:4", "100M", nodes=2, tasks=4))
+    replace(arrays, resources=asked).send()
+    assert [array["gpus"] for array in arrays.folder.read_record()["arrays"]] == [8, 8, 8]
 
 
 def test_what_was_taken_keeps_its_folder(arrays: Arrays, tmp_path: Path) -> None:
