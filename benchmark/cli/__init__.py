@@ -12,7 +12,7 @@ _REFUSALS = {
     getattr(errno, name)
     for name in (
         *("ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "EIO", "ENOTDIR"),
-        "ENAMETOOLONG",
+        *("ENAMETOOLONG", "ELOOP", "ESTALE", "ETIMEDOUT", "EISDIR"),
     )
 }
 
@@ -48,6 +48,11 @@ def main() -> None:
         if error.errno not in _REFUSALS:
             raise
         _say_error(f"{error.filename or 'this machine'}: {error.strerror}")
+        raise SystemExit(2) from None
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # Path.resolve's, before Python 3.13
+            raise
+        _say_error(str(error))
         raise SystemExit(2) from None
     except (KeyboardInterrupt, Abort):
         print("stopped", file=sys.stderr)

@@ -10,6 +10,7 @@ Anything else in a file is an error that names it. Every error is one line.
 from __future__ import annotations
 
 import argparse
+import os
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import open_regular
 from benchmark.models.containers import state_dict_of
 from benchmark.models.layouts import conversion, converted
 
@@ -89,16 +91,17 @@ def _read(path: Path) -> Any:
 def refuse_packed(path: Path) -> None:
     """Refuse an archive whose content is larger than itself: torch's own are not compressed.
 
-    Before it is unpacked, which no length of the file would bound. Raises UserError.
+    Before it is unpacked, which no length of the file would bound. Raises UserError, also for
+    anything but a regular file.
     """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        inside = sum(entry.file_size for entry in archive.infolist())
-    if inside > path.stat().st_size:
-        raise UserError(
-            f"it is compressed, {inside:,} bytes in {path.stat().st_size:,}, as no file of torch is"
-        )
+    with open_regular(path) as file:
+        if not zipfile.is_zipfile(file):
+            return
+        with zipfile.ZipFile(file) as archive:
+            inside = sum(entry.file_size for entry in archive.infolist())
+        size = os.fstat(file.fileno()).st_size
+    if inside > size:
+        raise UserError(f"it is compressed, {inside:,} bytes in {size:,}, as no file of torch is")
 
 
 def _numpy_scalar() -> list[Any]:

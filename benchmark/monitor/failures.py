@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmark.base.errors import UserError
+from benchmark.base.files import open_regular
 from benchmark.submission.marks import alike
 
 _TAIL_BYTES = 16_384
@@ -55,10 +57,10 @@ def last_lines(path: Path, reason: str = "", count: int = _LINES) -> tuple[str, 
     Those that say the ``reason`` itself, which is shown anyway, are left out.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
-    except OSError:
+    except (OSError, UserError):
         return ()
     lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n")]
     told = [line for line in lines if line.strip() and not _SAYS_NOTHING.search(line)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import open_regular
 from benchmark.base.trust import own_name
 from benchmark.monitor.find import find_run, packs_of
 from benchmark.monitor.look import look
@@ -45,7 +47,7 @@ def read_log(runs_dir: Path, text: str, follow: bool = False) -> Log:
 
 
 def _parts(path: Path, following: _Following | None) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_regular(path) as raw, io.TextIOWrapper(raw, "utf-8", "replace") as file:
         while True:
             # Looked at first, so that what it wrote last is still read.
             ended = following is None or following.ended()

@@ -63,7 +63,7 @@ class RunIndex:
     def __init__(self, runs_dir: Path, cache_dir: Path | None = None) -> None:
         self.runs_dir = runs_dir
         self.foreign = 0
-        name = hashlib.sha256(os.fsencode(runs_dir.resolve())).hexdigest()[:16]
+        name = hashlib.sha256(os.fsencode(os.path.realpath(runs_dir))).hexdigest()[:16]
         self._path = (cache_dir or own_cache_dir()) / f"runs-{name}.sqlite"
         self._database = self._open()
 

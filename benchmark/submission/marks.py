@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.base.errors import UserError
-from benchmark.base.files import read_json, write_json
+from benchmark.base.files import read_bytes, read_json, write_json
 from benchmark.run.directory import RunDir
 from benchmark.run.lease import Lease, LeaseLostError, is_held
 from benchmark.slurm import commands
@@ -97,10 +97,10 @@ def stopped(folder: Folder) -> str:
 def _read(path: Path) -> str | None:
     # A broken mark still stands: whoever wrote it wanted nothing to start.
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+        return str(json.loads(read_bytes(path))["reason"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, UserError, ValueError, KeyError, TypeError, RecursionError):
         return f"{path} cannot be read"
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import lzma
 import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -53,7 +56,14 @@ def _download(url: str, file: IO[bytes]) -> None:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
             received = _copy(answer, file, url)
             announced = answer.headers.get("Content-Length")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except http.client.IncompleteRead as error:
+        raise UserError(f"the download of {url} broke off; run this again") from error
+    except (
+        urllib.error.URLError,
+        TimeoutError,
+        ConnectionError,
+        http.client.HTTPException,
+    ) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"cannot download {url}: {reason}; offline, download it elsewhere and unpack it in"
@@ -82,7 +92,7 @@ def _check(teacher: RegisteredTeacher, file: IO[bytes]) -> None:
     file.flush()
     file.seek(0)
     found = content_digest(file)
-    if teacher.sha256 is not None and found != teacher.sha256:
+    if teacher.sha256 is not None and not found.startswith(teacher.sha256):
         raise UserError(
             f"what was downloaded as {teacher.model} is not the registered file: its sha256 is"
             f" {found[:12]}..., the registry has {teacher.sha256[:12]}...; run this again"
@@ -103,7 +113,12 @@ def _unpack(archive: str, file: IO[bytes], teachers: list[RegisteredTeacher]) ->
                     _copy(member, target, teacher.file)
                     _check(teacher, target)
                 yield f"{teacher.model}: {path}"
-    except (tarfile.TarError, KeyError) as error:
+    except EOFError as error:
+        raise UserError(f"{archive} is cut off: its content ends in the middle") from error
+    # What else a damaged archive makes its decompressor raise.
+    except (tarfile.TarError, KeyError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # this machine's own refusal
+            raise
         raise UserError(
             f"{archive} is not the archive that the registry describes: {error}"
         ) from error

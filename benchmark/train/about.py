@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from benchmark.base.files import open_regular
 from benchmark.data.augment import normalised_by
 from benchmark.data.augmentations import augmentation_info
 from benchmark.data.datasets import described, image_side
@@ -43,6 +44,8 @@ def about_of(run: Run, classes: Sequence[str]) -> dict[str, Any]:
 
 def read_about(path: Path) -> dict[str, Any]:
     """Return what a safetensors file says of its network, empty if it says nothing."""
+    with open_regular(path):  # a pipe would keep the reader waiting
+        pass
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     try:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from benchmark.base.files import open_regular
 from benchmark.base.inside import appending
 
 
@@ -40,7 +41,7 @@ class Ledger:
         self.flush()
         if not self.path.exists():
             return 0
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             os.fsync(file.fileno())
             return os.fstat(file.fileno()).st_size
 

@@ -42,6 +42,13 @@ class Replayed(NamedTuple):
         return max((_apart(*pair) for pair in self.different.values()), default=0.0)
 
 
+def _copy(folder: Path, target: Path) -> None:
+    try:
+        shutil.copytree(folder, target)
+    except shutil.Error as error:  # such as a pipe in it
+        raise UserError(f"cannot copy {folder}: {error.args[0][0][2]}") from error
+
+
 def replay(rundir: RunDir, data_dir: Path) -> Replayed:
     """Train the epoch behind a run's newest kept checkpoint again, or else its first one.
 
@@ -65,7 +72,7 @@ def replay(rundir: RunDir, data_dir: Path) -> Replayed:
         if run.teacher is not None and run.teacher.key is not None:
             taught = RunDir(rundir.root, run.teacher.key)
             if taught.path.is_dir():
-                shutil.copytree(taught.path, own.root / taught.key)
+                _copy(taught.path, own.root / taught.key)
         if done >= len(records):
             raise UserError(f"{rundir.records} records no epoch behind {kept[-1].name}")
         begun = own.records.stat().st_size if own.records.exists() else 0

@@ -353,6 +353,14 @@ def test_files_that_a_run_could_not_start_from(tmp_path: Path, digits: Path) -> 
     assert len(list(submissions)) == 1  # the teacher's
 
 
+@pytest.mark.parametrize("words", [["plan"], ["status"], ["collect"]])
+def test_a_runs_directory_that_is_a_link_to_itself_is_one_line(
+    tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    refused(bench(*words, "--table", "digits", "--runs", "loop"), "loop: ")
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))

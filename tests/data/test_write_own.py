@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,20 @@ def test_arrays_that_are_refused(tmp_path: Path, content: dict[str, Any], messag
     with pytest.raises(UserError, match=message):
         write_own("mine", tmp_path / "a.npz", tmp_path)
     assert read_sidecar("mine", tmp_path) is None
+
+
+def test_an_array_larger_than_its_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    described = {"descr": "|u1", "fortran_order": False, "shape": (1 << 40, 32, 32, 3)}
+    np.lib.format.write_array_header_1_0(header, described)
+    for packed in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", packed) as archive:
+            archive.writestr("x_train.npy", header.getvalue() + bytes(100))
+        with pytest.raises(UserError, match=r"a\.npz: x_train\.npy says that it has shape"):
+            write_own("mine", tmp_path / "a.npz", tmp_path)
+    np.savez_compressed(tmp_path / "b.npz", **bad(x_test=np.zeros((24, 64, 64, 3), np.uint8)))
+    with pytest.raises(UserError, match="size"):  # read whole, however well it is packed
+        write_own("mine", tmp_path / "b.npz", tmp_path)
 
 
 class Harm:

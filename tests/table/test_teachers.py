@@ -23,18 +23,27 @@ CONTENT = b"weights" * 1000
 
 
 class Site(BaseHTTPRequestHandler):
-    """Serves what ``files`` holds; of what is named in ``broken`` only the first half."""
+    """Serves what ``files`` holds; of what is named in ``broken`` only the first half.
+
+    Whole, with its length, or as one chunk where ``chunked`` names it.
+    """
 
     files: dict[str, bytes]
     broken: set[str]
+    chunked: set[str]
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         content = self.files[self.path]
+        chunked = self.path in self.chunked
         self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Connection", "close")
+        name, value = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", None)
+        self.send_header(name, value or str(len(content)))
         self.end_headers()
-        half = len(content) // 2 if self.path in self.broken else None
-        self.wfile.write(content[:half])
+        sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content) if chunked else content
+        half = len(sent) // 2 if self.path in self.broken else None
+        self.wfile.write(sent[:half])
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -42,7 +51,7 @@ class Site(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[str]:
-    Site.files, Site.broken = {}, set()
+    Site.files, Site.broken, Site.chunked = {}, set(), set()
     server = HTTPServer(("127.0.0.1", 0), Site)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -108,6 +117,42 @@ def test_a_download_that_broke_off_is_not_kept(
     with pytest.raises(UserError, match=r"/teacher broke off after [\d,]+ of [\d,]+ bytes; run"):
         list(fetch_teachers("cifar100", None))
     assert not path.parent.exists() or list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_download_in_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str, broken: bool
+) -> None:
+    Site.files["/teacher"] = CONTENT
+    Site.chunked.add("/teacher")
+    Site.broken.update(["/teacher"] if broken else [])
+    # The registry may know the digest's beginning alone, as it stands in a file's name.
+    path = registered(monkeypatch, tmp_path, sha256=sha256(CONTENT)[:8], url=f"{site}/teacher")
+    if broken:
+        with pytest.raises(UserError, match="/teacher broke off; run this again"):
+            list(fetch_teachers("cifar100", None))
+        assert list(path.parent.iterdir()) == []
+    else:
+        assert list(fetch_teachers("cifar100", None)) == [f"resnet56: {path}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (archive(os.urandom(7000))[:3000], "is cut off"),
+        (archive(b"")[:20], "is cut off|is not the archive"),
+        (b"no archive", "is not the archive"),
+        (archive(os.urandom(7000))[:-3000] + bytes(3000), "is not the archive|is cut off"),
+    ],
+)
+def test_a_damaged_archive_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str, content: bytes, message: str
+) -> None:
+    Site.files["/teacher"] = content
+    path = registered(monkeypatch, tmp_path, archive=f"{site}/teacher")
+    with pytest.raises(UserError, match=message):
+        list(fetch_teachers("cifar100", None))
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("kind", ["url", "archive"])

@@ -7,7 +7,7 @@ import os
 import pickle
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,17 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.base.errors import UserError
+from benchmark.models.checkpoint import refuse_packed
+from benchmark.monitor.failures import last_lines
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run
 from benchmark.run.reading import read
+from benchmark.submission.folder import Folder
+from benchmark.submission.marks import held
 from benchmark.train import state
+from benchmark.train.about import read_about
+from benchmark.train.ledger import Ledger
 from benchmark.train.state import CheckpointError
 from tests.helpers import SHORT, digits_plan, numbers, train
 
@@ -81,6 +88,35 @@ def test_a_damaged_newest_falls_back_to_the_one_before(rundir: RunDir, damage: s
     found = state.load(rundir)
     assert found is not None
     assert found["step"] == 1
+
+
+@pytest.mark.parametrize("name", ["last.pt", "previous.pt", "epoch0003.pt"])
+def test_a_pipe_is_refused_without_waiting_for_its_writer(rundir: RunDir, name: str) -> None:
+    path = rundir.path / name
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match=rf"{name} .*is not a regular file"):
+        state.read(path)
+    if not name.startswith("epoch"):
+        for reader in (state.check, state.load):
+            with pytest.raises(CheckpointError, match="move the run directory away"):
+                reader(rundir)
+
+
+def test_no_reader_waits_for_a_pipe(rundir: RunDir) -> None:
+    pipe = rundir.path / "pipe"
+    os.mkfifo(pipe)
+    reading: tuple[Callable[[], object], ...] = (
+        lambda: read_about(pipe),
+        lambda: refuse_packed(pipe),
+        lambda: Ledger(pipe).settle(),
+    )
+    for reader in reading:
+        with pytest.raises(UserError, match="is not a regular file"):
+            reader()
+    assert last_lines(pipe) == ()
+    folder = Folder(rundir.path)
+    os.mkfifo(folder.held)
+    assert held(folder) == f"{folder.held} cannot be read"
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(rundir: RunDir) -> None:

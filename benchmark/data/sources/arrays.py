@@ -10,15 +10,23 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.format import (
+    MAGIC_PREFIX,
+    read_array_header_1_0,
+    read_array_header_2_0,
+    read_magic,
+)
 
 from benchmark.base.errors import UserError
+from benchmark.base.files import open_regular
 from benchmark.data.formats import MAX_SIDE, Sample
 from benchmark.data.sidecar import SplitName
 from benchmark.data.sources.own_folders import held_out
@@ -31,6 +39,9 @@ _IMAGES = ("images", "data", "x")
 _LABELS = ("labels", "targets", "y", "fine_labels", "label")
 _NAMES = ("classes", "class_names", "label_names", "fine_label_names")
 _TEST = ("test", "val", "valid")
+_MOST_PACKED = 1100  # deflate makes nothing more than 1032 times smaller
+_HEADERS = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
+_BROKEN = (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError)
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
@@ -79,11 +90,39 @@ def _read(path: Path) -> dict[str, Any]:
     if path.suffix.lower() != ".npz":
         return read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        with open_regular(path) as file:
+            _check_sizes(path, file)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as content:
+                return {name: content[name] for name in content.files}
+    # zipfile has RuntimeError for what is encrypted, zlib its own for what is damaged.
+    except (*_BROKEN, RuntimeError, MemoryError, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"cannot read {path}: {reason}") from error
+
+
+def _check_sizes(path: Path, file: IO[bytes]) -> None:
+    """Refuse arrays larger than what the file holds, before memory is asked for them."""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        held = sum(entry.file_size for entry in entries)
+        if held > _MOST_PACKED * path.stat().st_size:
+            raise UserError(f"cannot read {path}: it says that it holds {held:,} bytes")
+        for entry in entries:
+            with archive.open(entry) as content:
+                if content.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:
+                    continue  # no array: bytes of that length
+                content.seek(0)
+                header = _HEADERS.get(read_magic(content))
+                if header is None:
+                    raise ValueError(f"{entry.filename} has a header of another version")
+                shape, _, dtype = header(content)
+            size = math.prod(shape) * dtype.itemsize
+            if size > entry.file_size and not dtype.hasobject:  # those are refused anyway
+                raise UserError(
+                    f"cannot read {path}: {entry.filename} says that it has shape {list(shape)},"
+                    f" {size:,} bytes, and holds {entry.file_size:,}"
+                )
 
 
 def _parts(

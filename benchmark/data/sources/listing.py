@@ -7,6 +7,7 @@ Unlike it, whatever is passed over is counted, and what cannot be read is an err
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -55,9 +56,10 @@ def list_images(root: Path) -> Listing:
     no plain file or cannot be read, and class names that are no UTF-8.
     """
     try:
-        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        entries = list(os.scandir(root))
     except OSError as error:
         raise UserError(f"cannot read {root}: {error.strerror}") from error
+    names = sorted(entry.name for entry in entries if _is_folder(entry))
     classes = tuple(name for name in names if _speakable(root, name))
     images: list[tuple[Path, int]] = []
     sizes: list[int] = []
@@ -109,10 +111,21 @@ def _walk(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str
     here = (place.st_dev, place.st_ino)
     if here in above:
         raise UserError(f"{shown(Path(folder))} is a link to a folder that it lies in; remove it")
-    yield folder, [entry.name for entry in entries if not entry.is_dir()]
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(entry.path, (*above, here))
+    inner = [entry for entry in entries if _is_folder(entry)]
+    yield folder, [entry.name for entry in entries if entry not in inner]
+    for entry in inner:
+        yield from _walk(entry.path, (*above, here))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link in a circle, or a mount that does not answer
+        place = shown(Path(entry.path))
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{place} is a link that leads to itself; remove it") from error
+        raise UserError(f"cannot read {place}: {error.strerror}") from error
 
 
 def _size(path: Path) -> int:
