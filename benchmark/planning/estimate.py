@@ -196,7 +196,10 @@ def read_history(runs_dir: Path, data_dir: Path | None = None) -> History:
     images: dict[str, float] = {}
     for run in heapq.nlargest(_READ_AT_MOST, measured, key=lambda run: run.ended):
         assert run.measured is not None
-        cell = cells[run.cell]
+        like = _run_like(cells[run.cell])
+        if like is None:
+            continue
+        cell = like.to_json()
         seen = _Seen(*run.measured, _disk_mb(runs_dir / run.key))
         kinds = _kinds(cell)
         kinds += [] if seen.teacher is None else [_teacher_kind(cell)]
@@ -204,7 +207,7 @@ def read_history(runs_dir: Path, data_dir: Path | None = None) -> History:
             found.setdefault(kind, []).append(seen)
         if seen.images:
             images.setdefault(cell["dataset"]["digest"], seen.images + cell["recipe"]["holdout"])
-            pace = _pace(cell, seen)
+            pace = _pace(like, seen)
             if pace is not None:
                 paces.setdefault(_device_kind(cell), []).append(pace)
     images |= _sizes(data_dir)
@@ -225,16 +228,23 @@ def _sizes(data_dir: Path | None) -> dict[str, float]:
     return found
 
 
-def _pace(cell: dict[str, Any], seen: _Seen) -> float | None:
-    """Return how many times as long as its counts say a run took; None if it cannot be told."""
+def _run_like(cell: dict[str, Any]) -> Run | None:
+    """Return a run of a cell; None for a cell of another version of this code."""
     known: dict[str, Any] = {"seed": 0, **cell}
     if known["teacher"]:
         known["teacher"] = {"key": "", **known["teacher"]}
     try:
-        run = Run.model_validate_json(json.dumps(known))
-    except ValidationError:  # a cell of another version of this code
+        return Run.model_validate_json(json.dumps(known))
+    except ValidationError:
         return None
-    counted = Modelled(run, seen.images or 1.0).epoch().student
+
+
+def _pace(run: Run, seen: _Seen) -> float | None:
+    """Return how many times as long as its counts say a run took; None if it cannot be told."""
+    try:
+        counted = Modelled(run, seen.images or 1.0).epoch().student
+    except (UserError, ArithmeticError):  # data of another version, or sizes beyond all measure
+        return None
     return seen.student / counted if counted > 0 and seen.student > 0 else None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 # What reading JSON of another form raises.
 OTHER_FORM = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError)
+
+_LARGEST = 1e18  # of any number here; what is beyond it is damage
 
 
 class Measured(NamedTuple):
@@ -36,7 +37,7 @@ def measured_of(result: dict[str, Any]) -> Measured | None:
         epochs, shared = int(result["epochs"]), result["teacher_seconds"]
         student, peak = float(result["student_seconds"]), result.get("peak_memory_mb")
         told = (float(result["own_seconds"]), student, float(shared or 0.0), float(peak or 0.0))
-        if epochs < 1 or not told[0] > 0 or not all(map(math.isfinite, told)):
+        if epochs < 1 or not told[0] > 0 or not all(abs(value) <= _LARGEST for value in told):
             return None
         return Measured(
             student / epochs,
@@ -53,7 +54,8 @@ def prediction_of(result: dict[str, Any]) -> Prediction | None:
     """Return what a result tells of a prediction, None if it does not."""
     try:
         found = result["prediction"]
-        return Prediction(int(found["parameters"]), int(found["multiply_adds"]))
+        numbers = int(found["parameters"]), int(found["multiply_adds"])
+        return Prediction(*numbers) if all(0 <= n <= _LARGEST for n in numbers) else None
     except OTHER_FORM:
         return None
 
@@ -64,4 +66,4 @@ def _images(result: dict[str, Any], epochs: int) -> float | None:
     if rate is None or seconds is None:
         return None
     found = float(rate) * float(seconds) / epochs
-    return found if 0 < found < math.inf else None
+    return found if 0 < found <= _LARGEST else None

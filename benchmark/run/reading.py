@@ -11,7 +11,6 @@ keeps the reader waiting or fills the memory. Imports no torch.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import stat
@@ -35,6 +34,8 @@ _PLACES = {name: n for n, name in enumerate((m, s) for m in METRICS for s in STA
 # The last lines of the records: enough for the newest epoch whatever it holds.
 _TAIL_BYTES = 8192
 _LONGEST_REASON = 2000  # characters
+# Seconds, moments and counts beyond this are damage; sums and products of lesser ones are finite.
+_LARGEST = 1e15
 _LONGEST_CELL = 1_000_000  # bytes; a run with many options has a hundredth of it
 _KEY = re.compile(r"-s\d+-[0-9a-f]{12}")
 
@@ -107,7 +108,7 @@ def read(rundir: RunDir, learn: Learn | None = None) -> Reading:
         has_cell, has_result = _is_there(cell_file), _is_there(result_file)
         is_run = is_run or has_cell or has_result
         if not has_cell and not has_result:
-            return known._replace(state=_without_cell(rundir))
+            return _without_cell(known, rundir)
         if not has_cell:
             raise UserError(f"{rundir.path} has a result and no cell.json")
         cell = read_json(cell_file, SCHEMA, _LONGEST_CELL)
@@ -147,16 +148,19 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _without_cell(rundir: RunDir) -> RunState:
-    """Return the state of a folder that is being made or deleted, or holds a mark alone."""
+def _without_cell(known: Reading, rundir: RunDir) -> Reading:
+    """Return how a folder stands that is being made or deleted, or holds a mark alone."""
     if not os.path.lexists(rundir.path):
-        return RunState.MISSING
+        return known
     if not stat.S_ISDIR(os.stat(rundir.path).st_mode):
         raise UserError(f"{rundir.path} is not a directory")
     if _is_there(rundir.cancelled):
-        return RunState.CANCELLED
+        return known._replace(state=RunState.CANCELLED)
     sign = sign_of_life(rundir.lease)
-    return RunState.RUNNING if sign is not None and sign.fresh else RunState.MISSING
+    if sign is None or not sign.fresh:
+        return known
+    holder = short(sign.holder)
+    return known._replace(state=RunState.RUNNING, silence=sign.silence, holder=holder)
 
 
 # -- what it is -----------------------------------------------------------------------------
@@ -176,6 +180,8 @@ def _identified(
         key = f"{slug}-s{seed}-{digest(identity)}"
         cell = f"{slug}-{digest(cell_identity)}"
         teacher = (data["teacher"] or {}).get("key")
+        if not (teacher is None or isinstance(teacher, str)):
+            raise ValueError(f"its teacher's key is {short(repr(teacher))}")
         signature_of(identity)
         text = json.dumps(identity)
         if "\\" in text or not text.isprintable():  # what is plain text is told as a whole
@@ -264,12 +270,12 @@ def _percent(value: Any, name: str, path: Path) -> float:
 
 
 def _real(value: Any, otherwise: float = 0.0) -> float:
-    """Return a number that a file holds; one that is no finite float is none."""
+    """Return a number that a file holds; one that is no float, or beyond reason, is none."""
     try:
         number = float(value) if type(value) in (int, float) else otherwise
     except OverflowError:
         return otherwise
-    return number if math.isfinite(number) else otherwise
+    return number if abs(number) <= _LARGEST else otherwise  # NaN is not
 
 
 # -- a run without a result -----------------------------------------------------------------
@@ -343,9 +349,12 @@ def _progress(rundir: RunDir, cell: dict[str, Any]) -> Progress | None:
         # The last line that is whole.
         last = json.loads([line for line in tail.split("\n")[:-1] if line][-1])
         seconds = _real(last.get("seconds"))
+        epoch, epochs = int(last["epoch"]), int(cell["recipe"]["epochs"])
+        if not 0 <= epoch <= epochs <= _LARGEST:
+            return None
         return Progress(
-            epoch=max(0, int(last["epoch"])),
-            epochs=int(cell["recipe"]["epochs"]),
+            epoch=epoch,
+            epochs=epochs,
             seconds=seconds,
             own=seconds / max(1, int(last.get("packed") or 1)),
             images_per_second=_real(last.get("images_per_second")),

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmark.run.directory import RunDir
+from benchmark.run.lease import Lease
 from benchmark.run.state import RunState
 
 Damage = Callable[[Path], None]
@@ -99,6 +101,18 @@ def endless(path: Path) -> None:
     _with_numbers(path, "9" * 400)
 
 
+def far(path: Path) -> None:
+    """A last line whose epoch no float holds, with usual seconds."""
+    with path.open("a") as file:
+        file.write(json.dumps({"epoch": int("9" * 400), "seconds": 1.5}) + "\n")
+
+
+def lost_while_held(path: Path) -> None:
+    """The cell gone while a living process, this one, holds the run."""
+    path.unlink()
+    Lease.acquire(RunDir(path.parent.parent, path.parent.name))
+
+
 def silent_elsewhere(path: Path) -> None:
     """The lease of a process on another machine, which was last heard of an hour ago."""
     holder = {"token": "abc", "host": "elsewhere", "boot": "b", "pid": 1, "pid_start": "1"}
@@ -139,6 +153,8 @@ def cases() -> Iterator[tuple[bool, str, Damage, RunState]]:
     yield False, "failure", huge, RunState.FAILED
     yield True, "cell", gone, RunState.DAMAGED
     yield False, "cell", gone, RunState.MISSING
+    yield False, "cell", lost_while_held, RunState.RUNNING
+    yield False, "records", far, RunState.STOPPED
     yield True, "result", gone, RunState.STOPPED
     for damage in (a_file, renamed_over, dangling_folder, unreadable):
         yield True, "path", damage, RunState.DAMAGED

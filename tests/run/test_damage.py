@@ -106,6 +106,8 @@ FEW = [
         "done-result-infinite",
         "open-records-endless",
         "open-lease-silent_elsewhere",
+        "open-cell-lost_while_held",
+        "open-records-far",
     }
 ]
 
@@ -257,6 +259,34 @@ def test_every_command_has_the_same_word(
     damage_it(world, finished, name, damage)
     ended = {name: bench(*words) for name, words in commands(world).items()}
     check_words(world, ended, word)
+
+
+def neighbour(world: World, finished: bool, **changes: object) -> None:
+    """Copy the second run as another version could have written it, under its right name."""
+    origin = RunDir(world.runs_dir, world.runs[1].key)
+    data = {**json.loads(origin.cell.read_text()), **changes}
+    identity = identity_of(data)
+    other = RunDir(world.runs_dir, f"{slug_of(identity)}-s1-{digest(identity)}")
+    shutil.copytree(origin.path, other.path)
+    other.cell.write_text(json.dumps(data))
+    rewritten(world, other.result, key=other.key)
+    if not finished:
+        other.result.unlink()
+
+
+def test_neighbours_of_another_version_cost_no_command_its_answer(world: World) -> None:
+    recipe = json.loads(RunDir(world.runs_dir, world.runs[1].key).cell.read_text())["recipe"]
+    without = {name: value for name, value in recipe.items() if name != "input_size"}
+    neighbour(world, True, recipe=without)
+    neighbour(world, True, recipe={**recipe, "input_size": 10**399})
+    neighbour(world, True, dataset={"name": "unheard", "digest": "0"})
+    neighbour(world, False, recipe={**recipe, "epochs": 10**399})
+    teacher = {"model": "wrn_16_2", "source": "train", "key": 2**63}
+    neighbour(world, False, teacher=teacher)
+    lines = commands(world) | {"all": ["status", "--runs", str(world.runs_dir)]}
+    for name, words in lines.items():
+        found = bench(*words)
+        assert (found.code, "Traceback" in found.err) == (0, False), (name, found)
 
 
 def test_what_is_healthy_is_trained(world: World) -> None:
