@@ -50,7 +50,7 @@ def snapshot_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tenso
 
 def teacher_epoch(epoch: int, epochs: int, cycles: int) -> int:
     """Return after which epoch the copy was taken that teaches ``epoch``; 0: none yet."""
-    length = epochs // cycles
+    length = max(epochs // cycles, 1)
     return (epoch - 1) // length * length
 
 

@@ -163,13 +163,18 @@ class MHGD(Method[Options]):
         own: Sequence[Tensor | None],
     ) -> None:
         """Step by the others' gradient plus the method's own, clipped tensor by tensor."""
-        share = 1.0 / (1.0 + math.exp(-self._epochs_done))
+        share = clip_share(self._epochs_done)
         for parameter, others, mine in zip(parameters, rest, own, strict=True):
             if mine is None or others is None:
                 parameter.grad = others if mine is None else mine
                 continue
             parameter.grad = others + clipped_to(mine, others, share)
         optimizer.step()
+
+
+def clip_share(epochs_done: int) -> float:
+    """Return the most of the others' norm that the graph's gradient may have: from 0.5 to 1."""
+    return 1.0 / (1.0 + math.exp(-epochs_done))
 
 
 def clipped_to(gradient: Tensor, reference: Tensor, share: float) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmark.methods._peers import divergence
 from benchmark.methods._precision import full_precision
-from benchmark.methods._self_losses import snapshot_loss
+from benchmark.methods._self_losses import snapshot_loss, teacher_epoch
 from benchmark.methods.base import Method, Setup, Step
 from benchmark.methods.options import MethodOptions, Planned
 from benchmark.models.parts import Frozen
@@ -63,14 +63,14 @@ class Snapshot(Method[Options]):
 
     def __init__(self, setup: Setup, options: Options) -> None:
         super().__init__(setup, options)
-        self._length = max(setup.epochs // options.cycles, 1)
+        self._epochs = setup.epochs
         self._student = (setup.student.model,)
         self.copy = Frozen(setup.student.model)
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         """Return the snapshot's answers and the further weight on the labels they come with."""
         options, student = self.options, step.student.logits
-        if step.epoch <= self._length:  # nothing has been taken yet
+        if not self._taken_after(step.epoch):
             return {"snapshot": 0.0 * student.float().mean()}
         with torch.no_grad():
             teacher = step.run(self.copy, step.images).logits
@@ -83,5 +83,8 @@ class Snapshot(Method[Options]):
 
     def end_epoch(self, epoch: int, held_out: dict[str, Tensor] | None) -> None:
         """Take a new copy if a cycle ends."""
-        if epoch % self._length == 0:
+        if self._taken_after(epoch + 1) == epoch:
             self.copy.renew(self._student[0])
+
+    def _taken_after(self, epoch: int) -> int:
+        return teacher_epoch(epoch, self._epochs, self.options.cycles)

@@ -186,7 +186,7 @@ def test_pcls_averages_follow_the_weights() -> None:
 
 def test_a_snapshot_is_taken_where_a_cycle_ends() -> None:
     _, trainee, method = started("snapshot", cycles=2)
-    assert method._length == 1
+    assert trainee.recipe.epochs == 2
     with torch.no_grad():
         next(trainee.student.model.parameters()).add_(1.0)
     trainee.methods.train()

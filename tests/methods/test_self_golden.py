@@ -16,6 +16,7 @@ from benchmark.methods import _zskt_losses as zskt
 from benchmark.methods import tfkd_reg, uskd
 from benchmark.methods._peers import divergence, soft_cross_entropy
 from benchmark.methods.logit_regression import half_squared_loss, mean_squared_loss
+from benchmark.methods.mhgd import clip_share
 from benchmark.methods.pskd import pskd_loss
 from benchmark.methods.tfkd_self import tfkd_self_loss
 from tests.fill import fill_value, rnd
@@ -127,7 +128,9 @@ def test_mhgd_estimator() -> None:
     assert torch.equal(mhgd.kept_heads(given["noise"]), given["keep"])
     graph = scores.softmax(2) * given["keep"]
     assert_close(graph, arrays["out/G_dropped"])
-    loss = mhgd.estimator_loss(estimator(given["Vb"], graph), given["V"])
+    estimated = estimator(given["Vb"], graph)
+    assert_close(estimated, arrays["out/V_hat"])
+    loss = mhgd.estimator_loss(estimated, given["V"])
     golden.assert_case(name, loss, {})
     golden.assert_parameters(name, attention, "attention")
     golden.assert_parameters(name, estimator, "estimator")
@@ -144,6 +147,11 @@ def test_mhgd_transfer(name: str) -> None:
     loss = mhgd.transfer_loss(ours, theirs, squash=name == "mhgd_transfer")
     golden.assert_case(name, loss, own_given)
     assert_close(ours, golden.case("mhgd_transfer")["out/S_student"])
+
+
+def test_mhgd_share_of_a_gradient() -> None:
+    shares = torch.tensor([clip_share(epochs) for epochs in range(6)], dtype=torch.float64)
+    assert_close(shares, golden.case("mhgd_transfer")["out/clip_scale_epochs0to5"])
 
 
 def test_zero_shot_generators_loss() -> None:

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from benchmark.methods._self_losses import teacher_epoch
+from benchmark.methods.options import Planned
+from benchmark.methods.snapshot import Options
 from benchmark.table.recipe import Cosine, Milestones, Plateau, Recipe, named_recipe, override
 from benchmark.train.optimiser import build_optimizer, drops_after, ends_early, learning_rate
 from tests.golden_imagenet import archive, tensors
@@ -226,6 +228,25 @@ def test_cycles_by_step(name: str, epochs: int, steps: int) -> None:
         for step in range(steps)
     ]
     assert ours == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+def test_the_copy_that_teaches_a_step() -> None:
+    """Of the uneven case nothing does: its cycles end within epochs, which Snapshot refuses."""
+    arrays, steps = golden_online.case("snapshot_schedule_even"), 5
+    taught = [teacher_epoch(epoch, 8, 4) for epoch in range(1, 9) for _ in range(steps)]
+    assert [steps * epoch - 1 for epoch in taught] == arrays["out/teacher_step"].tolist()
+    assert [epoch // (8 // 4) for epoch in taught] == arrays["out/cycle"].tolist()
+    nine = Planned("resnet8", 3, "", 9, 64, 0, 32, 10, teacher=False, rate_cycles=4)
+    assert "do not divide 9 epochs" in str(Options().refuse(nine))
+
+
+def test_zero_shot_rates_step_by_step() -> None:
+    """The ninth rate of the case, 0, is that of no step: training is over."""
+    expected = golden_online.case("zskt_generator_net")["out/schedule_lr"].tolist()
+    recipe = with_schedule(Cosine(kind="cosine", per="iteration"), 2)
+    ours = [learning_rate(recipe, 1 + i // 4, [], i % 4, 4) / recipe.lr for i in range(8)]
+    assert ours == pytest.approx(expected[:8], abs=1e-12)
+    assert expected[8:] == [pytest.approx(0.0, abs=1e-12)]
 
 
 @pytest.mark.parametrize(("epochs", "count"), [(200, 4), (240, 4), (300, 4), (200, 3)])
