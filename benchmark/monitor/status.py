@@ -11,11 +11,12 @@ from benchmark.monitor.summary import Status, summarise
 from benchmark.monitor.wanted import submitted_plans, table_name, wanted_runs
 from benchmark.run.directory import entries
 from benchmark.slurm.site import load_site
-from benchmark.submission.sent import submitted_tables
+from benchmark.submission.sent import only_shown, submitted_tables
 
 SHORTEST_SECONDS = 30.0
 
 
+@only_shown()
 def read_status(
     runs_dir: Path, data_dir: Path, table: str | None = None, max_age: float = 0.0
 ) -> Status:

@@ -34,7 +34,7 @@ from benchmark.results.whose import file_marks
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import STATISTICS, Reading, signature
 from benchmark.run.state import RunState
-from benchmark.submission.sent import runs_beside
+from benchmark.submission.sent import only_shown, runs_beside
 from benchmark.table.published import ExpectedMiss
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Column, Row, Table
@@ -105,7 +105,9 @@ def _runs(expected: Expected, index: RunIndex) -> dict[Place, list[Group]]:
     runs = {run.key: run for run in index.runs(expected.templates)}
     cells = index.cells(expected.templates)
     running = [key for key, run in runs.items() if run.state is RunState.RUNNING]
-    for key, run in runs_beside(index.runs_dir, expected.table.name, running).items():
+    with only_shown():
+        beside = runs_beside(index.runs_dir, expected.table.name, running)
+    for key, run in beside.items():
         if key in runs and runs[key].state is RunState.STOPPED:
             runs[key] = runs[key]._replace(state=RunState.QUEUED)
         elif key not in runs and signature(run) in expected.templates:

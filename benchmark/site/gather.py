@@ -17,7 +17,7 @@ from benchmark.results.report import Report, make_report
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import Reading
 from benchmark.run.state import RunState
-from benchmark.submission.sent import submitted_tables
+from benchmark.submission.sent import only_shown, submitted_tables
 from benchmark.table.load import load_table, table_files
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Table
@@ -64,6 +64,7 @@ class Gathered:
         return next((status for status in self.statuses if status.table == table), None)
 
 
+@only_shown()
 def gather(names: Sequence[str], runs_dir: Path, data_dir: Path, max_age: float = 0.0) -> Gathered:
     """Look at some tables, or at all that a runs directory has runs of.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import shared_directory
-from benchmark.base.inside import remove
+from benchmark.base.inside import check_own, remove
 from benchmark.base.log import say
 from benchmark.base.trust import own_name
 from benchmark.base.words import count
@@ -67,10 +67,13 @@ def _hold(folder: Path, held: contextlib.ExitStack) -> None:
     while True:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
+            check_own(folder)  # what another user put there is not written in
             held.enter_context(at_work(folder))
             return
         except FileNotFoundError:
             continue  # whoever was before us has just removed it
+        except FileExistsError as error:
+            raise UserError(f"{folder} is no folder: remove it") from error
         except RunHeldError as error:
             if time.monotonic() > give_up:
                 raise UserError(f"another submission of yours does not end: {error}") from error

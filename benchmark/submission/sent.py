@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, write_json
+from benchmark.base.log import say
 from benchmark.base.trust import own_name
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile
@@ -126,17 +129,44 @@ class Work(NamedTuple):
 # -- folders --------------------------------------------------------------------------------------
 
 
+_only_shown: ContextVar[bool] = ContextVar("only_shown", default=False)
+
+
+@contextlib.contextmanager
+def only_shown() -> Iterator[None]:
+    """Go on without submissions that cannot be read, with a note: nothing is done by them."""
+    token = _only_shown.set(True)
+    try:
+        yield
+    finally:
+        _only_shown.reset(token)
+
+
 def own_folders(runs_dir: Path) -> list[Folder]:
-    """Return the user's own submission folders, to whatever executor they went, oldest first."""
+    """Return the user's own submission folders, to whatever executor they went, oldest first.
+
+    Raises UserError if they cannot be read, except within :func:`only_shown`.
+    """
     place = submissions_dir(runs_dir)
     if not place.is_dir():
         return []
-    mine = [
-        (entry.stat().st_mtime, Path(entry.path))
-        for entry in os.scandir(place)
-        if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid == os.geteuid()
-    ]
+    try:
+        mine = [
+            (entry.stat().st_mtime, Path(entry.path))
+            for entry in list(os.scandir(place))
+            if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid == os.geteuid()
+        ]
+    except PermissionError as error:
+        if not _only_shown.get():
+            raise UserError(f"cannot read the submissions in {place}: {error.strerror}") from error
+        _say_unread(place, str(error.strerror))
+        return []
     return [Folder(path) for _, path in sorted(mine)]
+
+
+@cache
+def _say_unread(place: Path, reason: str) -> None:
+    say(f"cannot read the submissions in {place} ({reason}): what waits or runs is not shown")
 
 
 def sent_arrays(runs_dir: Path) -> list[SentArray]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmark.base.errors import UserError
 from benchmark.base.files import write_json
 from benchmark.base.git import git
-from benchmark.base.inside import check_own
+from benchmark.base.inside import check_own, folder_of
 from benchmark.base.shipped import code_root, is_installed
 from benchmark.base.trust import own_name
 from benchmark.submission.own_copy import digest_of, read_copy
@@ -83,6 +83,8 @@ def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> CodeCop
     # The same files may belong to two commits; each result names its own.
     name = hashlib.sha256(f"{digest} {commit} {dirty}".encode()).hexdigest()[:16]
     path = store / name
+    if write:
+        _check_no_strangers_link(store.parent)
     if write and path.exists():
         check_own(store)
         check_own(path)
@@ -95,6 +97,12 @@ def take_snapshot(store: Path, root: Path = ROOT, write: bool = True) -> CodeCop
         origin = {"commit": commit, "dirty": dirty, "installed": _installed()}
         _write_tree(path, contents, {"schema": 1, **origin}, changes)
     return CodeCopy(path, digest, commit, dirty)
+
+
+def _check_no_strangers_link(folder: Path) -> None:
+    """Refuse a folder of everybody's copies that is a link which another user made."""
+    with contextlib.suppress(FileNotFoundError), folder_of(folder / "any"):
+        pass
 
 
 def _read_tree(root: Path) -> dict[str, bytes]:

@@ -50,7 +50,7 @@ def find_table(name: str, near: Path | None = None) -> Path:
 
     ``near`` is the folder of a table that names this one as its base.
     """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
+    if _is_path(name):
         path = near / name if near is not None and (near / name).is_file() else Path(name)
         if not path.is_file():
             raise UserError(f"table file {path} does not exist")
@@ -99,10 +99,15 @@ def load_table(name: str) -> Table:
 
 def _read(name: str) -> Table:
     path = find_table(name)
-    return validate(Table, _merged(path, ()), str(path))
+    return validate(Table, _merged(path, (), _is_path(name)), str(path))
 
 
-def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or "/" in name
+
+
+def _merged(path: Path, seen: tuple[Path, ...], chosen: bool) -> dict[str, Any]:
+    """Return a table with its bases; ``chosen``: by its path, so that the user trusts it."""
     resolved = path.resolve()
     if resolved in seen:
         chain = " -> ".join(p.name for p in (*seen, resolved))
@@ -111,11 +116,28 @@ def _merged(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     logger.debug("table file %s", path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping, got {type(data).__name__}")
+    if data.get("plugins") and not chosen:
+        _check_plugins_trusted(path)
     _place(data, path)
     if data.get("base") is None:
         return data
-    base = _merged(find_table(str(data["base"]), path.parent), (*seen, resolved))
-    return _extend(base, data, path)
+    base = str(data["base"])
+    found = find_table(base, path.parent)
+    # Who chose a table chose what lies beside it, but not what has its base's name elsewhere.
+    chosen = chosen and (_is_path(base) or found.parent == path.parent)
+    return _extend(_merged(found, (*seen, resolved), chosen), data, path)
+
+
+def _check_plugins_trusted(path: Path) -> None:
+    """Refuse a table found by name whose plug-ins would run, if another user could change it."""
+    if path.resolve().parent == PACKAGED.resolve():
+        return
+    why = changed_by_others(path)
+    if why is not None:
+        raise UserError(
+            f"table {path} brings plug-ins, which would run, and another user could have changed it"
+            f" ({why}); if you trust it, name it by path: --table {path}"
+        )
 
 
 def _place(data: dict[str, Any], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from benchmark.planning.packs import Pack
 from benchmark.submission import sending as module
 from benchmark.submission.sending import leaving_nothing, sending, sent_meanwhile
 from benchmark.submission.sent import sent_arrays
-from benchmark.submission.snapshot import code_store
+from benchmark.submission.snapshot import code_store, take_snapshot
 from benchmark.submission.submission import new_submission
 from tests import submitted
 from tests.helpers import SHORT, digits_plan
+from tests.two_users import ALICE, BOB, a_place, acting_as, as_root
 
 
 def test_one_submission_is_sent_at_a_time(
@@ -86,3 +88,39 @@ def test_what_comes_to_nothing_leaves_nothing(
         send(runs / "gone", "other", False)
     assert [path.name for path in store.iterdir()] == ["copy"]
     assert folder.exists()
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["a link", "a folder"])
+def test_what_another_user_put_in_the_place_of_the_mark_is_not_written_in(kind: str) -> None:
+    with a_place() as place:
+        own = place / "own"
+        own.mkdir()
+        os.chown(own, ALICE, ALICE)
+        submissions = place / ".submissions"
+        submissions.mkdir()
+        submissions.chmod(0o1777)
+        with acting_as(BOB):
+            mark = submissions / f".sending-{ALICE}"
+            mark.symlink_to(own) if kind == "a link" else mark.mkdir(mode=0o777)
+        with acting_as(ALICE), pytest.raises(UserError, match=str(BOB)), sending(place):
+            pass
+        assert list(own.iterdir()) == []
+        assert list(mark.iterdir()) == []
+
+
+@as_root
+def test_no_code_is_written_through_another_users_link() -> None:
+    with a_place() as place:
+        own = place / "own"
+        (own / str(ALICE)).mkdir(parents=True)
+        for folder in (own, own / str(ALICE)):
+            os.chown(folder, ALICE, ALICE)
+        project = place / "project" / "benchmark"
+        project.mkdir(parents=True)
+        (project / "__init__.py").touch()
+        (place / ".code").symlink_to(own)
+        os.chown(place / ".code", BOB, BOB, follow_symlinks=False)
+        with acting_as(ALICE), pytest.raises(UserError, match=f"a link that user {BOB} made"):
+            take_snapshot(place / ".code" / str(ALICE), project.parent)
+        assert list((own / str(ALICE)).iterdir()) == []

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base.errors import UserError
+from benchmark.monitor.status import read_status
 from benchmark.planning.packs import make_packs
 from benchmark.slurm.notation import IndexSet, Tag
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
@@ -16,13 +18,14 @@ from benchmark.submission.sent import (
     Work,
     cleaned_runs,
     note_cleaned,
+    only_shown,
     runs_beside,
     runs_in_queue,
     sent_arrays,
 )
 from benchmark.submission.submission import new_submission
 from tests.helpers import digits_plan
-from tests.two_users import ALICE, as_root
+from tests.two_users import ALICE, a_place, acting_as, as_root
 
 
 def _submission(runs: Path, name: str, *jobs: int | None) -> Path:
@@ -123,3 +126,20 @@ def test_what_another_user_says_was_cleaned_is_not_believed(tmp_path: Path) -> N
     (path,) = (tmp_path / ".submissions").iterdir()
     os.chown(path, ALICE, ALICE)
     assert cleaned_runs(tmp_path) == {}
+
+
+@as_root
+def test_what_only_shows_goes_on_where_submissions_cannot_be_read(
+    told: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_place() as place:
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(place / "config"))
+        (place / ".submissions").mkdir(mode=0o700)
+        with acting_as(ALICE):
+            with pytest.raises(UserError, match=r"cannot read the submissions in .*Permission"):
+                sent_arrays(place)
+            assert not read_status(place, place).tables
+            with only_shown():
+                assert runs_beside(place, "digits", ["x"]) == {}
+    assert len(told.messages) == 1
+    assert "cannot read the submissions in" in told.messages[0]

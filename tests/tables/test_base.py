@@ -10,6 +10,7 @@ from benchmark.base.errors import UserError
 from benchmark.planning.matrix import Context, make_plan
 from benchmark.table.load import load_table
 from benchmark.table.selection import Selection
+from tests.two_users import ALICE, a_place, acting_as, as_root
 
 MINE = """\
 schema: 1
@@ -108,3 +109,26 @@ def test_a_cycle_of_bases_is_named(tmp_path: Path) -> None:
         write(tmp_path, name, f"schema: 1\nname: {name}\nbase: {base}\n")
     with pytest.raises(UserError, match=r"cycle \(one.yaml -> two.yaml -> three.yaml -> one.yaml"):
         load_table(str(tmp_path / "one.yaml"))
+
+
+@as_root
+def test_plugins_of_a_table_that_others_may_change_run_only_where_it_is_named_by_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with a_place() as place:
+        (place / "tables").mkdir()
+        text = f"{MINE}plugins: [mine.py]\n"
+        write(place / "tables", "mine", text)
+        write(place / "tables", "harmless", MINE)
+        write(place / "tables", "upon", "schema: 1\nname: upon\nbase: mine\n")
+        monkeypatch.chdir(place)
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(place / "config"))
+        with acting_as(ALICE):  # to whom the files of root are fine
+            assert load_table("mine").plugins == load_table("upon").plugins != ()
+        (place / "tables").chmod(0o777)
+        with acting_as(ALICE):
+            assert load_table("harmless").plugins == ()
+            for name in ("mine", "upon"):
+                with pytest.raises(UserError, match=r"tables/mine\.yaml brings plug-ins.*by path"):
+                    load_table(name)
+                assert load_table(f"tables/{name}.yaml").plugins
