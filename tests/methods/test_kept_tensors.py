@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from benchmark.conformance.images import digit_images
 from benchmark.conformance.lab import Lab, method_ref
@@ -62,6 +64,7 @@ SMALL = 64  # bytes: sums of an epoch, numbers of an optimiser
 LEAKS = '''"""A loss that remembers what it saw."""
 
 from torch import Tensor
+from torch.nn import Parameter
 
 from benchmark.methods.base import Method, Step
 from benchmark.methods.options import MethodOptions
@@ -84,10 +87,14 @@ class Remembers(Method[Options]):
 
 
 def alive() -> dict[int, Tensor]:
-    """Return a tensor of every storage that Python holds, by its address."""
+    """Return a tensor of every storage that Python holds, by its address.
+
+    Sparse tensors and those without values, which other tests of the process leave, have none.
+    """
     gc.collect()
-    found = (o for o in gc.get_objects() if issubclass(type(o), Tensor))
-    return {tensor.untyped_storage().data_ptr(): tensor for tensor in found}
+    found = (o for o in gc.get_objects() if type(o) in (Tensor, Parameter))
+    dense = (t for t in found if t.layout is torch.strided and t.device.type == "cpu")
+    return {tensor.untyped_storage().data_ptr(): tensor for tensor in dense}
 
 
 def declared(trainee: Trainee) -> Iterable[Tensor | None]:
