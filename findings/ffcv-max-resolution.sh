@@ -12,8 +12,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet setuptools wheel "numpy>=2,<3"
-"$folder/venv/bin/pip" install --quiet "${TORCH:-torch==2.13.0}" "${FFCV:-ffcv==1.0.2}" pillow
+"$folder/venv/bin/pip" install --quiet setuptools==84.2.1 wheel==0.48.0 numpy==2.4.6
+"$folder/venv/bin/pip" install --quiet "${TORCH:-torch==2.13.0}" "${FFCV:-ffcv==1.0.2}" pillow==13.0.0
 cd "$folder"
 cat > write.py <<'PYTHON'
 import sys

@@ -16,7 +16,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet "${TORCH:-torch==2.13.0}" numpy matplotlib tensorboard
+"$folder/venv/bin/pip" install --quiet "${TORCH:-torch==2.13.0}" numpy==2.4.6 \
+    matplotlib==3.11.2 tensorboard==2.21.0
 "$folder/venv/bin/pip" install --quiet --no-deps "${KDLIB:-kd-lib==0.0.32}"
 cd "$folder"
 cat >train.py <<'PYTHON'

@@ -5,7 +5,7 @@
 # datasets end in image.convert("RGB")), so a class of such images trains on nothing.
 #
 # Expected: black to white for 0 to 65535, as other tools show the file (0, 64, 128, 191, 255).
-# Seen with Pillow 13.0.0 and numpy 2, a ramp of five greys saved and read again:
+# Seen with Pillow 13.0.0 and numpy 2.4.6, a ramp of five greys saved and read again:
 #   PNG  (mode I;16) gives 0, 255, 255, 255, 255
 #   TIFF (mode I;16) gives 0, 255, 255, 255, 255
 #   PGM  (mode I) gives 0, 255, 255, 255, 255
@@ -13,7 +13,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet "${PILLOW:-pillow==13.0.0}" "numpy>=2,<3"
+"$folder/venv/bin/pip" install --quiet "${PILLOW:-pillow==13.0.0}" numpy==2.4.6
 cd "$folder"
 "$folder/venv/bin/python" - <<'PYTHON'
 import sys

@@ -5,7 +5,7 @@
 # bits alone, and ImageOps.posterize raises ValueError in the middle of an epoch.
 #
 # Expected: every magnitude that the recipe can draw is one that its operations take.
-# Seen with timm 1.0.31 and numpy 2, of 20,000 images:
+# Seen with timm 1.0.31 and numpy 2.4.1, of 20,000 images:
 #   Pillow 12.0.0: 0 raise, 0 bits give the values [0]
 #   Pillow 13.0.0: 29 raise ValueError: bits must be between or equal to 1 and 8
 # timm's file is loaded by its path, since timm's package needs torch and this file does not.

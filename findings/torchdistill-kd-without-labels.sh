@@ -15,7 +15,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet "${TORCH:-torch==2.13.0}" numpy pyyaml scipy
+"$folder/venv/bin/pip" install --quiet "${TORCH:-torch==2.13.0}" numpy==2.4.6 \
+    pyyaml==6.0.3 scipy==1.17.1
 "$folder/venv/bin/pip" install --quiet --no-deps "${TORCHDISTILL:-torchdistill==1.1.5}"
 cd "$folder"
 "$folder/venv/bin/python" - <<'PYTHON'
