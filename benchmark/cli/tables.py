@@ -118,13 +118,18 @@ def plan(
     size = parse_pack_size(pack)
     from benchmark.results.foresee import foresee
     from benchmark.results.foreseen import forecast_lines, forecast_to_json
+    from benchmark.submission.sent import busy_keys, noted_failures, only_shown
+
+    with only_shown():
+        busy, noted = busy_keys(runs), noted_failures(runs)
 
     foreseen = foresee(expanded.table, len(chosen.seeds or expanded.table.seeds))
     if as_json:
-        told = {
-            **plan_to_json(expanded, runs, size, data),
+        values = {
+            **plan_to_json(expanded, runs, size, data, busy),
             "if_the_paper_is_right": forecast_to_json(foreseen),
         }
-        print(json.dumps(told, indent=1, allow_nan=False))
+        print(json.dumps(values, indent=1, allow_nan=False))
     else:
-        show("\n".join([describe_plan(expanded, runs, size, data), *forecast_lines(foreseen)]))
+        told = describe_plan(expanded, runs, size, data, busy, noted)
+        show("\n".join([told, *forecast_lines(foreseen)]))

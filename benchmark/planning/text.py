@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,28 @@ from benchmark.planning.pack_size import PackSize
 from benchmark.planning.packs import Pack
 from benchmark.planning.precision import precision_note
 from benchmark.planning.remaining import plan_packs, remaining
+from benchmark.run.reading import Reading
+from benchmark.run.state import RunState
 from benchmark.table.load import load_table, table_files
 from benchmark.table.selection import Selection
 
 
 def describe_plan(
-    plan: Plan, runs_dir: Path, pack_size: PackSize, data_dir: Path | None = None
+    plan: Plan,
+    runs_dir: Path,
+    pack_size: PackSize,
+    data_dir: Path | None = None,
+    busy: Container[str] = (),
+    failed: Container[str] = (),
 ) -> str:
-    """Return a plan for people: what it holds, what is left to train and what that will cost."""
+    """Return a plan for people: what it holds, what is left to train and what that will cost.
+
+    ``busy``: see :func:`remaining`; ``failed``: keys of runs whose tasks noted that they failed.
+    """
     table = plan.table
-    left = remaining(plan, runs_dir)
-    states = Counter(reading.state for reading in left.readings.values())
+    left = remaining(plan, runs_dir, busy=busy)
+    states = Counter(_state(reading, busy, failed) for reading in left.readings.values())
+    elsewhere = len(left.held) + len(left.waiting)
     packs = plan_packs(plan, left.runs, pack_size.sizer(runs_dir))
     cells = {v.cell_key for slot in plan.slots for v in slot.variants}
     seeds = ", ".join(str(seed) for seed in plan.seeds)
@@ -37,7 +48,8 @@ def describe_plan(
         f" {count(len(plan.runs), 'run')}, of which {count(len(plan.teachers), 'teacher')}",
         f"  runs in {runs_dir}: "
         + ", ".join(f"{number} {state}" for state, number in sorted(states.items())),
-        f"  to train: {count(len(left.runs), 'run')} in {count(len(packs), 'pack')} of {pack_size}",
+        f"  to train: {count(len(left.runs), 'run')} in {count(len(packs), 'pack')} of {pack_size}"
+        + (f"; left to another process: {count(elsewhere, 'run')}" if elsewhere else ""),
     ]
     lines += [f"  note: {note}" for note in plan.notes]
     for sha256, file in plan.files.items():
@@ -62,16 +74,29 @@ def describe_plan(
     return "\n".join(lines)
 
 
+def _state(found: Reading, busy: Container[str], failed: Container[str]) -> RunState:
+    """Return how a run stands by its directory and by what the user's submissions noted."""
+    if found.state not in (RunState.MISSING, RunState.STOPPED) or found.silence is not None:
+        return found.state
+    if found.key in busy:
+        return RunState.QUEUED
+    return RunState.FAILED if found.key in failed else found.state
+
+
 def _estimate(packs: Sequence[Pack], runs_dir: Path, data_dir: Path | None) -> Estimate:
     return estimate(packs, usual_resources(packs), runs_dir, data_dir)
 
 
 def plan_to_json(
-    plan: Plan, runs_dir: Path, pack_size: PackSize, data_dir: Path | None = None
+    plan: Plan,
+    runs_dir: Path,
+    pack_size: PackSize,
+    data_dir: Path | None = None,
+    busy: Container[str] = (),
 ) -> dict[str, Any]:
     """Return a plan as JSON values: an entry a slot and metric, what is left to train, its cost."""
     table = plan.table
-    packs = plan_packs(plan, remaining(plan, runs_dir).runs, pack_size.sizer(runs_dir))
+    packs = plan_packs(plan, remaining(plan, runs_dir, busy=busy).runs, pack_size.sizer(runs_dir))
     return {
         "schema": 1,
         "table": table.name,

@@ -34,7 +34,7 @@ from benchmark.results.whose import file_marks
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import STATISTICS, Reading, signature
 from benchmark.run.state import RunState
-from benchmark.submission.sent import only_shown, runs_beside
+from benchmark.submission.sent import as_noted, noted_failures, only_shown, runs_beside
 from benchmark.table.published import ExpectedMiss
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Column, Row, Table
@@ -102,7 +102,9 @@ def collect(
 
 def _runs(expected: Expected, index: RunIndex) -> dict[Place, list[Group]]:
     """Return all runs that belong to the table by slot, those that only a queue has included."""
-    runs = {run.key: run for run in index.runs(expected.templates)}
+    with only_shown():
+        noted = noted_failures(index.runs_dir)
+    runs = {run.key: as_noted(run, noted) for run in index.runs(expected.templates)}
     cells = index.cells(expected.templates)
     running = [key for key, run in runs.items() if run.state is RunState.RUNNING]
     with only_shown():

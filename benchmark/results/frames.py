@@ -18,6 +18,7 @@ from benchmark.run.directory import RunDir
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import METRICS, STATISTICS, Reading
 from benchmark.run.state import RunState
+from benchmark.submission.sent import as_noted, noted_failures, only_shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,7 +38,10 @@ def runs_frame(runs_dir: Path) -> DataFrame:
         raise UserError(f"{runs_dir} is no directory of runs")
     index = RunIndex(runs_dir)
     index.refresh()
-    return _frame(_rows(index.all_runs(), index.all_cells()), _columns())
+    with only_shown():
+        noted = noted_failures(runs_dir)
+    runs = (as_noted(run, noted) for run in index.all_runs())
+    return _frame(_rows(runs, index.all_cells()), _columns())
 
 
 def table_frame(collected: Collected, runs_dir: Path) -> DataFrame:

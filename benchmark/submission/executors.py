@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, cast
@@ -51,9 +52,11 @@ def _load(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a file of the user's does
+        del sys.modules[spec.name]
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"--cluster {path} cannot be loaded: {reason}") from error
     if not callable(getattr(module, "executor", None)):

@@ -19,10 +19,13 @@ from typing import NamedTuple
 import pytest
 
 import benchmark
+from benchmark.base.files import write_json
 from benchmark.run.directory import RunDir
 from benchmark.run.identity import Run, digest, identity_of, slug_of
 from benchmark.run.reading import read
 from benchmark.run.state import RunState
+from benchmark.submission.marks import at_work, note_failure
+from benchmark.submission.sent import local_work, own_folders
 from tests import submitted
 from tests.cli.command import Ended, bench
 from tests.helpers import digits_plan, train
@@ -259,6 +262,43 @@ def test_every_command_has_the_same_word(
     damage_it(world, finished, name, damage)
     ended = {name: bench(*words) for name, words in commands(world).items()}
     check_words(world, ended, word)
+
+
+def test_what_was_killed_has_the_word_that_its_queue_noted(world: World) -> None:
+    world.victim.result.unlink()
+    (sent,) = own_folders(world.runs_dir)
+    (work, _) = local_work(world.runs_dir)
+    note_failure(sent, work.id, "killed by SIGKILL")
+    ended = {name: bench(*words) for name, words in commands(world).items()}
+    check_words(world, ended, RunState.FAILED)
+    frame = benchmark.to_frame(world.runs_dir).set_index("run")
+    assert frame.loc[world.victim.key]["state"] == "failed"
+    write_json(sent.failures / f"{work.id}.json", {"schema": 1})  # broken: a failure still
+    assert "1 failed" in bench(*commands(world)["plan"]).out
+
+
+def test_what_a_living_queue_will_come_to_is_left_to_it(world: World) -> None:
+    world.victim.result.unlink()
+    (sent,) = own_folders(world.runs_dir)
+    with at_work(sent.path):
+        ended = {name: bench(*commands(world)[name]) for name in ("plan", "status")}
+    assert "1 queued" in ended["plan"].out
+    assert "; left to another process: 1 run" in ended["plan"].out
+    (table,) = json.loads(ended["status"].out)["tables"]
+    assert table["runs"]["queued"] == 1
+
+
+@pytest.mark.parametrize("change", [{"table": 5}, {"created": "x"}, {"arrays": [{"gpus": "many"}]}])
+def test_a_damaged_submission_is_named_and_costs_itself_alone(
+    world: World, change: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    (sent,) = own_folders(world.runs_dir)
+    submitted.local(world.runs_dir, world.data, [_pack(world.runs[2])])
+    rewritten(world, sent.record, **change)
+    assert [work.keys for work in local_work(world.runs_dir)] == [(world.runs[2].key,)]
+    assert f"{sent.record} is damaged" in caplog.text
+    status = bench("status", "--runs", world.runs_dir, "--data", world.data)
+    assert (status.code, "Traceback" in status.err) == (0, False)
 
 
 def neighbour(world: World, finished: bool, **changes: object) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmark.base.errors import UserError
+from benchmark.submission import inline
 from benchmark.submission.executors import CLUSTERS, executor_for
 from tests.cli.command import bench
 
@@ -42,6 +44,12 @@ def test_a_file_of_ones_own_is_another(digits: Path, tmp_path: Path) -> None:
     where = ("--cluster", path, "--data", digits, "--runs", tmp_path / "runs")
     ended = bench("submit", "--table", "digits", *only, *where)
     assert (ended.code, ended.err.splitlines()[1:]) == (0, ["mine", "took 1"])
+
+
+def test_a_copy_of_one_of_ours_is_one_of_ones_own(tmp_path: Path) -> None:
+    assert inline.__file__ is not None
+    path = Path(shutil.copy(inline.__file__, tmp_path / "own_copy.py"))
+    assert executor_for(str(path), None).name == "inline"
 
 
 @pytest.mark.parametrize(
