@@ -118,7 +118,8 @@ def plan(
     size = parse_pack_size(pack)
     from benchmark.results.foresee import foresee
     from benchmark.results.foreseen import forecast_lines, forecast_to_json
-    from benchmark.submission.sent import busy_keys, noted_failures, only_shown
+    from benchmark.submission.ends import noted_failures
+    from benchmark.submission.sent import busy_keys, only_shown
 
     with only_shown():
         busy, noted = busy_keys(runs), noted_failures(runs)

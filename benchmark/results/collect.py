@@ -34,7 +34,8 @@ from benchmark.results.whose import file_marks
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import STATISTICS, Reading, signature
 from benchmark.run.state import RunState
-from benchmark.submission.sent import as_noted, noted_failures, only_shown, runs_beside
+from benchmark.submission.ends import as_noted, noted_failures
+from benchmark.submission.sent import only_shown, runs_beside
 from benchmark.table.published import ExpectedMiss
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Column, Row, Table

@@ -18,7 +18,8 @@ from benchmark.run.directory import RunDir
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import METRICS, STATISTICS, Reading
 from benchmark.run.state import RunState
-from benchmark.submission.sent import as_noted, noted_failures, only_shown
+from benchmark.submission.ends import as_noted, noted_failures
+from benchmark.submission.sent import only_shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import ValidationError
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import read_json, write_json
@@ -21,34 +21,14 @@ from benchmark.base.log import logger, say
 from benchmark.base.trust import own_name
 from benchmark.run.identity import Run
 from benchmark.run.pack_file import PackFile
-from benchmark.run.reading import Reading
-from benchmark.run.state import RunState
 from benchmark.slurm.notation import task_name
 from benchmark.slurm.queue import QueueRecord, QueueSnapshot, TaskState
 from benchmark.submission.folder import SCHEMA, Folder, submissions_dir
-from benchmark.submission.marks import is_at_work, reasons, stopped, why_held
+from benchmark.submission.marks import is_at_work, stopped, why_held
+from benchmark.submission.record import NotedSubmission
 
 UNKNOWN = TaskState("unknown")
 _LIVING = ("waiting", "requeued", "running")
-
-
-class NotedArray(BaseModel):
-    """An array as a submission's record holds it."""
-
-    nonce: str
-    job: int | None
-    gpus: int = 0
-    single: bool = False
-
-
-class NotedSubmission(BaseModel):
-    """What is read of a submission's record; an earlier version noted only what went to Slurm."""
-
-    table: str
-    executor: str = "slurm"
-    created: FiniteFloat | None = None
-    cluster: str = ""
-    arrays: tuple[NotedArray, ...]
 
 
 class SentArray(NamedTuple):
@@ -331,31 +311,6 @@ def runs_in_queue(runs_dir: Path, snapshot: QueueSnapshot) -> dict[str, Work]:
 def busy_keys(runs_dir: Path) -> set[str]:
     """Return the runs that living processes of this user have or will come to."""
     return {key for work in local_work(runs_dir) if work.living for key in work.keys}
-
-
-def noted_failures(runs_dir: Path) -> dict[str, str]:
-    """Return why the tasks failed that had runs last, by run key, as they noted it themselves.
-
-    What was killed leaves no word in its run's directory. Slurm is not asked.
-    """
-    noted = {folder: found for folder in own_folders(runs_dir) if (found := reasons(folder))}
-    if not noted:
-        return {}
-    works = latest((*local_work(runs_dir), *slurm_work(runs_dir))).items()
-    said = {
-        key: noted.get(work.folder, {}).get(work.task or work.id, "")
-        for key, work in works
-        if not work.living
-    }
-    return {key: reason for key, reason in said.items() if reason}
-
-
-def as_noted(found: Reading, noted: Mapping[str, str]) -> Reading:
-    """Return a reading with the end that its task noted, if its own files tell of none."""
-    silent = found.state in (RunState.STOPPED, RunState.MISSING) and found.silence is None
-    if not silent or found.key not in noted:
-        return found
-    return found._replace(state=RunState.FAILED, reason=noted[found.key])
 
 
 def runs_beside(runs_dir: Path, table: str, running: Collection[str]) -> dict[str, Run]:
