@@ -87,7 +87,7 @@ def write_own(
             jpeg_quality=None if raw else jpeg_quality,
             side=side,
         )
-        source = own_source(splits, write, workers)
+        source = own_source(path, splits, write, workers)
     for line in source.notes:
         note(line)
     moments = Moments()

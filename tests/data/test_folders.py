@@ -191,6 +191,18 @@ def test_what_is_passed_over_is_counted_and_named(photographs: Path, tmp_path: P
     )
 
 
+def test_what_lies_beside_the_classes_is_named(photographs: Path, tmp_path: Path) -> None:
+    photograph(photographs / "train/stray.png", "RGB")
+    shutil.copytree(photographs / "val", photographs / "test")
+    unread, stray = write(photographs, tmp_path / "data")
+    assert unread.endswith("the images in val/ are the test images; those in test/ are not read")
+    assert stray.endswith("train: passed over 1 file that no class has: stray.png")
+    for split in ("train", "val"):
+        (photographs / split / "class9x").symlink_to("/nowhere/class9x")
+    with pytest.raises(UserError, match=r"class9x is a link to /nowhere/class9x, which is not"):
+        write(photographs, tmp_path / "data")
+
+
 def test_what_cannot_be_read_is_named(photographs: Path, tmp_path: Path) -> None:
     folder = photographs / "train/class3"
 

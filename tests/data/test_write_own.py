@@ -264,3 +264,47 @@ def test_sidecars_of_others_stay_as_they_were() -> None:
     )
     assert set(sidecar.to_json()) == names
     assert set(sidecar.to_json()["write"]) == {"storage", "max_resolution", "jpeg_quality"}
+
+
+def annotated(folder: Path) -> Path:
+    """Write Tiny-ImageNet's layout; return the file that names the classes."""
+    tree(folder)
+    (folder / "val/images").mkdir()
+    lines = []
+    for name in "abc":
+        for path in sorted((folder / "val" / name).iterdir()):
+            path.rename(folder / "val/images" / path.name)
+            lines.append(f"{path.name}\t{name}\t0\t0\t5\t5\n")
+        (folder / "val" / name).rmdir()
+    (folder / "val/val_annotations.txt").write_text("".join(lines))
+    return folder / "val/val_annotations.txt"
+
+
+def test_annotations_name_each_image_once_and_each_class(tmp_path: Path) -> None:
+    annotations = annotated(tmp_path / "tree")
+    notes: list[str] = []
+    Image.fromarray(PIXELS[0]).save(tmp_path / "tree/val/images/unnamed.png")
+    sidecar = write_own("mine", tmp_path / "tree", tmp_path / "data", note=notes.append)
+    assert sidecar.splits["test"].num_samples == 6
+    (note,) = notes
+    assert note.endswith("val: passed over 1 file that no class has: images/unnamed.png")
+    first, *rest = annotations.read_text().splitlines(keepends=True)
+    annotations.write_text("".join([first, first, *rest]))
+    with pytest.raises(UserError, match=r"val_annotations\.txt names .*\.png twice"):
+        write_own("mine", tmp_path / "tree", tmp_path / "data")
+    annotations.write_text("".join(line for line in (first, *rest) if "\tb\t" not in line))
+    with pytest.raises(UserError, match="names no image of the class 'b'"):
+        write_own("mine", tmp_path / "tree", tmp_path / "data")
+
+
+def test_a_second_split_of_test_arrays_is_said(tmp_path: Path) -> None:
+    content = {
+        f"{split}_{what}": values[:18]
+        for split in ("train", "val", "test")
+        for what, values in (("images", PIXELS), ("labels", LABELS))
+    }
+    np.savez(tmp_path / "a.npz", **content)
+    notes: list[str] = []
+    write_own("mine", tmp_path / "a.npz", tmp_path / "data", note=notes.append)
+    (note,) = notes
+    assert note.endswith("the test images are those of test; those of val are not read")

@@ -83,6 +83,7 @@ def array_source(files: list[Path], test_fraction: float | None) -> Source:
         classes=names or tuple(str(label) for label in range(number)),
         checksums={path.name: _md5(path) for path in files},
         altered=None,
+        notes=_unread(content, where),
     )
 
 
@@ -154,17 +155,31 @@ def _pair(
     content: Mapping[str, Any], splits: tuple[str, ...], where: str
 ) -> tuple[Images, Labels] | None:
     """Return images and labels of the first of some splits that is there."""
-    lower = {name.lower(): name for name in content}
     for split in splits:
-        found = []
-        for words in (_IMAGES, _LABELS):
-            tried = [w for word in words for w in (f"{split}_{word}", f"{word}_{split}")]
-            spelt = [word.strip("_") for word in tried]
-            found.append(next((lower[name] for name in spelt if name in lower), None))
-        images, labels = found
+        images, labels = _spelt(content, split)
         if images is not None and labels is not None:
             return _checked(images, content[images], labels, content[labels], where)
     return None
+
+
+def _spelt(content: Mapping[str, Any], split: str) -> tuple[str | None, str | None]:
+    """Return how the images and the labels of a split are called, None for what is not there."""
+    lower = {name.lower(): name for name in content}
+    found = []
+    for words in (_IMAGES, _LABELS):
+        tried = [w for word in words for w in (f"{split}_{word}", f"{word}_{split}")]
+        spelt = [word.strip("_") for word in tried]
+        found.append(next((lower[name] for name in spelt if name in lower), None))
+    return found[0], found[1]
+
+
+def _unread(content: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Say which images are there besides those that are read."""
+    first, *others = [split for split in _TEST if None not in _spelt(content, split)] or [""]
+    if not others:
+        return ()
+    named = ", ".join(others)
+    return (f"{where}: the test images are those of {first}; those of {named} are not read",)
 
 
 def _checked(

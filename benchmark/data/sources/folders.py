@@ -31,6 +31,13 @@ def has_class_folders(path: Path) -> bool:
     return (path / "train").is_dir() and find_test(path) is not None
 
 
+def unread_test(path: Path) -> tuple[str, ...]:
+    """Say where there are test images besides those that are read."""
+    if not all((path / name).is_dir() for name in ("val", "test")):
+        return ()
+    return (f"{path}: the images in val/ are the test images; those in test/ are not read",)
+
+
 def find_test(path: Path) -> Path | None:
     """Return the folder of test images beside ``train``, None if there is none."""
     return next((path / name for name in ("val", "test") if (path / name).is_dir()), None)
@@ -66,7 +73,7 @@ def folder_source(info: DatasetInfo, path: Path, write: WriteSettings, workers: 
         classes=classes,
         checksums={listing.root.name: listing.md5() for listing in splits.values()},
         altered=_altered(info, classes, num_train, num_test, write),
-        notes=tuple(note for listing in splits.values() if (note := listing.note())),
+        notes=(*unread_test(path), *(n for listing in splits.values() for n in listing.notes())),
     )
 
 

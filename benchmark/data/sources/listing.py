@@ -24,13 +24,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one split with their labels and sizes in bytes, and what is no image."""
+    """The images of one split with their labels and sizes in bytes, and what is left out.
+
+    ``passed_over``: what has no image's suffix; ``outside``: what is there beside them.
+    """
 
     root: Path
     classes: tuple[str, ...]
     images: tuple[tuple[Path, int], ...]
     sizes: tuple[int, ...]
     passed_over: tuple[Path, ...]
+    outside: tuple[Path, ...] = ()
 
     def md5(self) -> str:
         """Return the md5 of the list of names and sizes, in order."""
@@ -39,14 +43,20 @@ class Listing:
             found.update(os.fsencode(f"{path.parent.name}/{path.name} {size}\n"))
         return found.hexdigest()
 
-    def note(self) -> str | None:
-        """Say what was passed over; None if nothing was."""
-        if not self.passed_over:
-            return None
-        files = count(len(self.passed_over), "file")
-        named = ", ".join(shown(path.relative_to(self.root)) for path in self.passed_over[:3])
-        more = ", ..." if len(self.passed_over) > 3 else ""
-        return f"{self.root}: passed over {files} without the suffix of an image: {named}{more}"
+    def notes(self) -> tuple[str, ...]:
+        """Say what was left out; empty if nothing was."""
+        return tuple(
+            f"{self.root}: passed over {count(len(paths), 'file')} {why}: {self._named(paths)}"
+            for why, paths in (
+                ("without the suffix of an image", self.passed_over),
+                ("that no class has", self.outside),
+            )
+            if paths
+        )
+
+    def _named(self, paths: tuple[Path, ...]) -> str:
+        named = ", ".join(shown(path.relative_to(self.root)) for path in paths[:3])
+        return named + (", ..." if len(paths) > 3 else "")
 
 
 def list_images(root: Path) -> Listing:
@@ -56,19 +66,23 @@ def list_images(root: Path) -> Listing:
     no plain file or cannot be read, and class names that are no UTF-8.
     """
     try:
-        entries = list(os.scandir(root))
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"cannot read {root}: {error.strerror}") from error
-    names = sorted(entry.name for entry in entries if _is_folder(entry))
+    names = [entry.name for entry in entries if _is_folder(entry)]
+    outside = tuple(root / entry.name for entry in entries if not _is_folder(entry))
+    for path in outside:
+        if path.is_symlink():  # it may stand for a class
+            file_size(path)
     classes = tuple(name for name in names if _speakable(root, name))
     images: list[tuple[Path, int]] = []
     sizes: list[int] = []
     passed_over: list[Path] = []
     for label, name in enumerate(classes):
         before = len(images)
-        for path in _files(root / name):
+        for path in files_below(root / name):
             if path.name.lower().endswith(SUFFIXES):
-                sizes.append(_size(path))
+                sizes.append(file_size(path))
                 images.append((path, label))
             else:
                 passed_over.append(path)
@@ -79,7 +93,7 @@ def list_images(root: Path) -> Listing:
             )
     if not images:
         raise UserError(f"{root} holds no images in class folders")
-    return Listing(root, classes, tuple(images), tuple(sizes), tuple(passed_over))
+    return Listing(root, classes, tuple(images), tuple(sizes), tuple(passed_over), outside)
 
 
 def shown(path: Path) -> str:
@@ -95,7 +109,7 @@ def _speakable(root: Path, name: str) -> bool:
     return True
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder: folders in the order of their paths, names sorted in each."""
     above = folder.parent.stat()
     found = sorted(_walk(str(folder), ((above.st_dev, above.st_ino),)))
@@ -128,7 +142,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise UserError(f"cannot read {place}: {error.strerror}") from error
 
 
-def _size(path: Path) -> int:
+def file_size(path: Path) -> int:
+    """Return the size in bytes; UserError for a link to nowhere and for what is no plain file."""
     try:
         found = path.stat()
     except OSError as error:

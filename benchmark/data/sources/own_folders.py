@@ -14,9 +14,10 @@ from pathlib import Path
 from PIL import Image
 
 from benchmark.base.errors import UserError
+from benchmark.base.words import printable
 from benchmark.data.sidecar import SplitName, WriteSettings
-from benchmark.data.sources.folders import find_test, listed
-from benchmark.data.sources.listing import Listing, list_images, shown
+from benchmark.data.sources.folders import find_test, listed, unread_test
+from benchmark.data.sources.listing import Listing, file_size, files_below, list_images, shown
 from benchmark.data.sources.source import Source
 
 Splits = dict[SplitName, Listing]
@@ -53,7 +54,8 @@ def list_own(path: Path, test_fraction: float | None) -> Splits:
 def _annotated(annotations: Path, classes: tuple[str, ...]) -> Listing:
     """Return the images of Tiny-ImageNet's val folder, whose classes a text file names."""
     numbers = {name: label for label, name in enumerate(classes)}
-    found = []
+    folder = annotations.parent / "images"
+    found: dict[Path, int] = {}
     try:
         lines = annotations.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -63,15 +65,22 @@ def _annotated(annotations: Path, classes: tuple[str, ...]) -> Listing:
         wnid = rest.partition("\t")[0]
         if wnid not in numbers:
             raise UserError(f"{annotations}: the class '{wnid}' of {name} is not in train/")
-        found.append((annotations.parent / "images" / Path(name).name, numbers[wnid]))
-    found.sort(key=lambda item: (item[1], item[0].name))
-    missing = next((path for path, _ in found if not path.is_file()), None)
+        path = folder / Path(name).name
+        if path in found:
+            raise UserError(f"{annotations} names {printable(path.name)} twice")
+        found[path] = numbers[wnid]
+    images = sorted(found.items(), key=lambda item: (item[1], item[0].name))
+    missing = next((path for path, _ in images if not path.is_file()), None)
     if missing is not None:
         raise UserError(f"{annotations} names {shown(missing)}, which is not there")
-    if not found:
+    if not images:
         raise UserError(f"{annotations} names no image")
-    sizes = tuple(path.stat().st_size for path, _ in found)
-    return Listing(annotations.parent, classes, tuple(found), sizes, ())
+    empty = sorted({*range(len(classes))} - {*found.values()})
+    if empty:
+        raise UserError(f"{annotations} names no image of the class '{classes[empty[0]]}'")
+    sizes = tuple(file_size(path) for path, _ in images)
+    unnamed = tuple(path for path in files_below(folder) if path not in found)
+    return Listing(annotations.parent, classes, tuple(images), sizes, (), unnamed)
 
 
 def _divided(every: Listing, fraction: float) -> Splits:
@@ -89,6 +98,7 @@ def _divided(every: Listing, fraction: float) -> Splits:
             tuple(every.images[n] for n in numbers),
             tuple(every.sizes[n] for n in numbers),
             every.passed_over if split == "train" else (),
+            every.outside if split == "train" else (),
         )
         for split, numbers in parts.items()
     }
@@ -133,12 +143,13 @@ def common_side(splits: Splits) -> int | None:
     return side
 
 
-def own_source(splits: Splits, write: WriteSettings, workers: int) -> Source:
-    """Return listed images; ``workers`` threads read and encode them."""
+def own_source(path: Path, splits: Splits, write: WriteSettings, workers: int) -> Source:
+    """Return the images listed below ``path``; ``workers`` threads read and encode them."""
+    unread = unread_test(path) if splits["train"].root != path else ()
     return Source(
         splits=listed(splits, write, workers),
         classes=splits["train"].classes,
         checksums={split: listing.md5() for split, listing in splits.items()},
         altered=None,
-        notes=tuple(note for listing in splits.values() if (note := listing.note())),
+        notes=(*unread, *(note for listing in splits.values() for note in listing.notes())),
     )
