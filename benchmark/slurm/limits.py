@@ -150,12 +150,21 @@ _QOS = "MaxWall,MaxTRES,GrpTRES,MaxTRESPU,MaxTRESPA,MaxTRESMins,MaxJobsPU,MaxJob
 
 
 def _qos_of(partition: str | None) -> str | None:
-    """Return the QOS whose limits all jobs of a partition have, None if there is none."""
-    if partition is None:
-        return None
-    text = commands.ask(["scontrol", "--oneliner", "show", "partition", partition], patience=0)
-    found = re.search(r"\bQoS=(\S+)", text)
-    return found[1] if found and found[1] != "N/A" else None
+    """Return the QOS whose limits all jobs of a partition have, None if there is none.
+
+    None stands for the default partition. Of several, where a job starts in any, it is the one
+    that they share.
+    """
+    # --all: a partition that is hidden can be named nevertheless.
+    text = commands.ask(["scontrol", "--all", "--oneliner", "show", "partition"], patience=0)
+    found = set()
+    for line in text.splitlines():
+        fields = dict(word.partition("=")[::2] for word in line.split())
+        name, default = fields.get("PartitionName"), fields.get("Default") == "YES"
+        if default if partition is None else name in partition.split(","):
+            found.add(fields.get("QoS", "N/A"))
+    (qos,) = found if len(found) == 1 else ("N/A",)
+    return None if qos == "N/A" else qos
 
 
 def _of_qos(qos: str) -> list[JobLimit]:

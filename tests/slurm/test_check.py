@@ -191,6 +191,31 @@ def test_limits_that_would_let_a_job_wait_for_ever(
         limits.check_job(profile, resources, found)
 
 
+# What `scontrol --oneliner show partition` says, shortened.
+PARTITIONS = """\
+PartitionName=main AllowGroups=ALL AllowQos=ALL Default=YES QoS=narrow State=UP
+PartitionName=short AllowGroups=ALL AllowQos=ALL Default=NO QoS=narrow State=UP
+PartitionName=long AllowGroups=ALL AllowQos=ALL Default=NO QoS=N/A State=UP
+"""
+
+
+@pytest.mark.parametrize(
+    ("partition", "qos"),
+    [
+        (None, "narrow"),
+        ("short", "narrow"),
+        ("short,main", "narrow"),
+        ("short,long", None),  # it starts in the other one
+        ("long", None),
+    ],
+)
+def test_the_qos_of_partitions(
+    monkeypatch: pytest.MonkeyPatch, partition: str | None, qos: str | None
+) -> None:
+    monkeypatch.setattr(limits.commands, "ask", lambda command, patience: PARTITIONS)
+    assert limits._qos_of(partition) == qos
+
+
 def test_a_cluster_without_a_default_partition_asks_for_one() -> None:
     with pytest.raises(UserError, match=r"no default partition: set partition.*gpu"):
         check_nodes(Profile(), SMALL, NODES[1:])
