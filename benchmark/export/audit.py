@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from benchmark.base.errors import UserError
-from benchmark.base.words import count
+from benchmark.base.words import count, short
 from benchmark.data.sidecar import split_path
 from benchmark.export import manifest
 from benchmark.export.bundle import about_of
@@ -22,6 +22,7 @@ from benchmark.methods.catalog import method_infos
 from benchmark.models import model_info
 from benchmark.results.report import make_report
 from benchmark.run.directory import RunDir, all_rundirs
+from benchmark.run.measured import OTHER_FORM
 from benchmark.run.reading import read
 from benchmark.run.state import ENDED, RunState
 from benchmark.table.load import load_table
@@ -66,8 +67,8 @@ def audit(
         yield _manifest(folder, digest)
         yield from _files(folder, found)
         rundirs = list(all_rundirs(folder / "runs"))
-        whole = [rundir for rundir in rundirs if read(rundir).state in ENDED]
         yield from _results(rundirs)
+        whole = [one for one in rundirs if read(one).state in ENDED and _can_be_read(one)]
         yield from _table(folder, found)
         for rundir in list(whole):
             if unknown := _unknown_parts(rundir):
@@ -113,37 +114,72 @@ def _results(rundirs: list[RunDir]) -> Iterator[Checked]:
 
 
 def _unlike_records(rundir: RunDir) -> Iterator[str]:
-    """Yield what a run's result says otherwise than its epochs."""
+    """Yield what a run's result says otherwise than its epochs, and which file is of no form."""
+    from benchmark.train.result import from_records
+
     try:
-        result, records = rundir.read_result(), rundir.read_records()
-        evaluated = [r for r in records if r.get("test_top1") is not None]
-        for metric in ("top1", "top5") if evaluated and not result["diverged"] else ():
-            values = [record[f"test_{metric}"] for record in evaluated]
-            told = result["metrics"][metric]
-            for name, value in (("last", values[-1]), ("best", max(values))):
-                if told[name] != value:
-                    yield f"{rundir.key}: {metric} {name} is {told[name]}, its epochs say {value}"
-            if told["last_5"] != values[-5:]:
-                yield f"{rundir.key}: the last five {metric} are not those of its epochs"
-    except (UserError, OSError, KeyError, TypeError) as error:
+        result, records, run = rundir.read_result(), rundir.read_records(), rundir.read_run()
+    except (UserError, OSError) as error:
         yield f"{rundir.key}: {error}"
+        return
+    if not isinstance(origin := result.get("provenance"), dict) or not isinstance(
+        origin.get("versions", {}), dict
+    ):
+        yield f"{rundir.key}: result.json: its provenance is of another form"
+    if not records:
+        if run.weights is None:  # else it was evaluated only
+            yield f"{rundir.key}: records.jsonl has no epoch that the result follows from"
+        return
+    try:
+        said = from_records(records)
+    except (*OTHER_FORM, ArithmeticError) as error:
+        yield f"{rundir.key}: records.jsonl is of another form ({_kind_of(error)})"
+        return
+    others = result.get("outputs")
+    if isinstance(others, dict) and "outputs" in said:
+        result["outputs"] = {name: others.get(name) for name in said["outputs"]}
+    yield from (f"{rundir.key}: {line}" for line in _unequal("", result, said))
+
+
+def _unequal(place: str, told: Any, said: dict[str, Any]) -> Iterator[str]:
+    """Yield where a result is not what its epochs say, by name."""
+    if not isinstance(told, dict):
+        yield f"result.json: {place or 'it'} is of another form"
+        return
+    for name, value in said.items():
+        where = f"{place} {name}".removeprefix("metrics ").strip()
+        if isinstance(value, dict) and value:
+            yield from _unequal(where, told.get(name), value)
+        elif type(told.get(name)) is bool is not type(value) or told.get(name) != value:
+            yield f"{where} is {short(repr(told.get(name)))}, its epochs say {value}"
+
+
+def _kind_of(error: Exception) -> str:
+    return short(f"{type(error).__name__}: {error}")
 
 
 def _table(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
     name = found["table"]
+    reading = manifest.NAME  # the file that is to blame
     try:
-        table = folder / str(found["file"])
+        table, chosen = folder / str(found["file"]), about_of(found)
+        reading = str(found["file"])
         if load_table(str(table)).plugins:
             # Its rows are only known by running files of the bundle.
             yield Checked("table", AuditWord.OPEN, f"{name} names plug-ins, which are not run")
             return
-        report = make_report(str(table), about_of(found), runs_dir=folder / "runs")
+        report = make_report(str(table), chosen, runs_dir=folder / "runs")
         fresh = json.loads(report.text("json"))["cells"]
-        told = json.loads(manifest.content_of(folder, f"results/{name}.json"))["cells"]
-    except (UserError, ValueError, KeyError, TypeError) as error:
+        reading = f"results/{name}.json"
+        told = json.loads(manifest.content_of(folder, reading))["cells"]
+        listed = {(cell["row"], cell["column"], cell["metric"]): dict(cell) for cell in told}
+    except UserError as error:
         yield Checked("table", AuditWord.MISMATCH, f"{name} cannot be filled: {error}")
         return
-    listed = {(c["row"], c["column"], c["metric"]): c for c in told}
+    except (*OTHER_FORM, RecursionError) as error:
+        text = f"{name} cannot be filled: {reading} is of another form ({_kind_of(error)})"
+        yield Checked("table", AuditWord.MISMATCH, text)
+        return
     odd = False
     for cell in fresh:
         place = (cell["row"], cell["column"], cell["metric"])
@@ -161,6 +197,15 @@ def _table(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
         yield Checked(
             "table", AuditWord.OK, f"{name}: {count(len(fresh), 'cell')} as its runs give"
         )
+
+
+def _can_be_read(rundir: RunDir) -> bool:
+    """Whether a run is described as this code describes one; what is not, is a mismatch already."""
+    try:
+        rundir.read_run()
+    except UserError:
+        return False
+    return True
 
 
 def _unknown_parts(rundir: RunDir) -> str:
@@ -199,7 +244,7 @@ def _versions(rundirs: list[RunDir]) -> Iterator[Checked]:
     others = {
         f"{name} {theirs} there, {ours.get(name, 'none')} here"
         for rundir in rundirs
-        for name, theirs in _origin(rundir).get("versions", {}).items()
+        for name, theirs in _origin(rundir)["versions"].items()
         if name in _SAME and ours.get(name) != theirs
     }
     for line in sorted(others):
@@ -212,8 +257,10 @@ def _origin(rundir: RunDir) -> dict[str, Any]:
     try:
         found = rundir.read_result().get("provenance")
     except UserError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = None
+    found = found if isinstance(found, dict) else {}
+    listed = found.get("versions")
+    return {**found, "versions": listed if isinstance(listed, dict) else {}}
 
 
 def _unlike(rundir: RunDir) -> str:
@@ -226,7 +273,7 @@ def _unlike(rundir: RunDir) -> str:
     if theirs.get("cpu") != ours["cpu"]:
         return f"it ran on {theirs.get('cpu')}, this is {ours['cpu']}"
     for name in _SAME:
-        if theirs.get("versions", {}).get(name) != ours["versions"].get(name):
+        if theirs["versions"].get(name) != ours["versions"].get(name):
             return f"another {name}"
     return ""
 
@@ -251,6 +298,10 @@ def _students(rundirs: list[RunDir], data_dir: Path) -> Iterator[Checked]:
             # A public checkpoint is no part of a bundle; a network that is, must load.
             word = AuditWord.OPEN if rundir.read_run().weights else AuditWord.MISMATCH
             yield Checked("students", word, f"{rundir.key}: {error}")
+            continue
+        except Exception as error:  # what reads tensors raises kinds of its own
+            told = f"{rundir.key}: its network cannot be evaluated ({_kind_of(error)})"
+            yield Checked("students", AuditWord.MISMATCH, told)
             continue
         apart = abs(found.accuracy.top1 - (found.recorded or 0.0))
         if found.recorded is None:
@@ -293,6 +344,9 @@ def _replayed(rundir: RunDir, data_dir: Path) -> Checked:
         found = replay(rundir, data_dir)
     except UserError as error:
         return Checked("replay", AuditWord.OPEN if why else AuditWord.MISMATCH, str(error))
+    except Exception as error:  # what reads tensors raises kinds of its own
+        told = f"{rundir.key}: no epoch of it can be trained again ({_kind_of(error)})"
+        return Checked("replay", AuditWord.MISMATCH, told)
     told = f"{rundir.key}, epoch {found.epoch} from {found.start}"
     if not found.different:
         return Checked("replay", AuditWord.OK, f"{told}: the same to the last bit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,6 +55,44 @@ def summarise(
         "provenance": starts[-1] if starts else {},
         **extra,
     }
+
+
+def from_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return those accuracies of a result that its recorded epochs decide, and how it ended.
+
+    ``outputs`` holds the other evaluated outputs, without the mean of several.
+    """
+    diverged_at = next((r["epoch"] for r in records if r.get("diverged")), None)
+    history = _history([r for r in records if r.get("test_top1") is not None])
+    names = dict.fromkeys(name for r in records for name in r.get("outputs", {}))
+    outputs = {
+        name: _metrics(
+            _history(
+                [{**r["outputs"][name], "epoch": r["epoch"]} for r in records if "outputs" in r]
+            )
+        )
+        for name in names
+    }
+    return {
+        "diverged": diverged_at is not None,
+        "diverged_at": diverged_at,
+        "epochs": history[-1].epoch if history else len(records),
+        "metrics": {} if diverged_at is not None else _metrics(history),
+        "val_top1": _validation(history),
+        **_averages(records),
+        **({"outputs": outputs} if outputs else {}),
+    }
+
+
+def _history(records: Sequence[dict[str, Any]]) -> list[Evaluation]:
+    return [
+        Evaluation(r["epoch"], r["test_top1"], r["test_top5"], math.nan, _or_nan(r.get("val_top1")))
+        for r in records
+    ]
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _averages(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
