@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+IMAGES = 1000  # that networks are shown, if nothing else is asked for
 Line = dict[str, Any]  # of a probe's records
 # What has numbers of its own: finished runs, and those that train.
 _COUNTED = (RunState.DONE, RunState.RUNNING, RunState.STOPPED, RunState.QUEUED)
@@ -51,7 +52,7 @@ class FigureSource:
 
     report: Report
     data_dir: Path
-    images: int = 1000
+    images: int = IMAGES
     teachers: Mapping[str, OwnTeacher] = field(default_factory=dict)
     looked: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
 

@@ -10,7 +10,7 @@ from benchmark.base.errors import UserError, unknown
 from benchmark.base.log import say
 from benchmark.base.modules import described_modules
 from benchmark.figures import kinds
-from benchmark.figures.drawing import Drawing, FigureSource
+from benchmark.figures.drawing import IMAGES, Drawing, FigureSource
 from benchmark.figures.save import Saved, save
 from benchmark.figures.style import house_style
 from benchmark.planning.own_files import check_given
@@ -43,7 +43,7 @@ def make_figures(
     runs_dir: Path,
     data_dir: Path,
     out: Path,
-    images: int = 1000,
+    images: int = IMAGES,
     protocol: str | None = None,
 ) -> tuple[Saved, ...]:
     """Draw some kinds of figures of a table and write them below ``out``.
@@ -57,7 +57,8 @@ def make_figures(
     source = FigureSource(report, data_dir, images, own_teachers(load_table(table), chosen))
     saved: list[Saved] = []
     for name in wanted:
-        command = made_by("figures", table, chosen, protocol, extra=("--kind", name))
+        extra = ["--kind", name, *(["--images", str(images)] if images != IMAGES else [])]
+        command = made_by("figures", table, chosen, protocol, extra=extra)
         with house_style():
             mine = [save(drawing, source, command, out) for drawing in drawings(name, source)]
         if not mine:

@@ -20,6 +20,7 @@ from benchmark.results.grid import Grid
 from benchmark.results.judged import fill
 from benchmark.results.writers import doubts
 from benchmark.table.load import load_table
+from benchmark.table.own_teachers import is_tag
 from benchmark.table.selection import Selection
 from benchmark.table.spec import Protocol
 
@@ -199,7 +200,7 @@ def made_by(
 ) -> str:
     """Return the command that decides what the table holds, and the version that ran it.
 
-    Where runs lie and where files go is left out: the same runs give the same bytes anywhere.
+    Where files lie and where they go is left out: the same runs give the same bytes anywhere.
     """
     words = ["bench", command, "--table", Path(table).name if "/" in table else table, *extra]
     words += ["--protocol", protocol] if protocol else []
@@ -208,6 +209,9 @@ def made_by(
         words += ["--only", f"{item.key}{'!=' if item.excludes else '='}{item.value}"]
     if chosen.seeds is not None:
         words += ["--seeds", ",".join(map(str, chosen.seeds))]
+    for network, own in sorted(chosen.teachers.items()):
+        file = own.path if is_tag(own.path) else Path(own.path).name
+        words += ["--teacher", f"{network}={file}"]
     return f"{shlex.join(words)} (kd-benchmark {__version__}{_commit()})"
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 520, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 34
+_CHARACTER = 7  # the widest digit of a tick's 12 pixels
 _MOST_POINTS = 240
 
 
@@ -44,7 +45,7 @@ def line_chart(
     """Return a figure with a chart over epochs, its legend and its words; empty without points.
 
     ``drops`` are vertical lines; ``zoom`` leaves out what lies below that value; a logarithmic
-    axis is taken where all values are positive.
+    axis is taken where all values are positive. A line with nothing to draw is not named.
     """
     lines = [line for line in lines if line.points]
     if not lines:
@@ -55,6 +56,7 @@ def line_chart(
     bottom, top = min(ys), max([*ys, *(level.value for level in levels)])
     if zoom is not None:
         bottom = max(bottom, min(zoom, top))
+    lines = [line for line in lines if any(y >= bottom for _, y in line.points)]
     scale = _Scale(min(xs), max(xs), bottom, top, logarithmic)
     # Numbers need no escaping, and a report has a million of them; words are escaped below.
     parts = [_grid(scale.left, scale.right, scale.low, scale.high, logarithmic)]
@@ -64,7 +66,7 @@ def line_chart(
         for x in drops
         if scale.left <= x <= scale.right
     ]
-    parts += [_across("level", scale.y(level.value)) for level in levels]
+    parts += [_across("level", scale.margin, scale.y(level.value)) for level in levels]
     parts += [
         f'<polyline class="s{number % 8}" points="{scale.path(_thinned(line.points))}"/>'
         for number, line in enumerate(lines)
@@ -99,14 +101,16 @@ class _Scale:
             low, high = self._of(bottom), self._of(top)
             pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
             self.low, self.high = low - pad, high + pad
+        longest = max((len(_short(tick)) for tick in self.ticks()), default=0)
+        self.margin = max(_LEFT, 12 + _CHARACTER * longest)
 
     def _of(self, y: float) -> float:
         return math.log10(y) if self._log else y
 
     def x(self, value: float) -> float:
         """Return where an epoch stands."""
-        wide = WIDTH - _LEFT - _RIGHT
-        return round(_LEFT + wide * (value - self.left) / (self.right - self.left), 1)
+        wide = WIDTH - self.margin - _RIGHT
+        return round(self.margin + wide * (value - self.left) / (self.right - self.left), 1)
 
     def y(self, value: float) -> float:
         """Return where a value stands."""
@@ -115,9 +119,9 @@ class _Scale:
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:
         """Return a line's places; written out, since a report has a million of them."""
-        wide = (WIDTH - _LEFT - _RIGHT) / (self.right - self.left)
+        wide = (WIDTH - self.margin - _RIGHT) / (self.right - self.left)
         tall = (HEIGHT - _TOP - _BOTTOM) / (self.high - self.low)
-        start, top, low = _LEFT - wide * self.left, _TOP + tall * self.high, self.low
+        start, top, low = self.margin - wide * self.left, _TOP + tall * self.high, self.low
         if self._log:
             points = [(x, math.log10(y)) for x, y in points if y > 0]
         return " ".join(
@@ -141,8 +145,8 @@ def nice(low: float, high: float, about: int) -> list[float]:
     return [n * step for n in range(first, math.floor(high / step) + 1)]
 
 
-def _across(kind: str, y: float) -> str:
-    return f'<line class="{kind}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
+def _across(kind: str, left: float, y: float) -> str:
+    return f'<line class="{kind}" x1="{left}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
 
 
 @lru_cache(maxsize=1024)
@@ -152,8 +156,8 @@ def _grid(left: float, right: float, low: float, high: float, logarithmic: bool)
     parts = []
     for value in scale.ticks():
         y = scale.y(value)
-        parts.append(_across("grid", y))
-        parts.append(_tick(_LEFT - 6, y + 4, "end", _short(value)))
+        parts.append(_across("grid", scale.margin, y))
+        parts.append(_tick(scale.margin - 6, y + 4, "end", _short(value)))
     for value in nice(scale.left, scale.right, 6):
         if value == int(value):
             place = scale.x(value), HEIGHT - _BOTTOM + 15

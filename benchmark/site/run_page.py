@@ -148,7 +148,7 @@ def charts(records: Sequence[Mapping[str, Any]], published: float | None) -> lis
     )
     drops = [b[0] for a, b in itertools.pairwise(rates) if a[1] > 0 and b[1] < _DROP * a[1]]
     drops = drops if len(drops) <= 8 else []
-    late = [y for x, y in test if x >= numbers[-1] / 4]
+    late = [y for line in (test, train, val) for x, y in line if x >= numbers[-1] / 4]
     accuracy = line_chart(
         "Top-1 accuracy (%)",
         [Line("test", test), Line("training", train), Line("held out", val)],

@@ -13,6 +13,7 @@ from PIL import Image
 from benchmark.figures.make import figure_kinds, make_figures
 from benchmark.figures.style import VERDICTS
 from benchmark.results.grid import Verdict
+from benchmark.results.report import made_by
 from benchmark.table.selection import parse_selection
 from tests.cli.command import bench
 from tests.figures.conftest import ROWS
@@ -85,6 +86,19 @@ def test_only_draws_a_part(column: Path, tmp_path: Path) -> None:
     with one.csv.open(newline="") as file:
         assert [line["row"] for line in csv.DictReader(file)] == ["KD"]
     assert "--only row=KD" in json.loads(one.json.read_text())["made_by"]
+
+
+def test_its_command_has_every_option_that_moves_it(column: Path, tmp_path: Path) -> None:
+    teachers = [f"resnet56={tmp_path / 'my.pth'}", "resnet110=timm:resnet18.a1_in1k"]
+    (tmp_path / "my.pth").write_bytes(b"")
+    chosen = parse_selection([], None, [], teachers)
+    said = made_by("figures", "cifar100", chosen, None)
+    assert "--teacher resnet110=timm:resnet18.a1_in1k --teacher resnet56=my.pth" in said
+    nowhere = Path("/nonexistent")
+    (one,) = make_figures(
+        "cifar100", ["forest"], runs_dir=column, data_dir=nowhere, out=tmp_path / "out", images=64
+    )
+    assert "--kind forest --images 64" in json.loads(one.json.read_text())["made_by"]
 
 
 def test_verdicts_differ_without_colours() -> None:

@@ -9,8 +9,13 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from benchmark.figures.drawing import FigureSource
+from benchmark.figures.make import drawings
+from benchmark.figures.style import house_style
 from benchmark.results.render.sweep import FORMATS, render
+from benchmark.results.report import make_report
 from benchmark.results.sweep import Combination, sentences, sweep
 from benchmark.run.directory import RunDir
 from benchmark.table.selection import parse_selection
@@ -92,6 +97,25 @@ def test_files_and_a_heat_map(swept: Path, tmp_path: Path) -> None:
         lines = list(csv.DictReader(file))
     assert {line["set.recipe.lr"] for line in lines} == {"0.01", "0.1"}
     assert path.name == f"cifar100-sweep-KD-{COLUMN}.csv"
+
+
+def test_the_heat_map_holds_its_caption(tmp_path: Path) -> None:
+    for temperature, lr, decay in ((2, 0.01, 0.00025), (8, 0.12, 0.00075)):
+        sets = (f"method.kd.temperature={temperature}", f"student.recipe.lr={lr}")
+        runs = runs_of(plan(sets=(*sets, f"student.recipe.weight_decay={decay}"), seeds="0"), "KD")
+        write(tmp_path, runs, 70.0 + temperature)
+    report = make_report("cifar100", parse_selection(ONLY), runs_dir=tmp_path)
+    source = FigureSource(report, Path("/nonexistent"))
+    with house_style():
+        (drawing,) = drawings("sweep", source)
+        figure = drawing.figure
+        drawer = FigureCanvasAgg(figure)
+        drawer.draw()
+        (caption,) = (text for text in figure.texts if "on the test set" in text.get_text())
+        box = caption.get_window_extent(drawer.get_renderer())
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y0 >= 0
 
 
 def test_bad_formats_are_one_line(swept: Path) -> None:

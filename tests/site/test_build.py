@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -192,6 +193,21 @@ def test_charts_say_what_they_show() -> None:
     assert rate
     assert charts([], None) == []
     assert line_chart("flat", [Line("a", [(1, 2.0), (2, 2.0)])])
+
+
+def test_long_numbers_have_room_and_every_line_named_is_drawn() -> None:
+    chart = line_chart("loss", [Line("a", [(1, 0.02231), (2, 0.02239)])])
+    ticks = re.findall(r'<text class="tick" x="([0-9.]+)"[^>]*"end">([-0-9.e]+)<', chart)
+    assert max(len(text) for _, text in ticks) >= 7
+    assert all(float(x) >= 7 * len(text) for x, text in ticks), ticks
+    records = [{"epoch": n, "test_top1": 70.0 + n, "train_top1": 30.0 + n} for n in range(1, 9)]
+    accuracy, *_ = charts(records, None)
+    lines = re.findall(r'points="([^"]*)"', accuracy)
+    assert "training" in accuracy
+    assert [len(line.split()) >= 7 for line in lines] == [True, True]
+    hidden = line_chart("x", [Line("a", [(1, 5.0), (2, 6.0)]), Line("b", [(1, 1.0)])], zoom=5.0)
+    assert "polyline" in hidden
+    assert ">b<" not in hidden
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.2, 97.0), (71.1, 71.3), (1e-6, 2e-6)])

@@ -8,6 +8,7 @@ combination alone have no figure.
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ACROSS = 3
+_SMALL = 6.5  # points
 
 
 def draw(source: FigureSource) -> Iterator[Drawing]:
@@ -48,7 +50,11 @@ def _drawing(
     columns = min(_ACROSS, len(facets))
     lines = -(-len(facets) // columns)
     wide, high = len(values[across]), len(values[down]) if down else 1
-    size = (max((0.85 * wide + 1.3) * columns, 5.0), (0.55 * high + 0.9) * lines + 1.0)
+    said = [text.partition(": ")[2].replace("; ", ";\n") for text in sentences(found)]
+    width = max((0.85 * wide + 1.3) * columns, 5.0)
+    caption = _caption("; ".join(said), width)
+    tall = (0.55 * high + 0.9) * lines + 0.8 + 0.12 * (1 + caption.count("\n"))
+    size = (width, tall)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     means = [one.mean for one in found]
@@ -64,13 +70,19 @@ def _drawing(
         panel.set_axis_off()
     bar = figure.colorbar(image, ax=panels.tolist(), fraction=0.04, pad=0.02, aspect=25)
     bar.set_label(f"{metric_label(slot[2])} (%)")
-    said = "; ".join(text.partition(": ")[2].replace("; ", ";\n") for text in sentences(found))
-    figure.supxlabel(said, fontsize=6.5, color=SOFT)
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=_SMALL, color=SOFT)
     further = slot[2] if len(grid.metrics) > 1 else ""
     name = file_name(grid.name, "sweep", slot[0], slot[1], further)
     groups = source.report.collected.groups[slot[0], slot[1]]
     keys = tuple(run.key for group in groups for run in group.finished)
     return Drawing(name, title, figure, [_row(one) for one in found], keys)
+
+
+def _caption(text: str, width: float) -> str:
+    """Return text in lines that a figure so many inches wide has room for."""
+    room = int(0.96 * width * 72 / (0.6 * _SMALL))  # a letter is about so wide, in points
+    lines = [textwrap.wrap(line, room, break_on_hyphens=False) for line in text.split("\n")]
+    return "\n".join(itertools.chain.from_iterable(lines))
 
 
 def _panel(
