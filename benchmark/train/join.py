@@ -37,8 +37,8 @@ def join(
 ) -> Processes:
     """Return a crew of all processes once each of them is there.
 
-    ``stop`` returns why not to wait any longer, ``alive`` what became of a process that cannot
-    come any more; ``opened`` is told the port that the first process listens at. Raises UserError:
+    ``stop`` returns why not to wait any longer, ``alive`` what became of a process that has ended,
+    if one has; ``opened`` is told the port that the first process listens at. Raises UserError:
     for a port in use, a process that does not come, and for processes that run other versions;
     Interrupted.
     """
@@ -58,7 +58,7 @@ def join(
 
     store = _store(place, wait, opened)
     try:
-        return _joined(place, store, wait, stop)
+        return _joined(place, store, wait, stop, alive)
     except (RuntimeError, OSError) as error:  # torch's, where a peer or its machine goes away
         raise UserError(f"the processes of the run lost each other: {_line(error)}") from error
     finally:
@@ -72,6 +72,7 @@ def _joined(
     store: Any,
     wait: Callable[[str, Callable[[], bool]], None],
     stop: Callable[[], str | None],
+    alive: Callable[[], str | None],
 ) -> Processes:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = dist.PrefixStore(f"bench/{attempt}", store)  # type: ignore[attr-defined]
@@ -90,7 +91,7 @@ def _joined(
     dist.init_process_group(
         "gloo", store=store, rank=place.process, world_size=place.processes, timeout=PATIENCE
     )
-    return Processes(place.local, stop)
+    return Processes(place.local, stop, alive)
 
 
 def _let_all_read(store: Any, processes: int) -> None:

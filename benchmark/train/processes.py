@@ -26,12 +26,13 @@ PATIENCE = timedelta(hours=6)
 # How long a process that was told to stop waits for the others before it saves and leaves.
 GRACE_SECONDS = 20.0
 _POLL = timedelta(seconds=0.5)
+_DIED = "another process of the run ended without a word, or its node did; see its log"
 
 
 def _lost(said: str) -> str:
     """Return what became of another process, from what torch says of it."""
     if re.search(r"closed by peer|reset by peer|[Bb]roken pipe|Read error|Write error", said):
-        return "another process of the run ended without a word, or its node did; see its log"
+        return _DIED
     line = (said.strip().splitlines() or ["no reason given"])[0]
     return f"another process of the run cannot be reached ({line[:200]})"
 
@@ -39,14 +40,20 @@ def _lost(said: str) -> str:
 class Processes(Crew):
     """This process and its peers, which have joined a process group already.
 
-    ``stop`` returns a reason once this process should leave: it then waits no longer for a peer
-    that does not answer than ``GRACE_SECONDS``.
+    ``stop`` returns a reason once this process should leave, ``alive`` what became of a peer that
+    has ended, if that is known: it then waits no longer for a peer that does not answer than
+    ``GRACE_SECONDS``. (gloo mostly notices that a peer is gone, but not always.)
     """
 
-    def __init__(self, local: int = 0, stop: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        local: int = 0,
+        stop: Callable[[], str | None] = lambda: None,
+        alive: Callable[[], str | None] = lambda: None,
+    ) -> None:
         super().__init__()
         self.process, self.processes = dist.get_rank(), dist.get_world_size()
-        self._local, self._stop = local, stop
+        self._local, self._stop, self._alive = local, stop, alive
         self._gpus: Any = None
 
     def use(self, device: str) -> None:
@@ -128,7 +135,10 @@ class Processes(Crew):
                 if work.is_completed():
                     raise
             # Python's signal handlers run between two waits.
-            if self._stop() is not None:
-                since = since or time.monotonic()
-                if time.monotonic() - since > GRACE_SECONDS:
-                    raise PeerLostError("asked to stop, and another process does not answer")
+            stop = self._stop()
+            if stop is None and self._alive() is None:
+                continue
+            since = since or time.monotonic()
+            if time.monotonic() - since > GRACE_SECONDS:
+                asked = "asked to stop, and another process does not answer"
+                raise PeerLostError(_DIED if stop is None else asked)

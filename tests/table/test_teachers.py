@@ -144,6 +144,7 @@ def test_a_download_in_chunks(
         (b"no archive", "is not the archive"),
         (archive(os.urandom(7000))[:-3000] + bytes(3000), "is not the archive|is cut off"),
     ],
+    ids=["half", "beginning", "text", "overwritten"],
 )
 def test_a_damaged_archive_is_refused_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: str, content: bytes, message: str
