@@ -16,6 +16,11 @@ class UserError(ValueError):
     """What was asked cannot be done; the message says why and what to do instead."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or the name of its kind if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
     """Return the error for a name that is not one of ``valid``, with the nearest guess.
 

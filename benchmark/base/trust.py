@@ -70,11 +70,8 @@ def _open_to_others(place: Path, trusted: Collection[int]) -> str | None:
         return None  # who may replace it is a question of its folder
     if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
         return None
-    if found.st_mode & stat.S_IWOTH:
-        return f"everybody may write {place}"
-    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid, os.geteuid()):
-        return f"the group {group_name(found.st_gid)} may write {place}"
-    return None
+    who = writers(found.st_mode, os.geteuid(), found.st_gid)
+    return None if who is None else f"{who} may write {place}"
 
 
 def _is_own_group(gid: int, uid: int) -> bool:

@@ -12,6 +12,7 @@ from benchmark.cli.options import (
     DEFAULT_RUNS,
     Only,
     Plugins,
+    Protocol,
     RunsDir,
     Seeds,
     TableName,
@@ -31,10 +32,7 @@ def collect(
             help="md, tex, csv, json, parquet; csv or json alone is printed without --out.",
         ),
     ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option("--protocol", help="last, best, median_of_last_5, mean_of_last_5."),
-    ] = None,
+    protocol: Protocol = None,
     also: Annotated[
         str | None, typer.Option("--also", help="A second protocol to set beside the first.")
     ] = None,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.app import app
-from benchmark.cli.options import Plugins, add_plugins
+from benchmark.cli.options import AsJson, Plugins, add_plugins
 from benchmark.cli.printing import show
 
 CANNOT_TELL = 3
@@ -37,7 +37,7 @@ def compare(
         ),
     ] = None,
     plugin: Plugins = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two sets of runs; exit code 1: something changed beyond noise or is gone from B,
     3: nothing did, but some cell may be worse by more than the margin, 0: none may."""

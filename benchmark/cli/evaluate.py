@@ -11,6 +11,7 @@ from benchmark.cli.app import app
 from benchmark.cli.options import (
     DEFAULT_DATA,
     DEFAULT_RUNS,
+    AsJson,
     DataDir,
     Plugins,
     RunsDir,
@@ -25,7 +26,7 @@ def evaluate(
         str | None, typer.Option("--dataset", help="Other data; the run's own by default.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
+    as_json: AsJson = False,
     plugin: Plugins = None,
     runs: RunsDir = DEFAULT_RUNS,
     data: DataDir = DEFAULT_DATA,

@@ -15,6 +15,7 @@ from benchmark.cli.options import (
     Only,
     OwnTeachers,
     Plugins,
+    Protocol,
     RunsDir,
     Seeds,
     TableName,
@@ -40,10 +41,7 @@ def figures(
     images: Annotated[
         int, typer.Option("--images", min=1, help="Test images where networks are looked into.")
     ] = 1000,
-    protocol: Annotated[
-        str | None,
-        typer.Option("--protocol", help="last, best, median_of_last_5, mean_of_last_5."),
-    ] = None,
+    protocol: Protocol = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Where the files go.", show_default="figures")
     ] = None,

@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.options import (
+    Cluster,
     DataDirOrProfiles,
+    DryRun,
     Only,
     OwnTeachers,
     PackSize,
     Plugins,
+    ProfileName,
     RunsDirOrProfiles,
     Seeds,
     Sets,
@@ -25,22 +28,15 @@ from benchmark.cli.teachers import teachers_app
 @teachers_app.command()
 def fill(
     table: TableName,
-    cluster: Annotated[
-        str | None,
-        typer.Option("--cluster", help="slurm, local or inline; slurm where sbatch is on PATH."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option("--profile", help="A profile in slurm/profiles/, or its path.")
-    ] = None,
+    cluster: Cluster = None,
+    profile: ProfileName = None,
     only: Only = None,
     seeds: Seeds = None,
     pack: PackSize = "",
     sets: Sets = None,
     teacher: OwnTeachers = None,
     plugin: Plugins = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and leave.")
-    ] = False,
+    dry_run: DryRun = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the answers are kept.")] = False,
     runs: RunsDirOrProfiles = None,
     data: DataDirOrProfiles = None,

@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.app import app
-from benchmark.cli.options import DEFAULT_RUNS, RunsDir
+from benchmark.cli.options import DEFAULT_RUNS, DryRun, RunsDir
 from benchmark.cli.printing import show, show_parts
 
 OneTable = Annotated[
     str | None, typer.Option("--table", "-t", help="A table that was submitted; all by default.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and leave.")]
 
 
 @app.command()

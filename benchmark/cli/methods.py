@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.app import app
-from benchmark.cli.options import Plugins, add_plugins
+from benchmark.cli.options import AsJson, Plugins, add_plugins
 
 
 @app.command()
@@ -56,7 +56,7 @@ def check_method(
     quick: Annotated[
         bool, typer.Option("--quick", help="A small pair alone, and fewer interruptions.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check that a method holds what the training loop relies on; exit code 1 if it does not."""
     from benchmark.conformance.pairs import parse_pair

@@ -41,6 +41,14 @@ DataDirOrProfiles = Annotated[
         show_default="the profile's, else checkpoints/data",
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="slurm, local or inline; slurm if sbatch is on PATH."),
+]
+ProfileName = Annotated[
+    str | None, typer.Option("--profile", help="A profile in slurm/profiles/, or its path.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and leave.")]
 PackSize = Annotated[
     str, typer.Option("--pack", help="Runs a process trains side by side, or auto.")
 ]
@@ -71,6 +79,11 @@ OwnTeachers = Annotated[
         help="NETWORK=FILE: a teacher of your own, or a tag such as timm:resnet18.a1_in1k.",
     ),
 ]
+Protocol = Annotated[
+    str | None,
+    typer.Option("--protocol", help="last, best, median_of_last_5, mean_of_last_5."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, alone.")]
 DEFAULT_RUNS = Path("checkpoints/runs")
 DEFAULT_DATA = Path("checkpoints/data")
 

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from benchmark.cli.app import app
-from benchmark.cli.options import DEFAULT_DATA, DEFAULT_RUNS, DataDir, Plugins, RunsDir, add_plugins
+from benchmark.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_RUNS,
+    AsJson,
+    DataDir,
+    Plugins,
+    RunsDir,
+    add_plugins,
+)
 
 
 @app.command()
@@ -19,7 +27,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and refresh twice a minute at most.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
+    as_json: AsJson = False,
     all_users: Annotated[
         bool,
         typer.Option("--all-users", help="Everybody's jobs, from their names and comments."),

@@ -8,11 +8,14 @@ import typer
 
 from benchmark.cli.app import app
 from benchmark.cli.options import (
+    Cluster,
     DataDirOrProfiles,
+    DryRun,
     Only,
     OwnTeachers,
     PackSize,
     Plugins,
+    ProfileName,
     RunsDirOrProfiles,
     Seeds,
     Sets,
@@ -25,13 +28,8 @@ from benchmark.cli.options import (
 @app.command()
 def submit(
     table: TableName,
-    cluster: Annotated[
-        str | None,
-        typer.Option("--cluster", help="slurm, local or inline; slurm if sbatch is on PATH."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option("--profile", help="A profile in slurm/profiles/, or its path.")
-    ] = None,
+    cluster: Cluster = None,
+    profile: ProfileName = None,
     only: Only = None,
     seeds: Seeds = None,
     pack: PackSize = "",
@@ -45,9 +43,7 @@ def submit(
         bool,
         typer.Option("--fill", help="Ask teachers first what several packs will ask them again."),
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and leave.")
-    ] = False,
+    dry_run: DryRun = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the runs have ended.")] = False,
     runs: RunsDirOrProfiles = None,
     data: DataDirOrProfiles = None,

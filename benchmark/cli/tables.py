@@ -11,6 +11,7 @@ from benchmark.cli.app import app
 from benchmark.cli.options import (
     DEFAULT_DATA,
     DEFAULT_RUNS,
+    AsJson,
     DataDir,
     DataDirOrProfiles,
     Only,
@@ -80,7 +81,7 @@ def plan(
     stale: Annotated[
         bool, typer.Option("--stale", help="List the runs that no longer count, and why.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone.")] = False,
+    as_json: AsJson = False,
     runs: RunsDirOrProfiles = None,
     data: DataDirOrProfiles = None,
 ) -> None:

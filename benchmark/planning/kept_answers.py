@@ -19,9 +19,8 @@ from benchmark.data.datasets import described
 from benchmark.data.sidecar import read_sidecar
 from benchmark.planning.packs import Pack
 from benchmark.run.identity import Run
-from benchmark.train.asked import maps_read
+from benchmark.train.asked import KEPT, maps_read
 
-KEPT = frozenset({"pooled"})
 # Filling pays where this share of what is asked would have been asked before, by another pack.
 _ENOUGH = 0.1
 
@@ -135,7 +134,7 @@ def _keeps(pack: Pack) -> bool:
     if augmentation_info(recipe.augmentation).num_variants is None:
         return False
     reads = [maps_read(run) for run in pack.runs]
-    return any(maps is not None for maps in reads) and all(KEPT.issuperset(m or ()) for m in reads)
+    return any(maps is not None for maps in reads) and all(set(m or ()) <= set(KEPT) for m in reads)
 
 
 def _store_key(run: Run) -> tuple[Any, ...]:

@@ -76,7 +76,7 @@ def describe_plan(
 
 def _state(found: Reading, busy: Container[str], failed: Container[str]) -> RunState:
     """Return how a run stands by its directory and by what the user's submissions noted."""
-    if found.state not in (RunState.MISSING, RunState.STOPPED) or found.silence is not None:
+    if not found.silent:
         return found.state
     if found.key in busy:
         return RunState.QUEUED

@@ -6,7 +6,7 @@ import contextlib
 import time
 import traceback
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, first_line
 from benchmark.base.files import read_json, write_json
 from benchmark.base.inside import check_own
 from benchmark.run.directory import RunDir
@@ -21,7 +21,7 @@ def note_failure(rundir: RunDir, error: BaseException) -> None:
         check_own(rundir.path)
     except (UserError, OSError):
         return
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     count = 1
     # A file that is missing or damaged tells of no earlier attempt.
     with contextlib.suppress(ValueError, KeyError, TypeError):

@@ -94,6 +94,11 @@ class Reading(NamedTuple):
     prediction: Prediction | None = None
     teacher_top1: float | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether its files tell neither how it ended nor that somebody is at work on it."""
+        return self.state in (RunState.STOPPED, RunState.MISSING) and self.silence is None
+
     def value(self, metric: str, statistic: str) -> float:
         """Return an accuracy in percent; only a run that is done has them."""
         return self.numbers[_PLACES[metric, statistic]]

@@ -33,7 +33,6 @@ def noted_failures(runs_dir: Path) -> dict[str, str]:
 
 def as_noted(found: Reading, noted: Mapping[str, str]) -> Reading:
     """Return a reading with the end that its task noted, if its own files tell of none."""
-    silent = found.state in (RunState.STOPPED, RunState.MISSING) and found.silence is None
-    if not silent or found.key not in noted:
+    if not found.silent or found.key not in noted:
         return found
     return found._replace(state=RunState.FAILED, reason=noted[found.key])

@@ -31,11 +31,11 @@ from benchmark.train.answer_store import (
     machine,
     rows_of,
 )
+from benchmark.train.asked import KEPT, kept_among
 from benchmark.train.claims import Mask
 from benchmark.train.network import Network
 from benchmark.train.teacher import LoadedTeacher
 
-KEPT = ("logits", "pooled")
 # Below this many images kernels may take another way; such batches are asked as they are.
 SMALLEST = 4
 _QUARTERS = 4
@@ -80,7 +80,7 @@ class Answers:
         self, store: AnswerStore, images: Tensor, rows: Rows, maps: Collection[str]
     ) -> Features:
         size = len(rows)
-        names = [name for name in KEPT if name == "logits" or name in maps]
+        names = kept_among(maps)
         if size in self._proved and not set(maps) - set(KEPT):
             return self._recall(store, images, rows, names)
         if size in self._proved:
@@ -209,7 +209,7 @@ def open_answers(
 ) -> Answers:
     """Return what a pack asks its teacher by, with what was asked before if that can be kept.
 
-    Not on a GPU, if nothing was measured, and not for augmentations without number.
+    Not on a GPU, where nothing was measured, and not for augmentations without number.
     """
     network, recipe = teacher.network, run.recipe
     info = augmentation_info(recipe.augmentation)

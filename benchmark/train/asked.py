@@ -1,9 +1,17 @@
-"""Which outputs a run asks of its shared teacher. Imports neither torch nor numpy."""
+"""Which outputs a run asks of its shared teacher, and which of them are kept.
+
+Imports neither torch nor numpy.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from benchmark.methods.catalog import method_info
 from benchmark.run.identity import Run
+
+# Of an answer these are kept; maps are too large.
+KEPT = ("logits", "pooled")
 
 
 def maps_read(run: Run) -> frozenset[str] | None:
@@ -14,3 +22,8 @@ def maps_read(run: Run) -> frozenset[str] | None:
         return None
     # A class that does not say it in so many words may read any of them.
     return frozenset(name for i in asking for name in i.attributes.get("teacher_maps", ("stages",)))
+
+
+def kept_among(maps: Collection[str]) -> list[str]:
+    """Return which outputs of an answer are kept for those who read ``maps`` beside the logits."""
+    return [name for name in KEPT if name == "logits" or name in maps]

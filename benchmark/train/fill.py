@@ -25,8 +25,8 @@ from benchmark.run.pack_file import PackFile
 from benchmark.run.state import RunState
 from benchmark.train.answer_file import Rows
 from benchmark.train.answer_store import SPARE_SHARE, AnswerStore, Part
-from benchmark.train.answers import KEPT, SMALLEST, Answers, open_answers
-from benchmark.train.asked import maps_read
+from benchmark.train.answers import SMALLEST, Answers, open_answers
+from benchmark.train.asked import kept_among, maps_read
 from benchmark.train.asked_pictures import pictures_of
 from benchmark.train.crew import ALONE
 from benchmark.train.report import PackReporter
@@ -104,7 +104,7 @@ def _opened(pack: PackFile, refused: list[str]) -> tuple[Answers, ResidentBatche
 def _names(runs: Sequence[Run]) -> list[str]:
     """Return which outputs the methods of these runs read."""
     read = frozenset[str]().union(*(maps_read(run) or () for run in runs))
-    return [name for name in KEPT if name == "logits" or name in read]
+    return kept_among(read)
 
 
 def _missing(parts: Sequence[Part], rows: Rows) -> Rows:

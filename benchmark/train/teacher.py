@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, first_line
 from benchmark.base.files import LARGEST_WEIGHTS, read_bytes, read_json
 from benchmark.data.augment import normalised_by
 from benchmark.data.augmentations import augmentation_info
@@ -224,7 +224,7 @@ def _trained(teacher: TeacherRef, root: Path) -> tuple[dict[str, Tensor], str, s
         content = read_bytes(rundir.weights, LARGEST_WEIGHTS)
         tensors = load_safetensors(content)
     except Exception as error:  # safetensors raises its own kinds for broken files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(
             f"{rundir.weights} cannot be read ({reason}); delete {rundir.path} and submit again"
             " to train this teacher anew"

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, first_line
 from benchmark.base.files import LARGEST_WEIGHTS, read_bytes
 from benchmark.data.augment import Normalise, normalised_by
 from benchmark.data.augmentations import augmentation_info
@@ -158,7 +158,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_safetensors(read_bytes(path, LARGEST_WEIGHTS))
     except Exception as error:  # safetensors raises its own kinds for broken files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{path} cannot be read ({reason})") from error
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, first_line
 from benchmark.base.share import Shard
 from benchmark.data.datasets import described, image_side
 from benchmark.data.order import BatchPlan
@@ -88,7 +88,7 @@ class _Trial:
             except UserError as error:
                 return str(error)
             except Exception as error:  # of a network, for images that it is not made for
-                reason = _first_line(error)
+                reason = first_line(error)
             else:
                 return None
         return (
@@ -115,7 +115,7 @@ class _Trial:
                 try:
                     model.features(torch.zeros(1, 3, side, side))
                 except ValueError as error:  # torch: more than one value per channel
-                    self._alone[key] = _first_line(error)
+                    self._alone[key] = first_line(error)
         return self._alone[key]
 
     def _unsuitable(self, run: Run, names: list[tuple[str, int]], num_classes: int) -> str | None:
@@ -126,7 +126,7 @@ class _Trial:
             except UserError as error:
                 return str(error)
             except Exception as error:  # of a method, on maps that it is not made for
-                reason = f"{type(error).__name__}: {_first_line(error)}"
+                reason = f"{type(error).__name__}: {first_line(error)}"
             else:
                 return None
         return reason
@@ -169,10 +169,6 @@ def _of_one(run: Run, count: int, what: str, problem: str) -> str:
         f" leave a last batch of one, and {what} cannot be trained on one image"
         f" ({problem}); set recipe.batch_size to another number, or recipe.drop_last"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 if __name__ == "__main__":

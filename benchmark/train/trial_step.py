@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmark.base.errors import UserError
+from benchmark.base.errors import UserError, first_line
 from benchmark.data.batches import Batch
 from benchmark.data.datasets import described
 from benchmark.models import build_model
@@ -48,7 +48,7 @@ def _failure(run: Run, world: World, images: int) -> str | None:
     except UserError as error:
         return str(error)
     except (ValueError, RuntimeError) as error:  # torch: more than one value per channel
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return "its loss is not finite" if trainee.diverged_at is not None else None
 
 
