@@ -3,6 +3,10 @@
 Counted where every call of torch passes by (``TorchDispatchMode``), so in backward passes and
 optimisers, too. Nothing is timed: counts are the same on every machine. On the device meta, where
 tensors have shapes alone, a network of any size is counted in seconds and without its memory.
+
+Known deviation: torch counts the weight gradient of a grouped convolution as if it had one group
+(``findings/torch-flops-grouped-backward.sh``), so steps of MobileNets, ShuffleNets and RegNets
+have too many operations here. The rates of CPUs were fitted to these counts.
 """
 
 from __future__ import annotations
