@@ -34,7 +34,7 @@ from benchmark.run.reading import Reading
 from benchmark.run.state import ENDED
 from benchmark.site.build import SiteBuilder
 from benchmark.table.load import find_table
-from benchmark.table.selection import Selection
+from benchmark.table.selection import Selection, parse_selection
 
 Checkpoints = Literal["none", "one", "all"]
 FORMATS = ("md", "tex", "csv", "json")
@@ -246,8 +246,6 @@ def _write(path: Path, content: str) -> None:
 
 def about_of(found: dict[str, Any]) -> Selection:
     """Return which rows, columns and seeds a bundle's manifest says that it is of."""
-    from benchmark.table.selection import parse_selection
-
     told = found.get("selection") or {}
     only = [f"{k}{'!=' if excludes else '='}{v}" for k, v, excludes in told.get("only", [])]
     seeds = told.get("seeds")

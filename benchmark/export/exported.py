@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmark.base.errors import UserError
@@ -113,12 +112,3 @@ def seconds_before_end(run: ExportedRun) -> Sequence[float]:
         found.append(left)
         left += numbers.get("seconds", 0.0)
     return found[::-1]
-
-
-def folder_for(path: Path) -> Path:
-    """Make the folder of an export. UserError if that cannot be done."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot create {path}: {error.strerror}") from error
-    return path

@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.extras import optional
-from benchmark.base.files import replacing
-from benchmark.export.exported import ExportedRun, folder_for, seconds_before_end
+from benchmark.base.files import make_directory, replacing
+from benchmark.export.exported import ExportedRun, seconds_before_end
 
 _ACCURACIES = ("train_top1", "test_top1", "test_top5", "val_top1", "average_top1", "average_top5")
 _LOSSES = {"test_loss": "loss/test", "average_loss": "loss/average"}
@@ -29,12 +29,13 @@ def check() -> None:
 def write(runs: Iterable[ExportedRun], folder: Path) -> list[Path]:
     """Write ``FOLDER/RUN/events.out.tfevents.*`` for each run, and return the files."""
     check()
-    return [_write(run, folder_for(folder / run.key)) for run in runs]
+    return [_write(run, folder / run.key) for run in runs]
 
 
 def _write(run: ExportedRun, folder: Path) -> Path:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
+    make_directory(folder)
     path = folder / f"events.out.tfevents.0.{run.key}"
     try:
         with replacing(path) as file:

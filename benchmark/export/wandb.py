@@ -16,7 +16,8 @@ from typing import Any
 
 from benchmark.base.errors import UserError
 from benchmark.base.extras import optional
-from benchmark.export.exported import ExportedRun, folder_for
+from benchmark.base.files import make_directory
+from benchmark.export.exported import ExportedRun
 
 _LONGEST_ID = 64
 _QUIET = "WANDB_ERROR_REPORTING"
@@ -34,12 +35,12 @@ def write(runs: Iterable[ExportedRun], folder: Path, project: str) -> list[Path]
     A run that is exported again takes the place of its earlier export.
     """
     check()
-    place = folder_for(folder)
+    make_directory(folder)
     with _without_settings():
         import wandb
 
         try:
-            return [_write(run, place, project) for run in runs]
+            return [_write(run, folder, project) for run in runs]
         finally:
             wandb.teardown()  # the process that wrote for this one
 

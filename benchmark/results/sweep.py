@@ -45,6 +45,11 @@ class Combination:
     flatters: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def flat(self) -> dict[str, Any]:
+        """Return it as a line of a table, each setting ``set.NAME``."""
+        found = {name: value for name, value in vars(self).items() if name != "settings"}
+        return found | {f"set.{name}": value for name, value in self.settings.items()}
+
 
 def sweep(
     name: str, runs_dir: Path, chosen: Selection | None = None, protocol: str | None = None

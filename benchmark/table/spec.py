@@ -146,7 +146,7 @@ class Row(Strict):
     ``per_column`` holds options by column and method; ``recipe`` overrides training fields;
     ``ce_weight``, ``predict`` and ``reported`` (the output that is printed) settle what composed
     methods disagree on; ``grid`` lists values by ``method.option`` and ``select`` says how one
-    is chosen. ``sources`` names if an option's value comes from. A ``reference`` row is
+    is chosen. ``sources`` names where an option's value comes from. A ``reference`` row is
     published only and never trained; ``not_run`` names columns for which the row does not exist,
     each with the reason.
     """

@@ -75,7 +75,7 @@ def _drawing(
     name = file_name(grid.name, "sweep", slot[0], slot[1], further)
     groups = source.report.collected.groups[slot[0], slot[1]]
     keys = tuple(run.key for group in groups for run in group.finished)
-    return Drawing(name, title, figure, [_row(one) for one in found], keys)
+    return Drawing(name, title, figure, [one.flat() for one in found], keys)
 
 
 def _caption(text: str, width: float) -> str:
@@ -133,8 +133,3 @@ def _ordered(values: Sequence[Any]) -> list[Any]:
     once = list({repr(value): value for value in values}.values())
     plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in once)
     return sorted(once, key=(lambda v: v) if plain else repr)
-
-
-def _row(one: Combination) -> dict[str, Any]:
-    found = {k: v for k, v in vars(one).items() if k != "settings"}
-    return found | {f"set.{name}": value for name, value in one.settings.items()}

@@ -55,11 +55,7 @@ def _latex(found: Sequence[Combination]) -> str:
 def _csv(found: Sequence[Combination]) -> str:
     import pandas as pd
 
-    rows = [
-        {k: v for k, v in vars(one).items() if k != "settings"}
-        | {f"set.{name}": value for name, value in one.settings.items()}
-        for one in found
-    ]
+    rows = [one.flat() for one in found]
     return str(pd.DataFrame(rows).to_csv(index=False)).rstrip("\n")
 
 
