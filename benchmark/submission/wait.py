@@ -18,7 +18,7 @@ from benchmark.run.reading import read
 from benchmark.run.state import ENDED
 from benchmark.slurm import queue_cache
 from benchmark.slurm.commands import SlurmUnreachableError
-from benchmark.slurm.queue import TaskState
+from benchmark.slurm.queue import QueueSnapshot, TaskState
 from benchmark.submission import marks
 from benchmark.submission.folder import Folder
 from benchmark.submission.sent import in_queue, runs_in_queue, sent_arrays
@@ -61,15 +61,11 @@ def wait_for_tasks(folder: Folder, runs_dir: Path, refresh_seconds: float) -> in
     began = time.time()
     while True:
         time.sleep(queue_cache.pause(refresh_seconds))
-        try:
-            answer = queue_cache.read(_QUESTION, refresh_seconds)
-        except SlurmUnreachableError as error:
-            say(str(error))
-            continue
-        if answer.warning is not None or answer.snapshot.taken < began:
+        snapshot = _news(refresh_seconds, began)
+        if snapshot is None:
             continue
         sent = [array for array in sent_arrays(runs_dir) if array.folder == folder]
-        works = in_queue((work for array in sent for work in array.works()), answer.snapshot)
+        works = in_queue((work for array in sent for work in array.works()), snapshot)
         if not any(work.living or work.state.name == "ending" for work in works):
             return int(bool(marks.reasons(folder)))
 
@@ -78,6 +74,15 @@ def _look(
     left: set[str], runs_dir: Path, refresh_seconds: float, began: float
 ) -> dict[str, TaskState] | None:
     """Return the tasks of the runs that are left; None if Slurm says nothing new."""
+    snapshot = _news(refresh_seconds, began)
+    if snapshot is None:
+        return None
+    queued = runs_in_queue(runs_dir, snapshot)
+    return {key: work.state for key, work in queued.items() if key in left}
+
+
+def _news(refresh_seconds: float, began: float) -> QueueSnapshot | None:
+    """Return what Slurm says; None, with the reason said, if it has not answered since."""
     try:
         answer = queue_cache.read(_QUESTION, refresh_seconds)
     except SlurmUnreachableError as error:
@@ -87,8 +92,7 @@ def _look(
         say(answer.warning)
     if answer.warning is not None or answer.snapshot.taken < began:
         return None
-    queued = runs_in_queue(runs_dir, answer.snapshot)
-    return {key: work.state for key, work in queued.items() if key in left}
+    return answer.snapshot
 
 
 def _without_result(keys: set[str], runs_dir: Path) -> set[str]:

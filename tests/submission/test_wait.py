@@ -11,6 +11,8 @@ from benchmark.run.identity import Run
 from benchmark.slurm import queue
 from benchmark.slurm.queue import RawQueue
 from benchmark.submission import wait
+from benchmark.submission.marks import note_failure
+from benchmark.submission.sent import sent_arrays
 from perf.synthetic_runs import write_run
 from tests.submitted import HELD, RECORDED
 
@@ -76,3 +78,23 @@ def test_what_is_held_is_not_waited_for(
 ) -> None:
     finishing(HELD)
     assert wait.wait_for([students[2].key], runs_dir, 0.0) == 1
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_tasks_without_results_are_waited_for(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch, failing: bool
+) -> None:
+    (folder, *_) = {array.folder for array in sent_arrays(runs_dir) if array.job == 96}
+    said = [RECORDED, {**RECORDED, "squeue": ""}]
+    asked: list[object] = []
+
+    def read_raw(*_: object) -> RawQueue:
+        asked.append(said[len(asked)])
+        return RawQueue(**{**said[len(asked) - 1], "taken": 4e9})
+
+    monkeypatch.setattr(wait.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(queue, "read_raw", read_raw)
+    if failing:
+        note_failure(folder, "96_0", "no space is left for the answers")
+    assert wait.wait_for_tasks(folder, runs_dir, 0.0) == int(failing)
+    assert len(asked) == 2

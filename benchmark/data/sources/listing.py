@@ -125,10 +125,10 @@ def _walk(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str
     here = (place.st_dev, place.st_ino)
     if here in above:
         raise UserError(f"{shown(Path(folder))} is a link to a folder that it lies in; remove it")
-    inner = [entry for entry in entries if _is_folder(entry)]
-    yield folder, [entry.name for entry in entries if entry not in inner]
-    for entry in inner:
-        yield from _walk(entry.path, (*above, here))
+    yield folder, [entry.name for entry in entries if not _is_folder(entry)]
+    for entry in entries:
+        if _is_folder(entry):
+            yield from _walk(entry.path, (*above, here))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
