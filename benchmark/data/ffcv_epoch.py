@@ -2,14 +2,17 @@
 
 ffcv's own iterator waits for ever when a stage raises, shuffles by its own generator, and sets
 torch's thread count in every pass; this one keeps its compiled pipeline and its memory, and
-replaces the loop around them.
+replaces the loop around them. A pass that is left early ends its thread before the process ends:
+a thread that comes back from compiled code into an interpreter that is gone aborts the process.
 """
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +29,15 @@ from benchmark.data.order import Indices
 # Longest wait for one batch, compilation included (22 s were seen on a busy machine).
 PATIENCE_SECONDS = 600.0
 
+# Longest wait, on closing, for the thread to finish the batch that it is at.
+CLOSING_SECONDS = 30.0
+
 # Pipelines run one at a time: some of numba's threading layers abort when two threads enter
 # parallel code at once, and a cell serves every pass of its loader.
 _one_at_a_time = threading.Lock()
+
+# Passes that nobody has closed yet; an error's traceback or an early end may keep them.
+_open: weakref.WeakSet[Epoch] = weakref.WeakSet()
 
 
 class Epoch(EpochIterator):  # type: ignore[misc]
@@ -44,6 +53,7 @@ class Epoch(EpochIterator):  # type: ignore[misc]
         self._cell, self._rows_of = cell, rows_of
         self._failure: BaseException | None = None
         super().__init__(loader, order.astype(np.uint64))
+        _open.add(self)
 
     def run(self) -> None:
         """Prepare batches ahead until all are made or the pass is closed."""
@@ -102,3 +112,17 @@ class Epoch(EpochIterator):  # type: ignore[misc]
             raise StopIteration
         assert isinstance(images, Tensor)
         return images
+
+    def close(self) -> None:
+        """End the thread, after the batch that it is at, and give the pass's memory back."""
+        self.terminate_event.set()
+        # Garbage may be collected by another pass's thread, for which this one may be waiting.
+        if self.is_alive() and not isinstance(threading.current_thread(), Epoch):
+            self.join(CLOSING_SECONDS)
+        super().close()
+
+
+@atexit.register
+def _close_all() -> None:
+    for passing in list(_open):
+        passing.close()

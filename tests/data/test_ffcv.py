@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,22 @@ def test_passes_do_not_disturb_each_other(cifar_dir: Path, one_worker: Batches) 
     next(one_worker.epoch(4))
     found += epoch
     assert all(equal(one, other) for one, other in zip(expected, found, strict=True))
+
+
+def test_a_pass_that_is_left_ends_its_thread(cifar_dir: Path, one_worker: Batches) -> None:
+    """One that comes back from compiled code after the interpreter's end aborts the process."""
+    from benchmark.data import ffcv_epoch
+
+    def alive() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if isinstance(t, ffcv_epoch.Epoch)]
+
+    assert not alive()
+    for leave in (lambda epoch: epoch.close(), lambda epoch: ffcv_epoch._close_all()):
+        epoch = one_worker.epoch(0)
+        next(epoch)
+        assert len(alive()) == 1
+        leave(epoch)
+        assert not alive()
 
 
 def test_thread_counts_are_kept(cifar_dir: Path, two_workers: Batches) -> None:
