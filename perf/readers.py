@@ -32,6 +32,7 @@ from benchmark.data.formats import read_layout, read_pixels
 from benchmark.data.open import open_batches
 from benchmark.data.sidecar import split_path
 from benchmark.data.write import write_dataset
+from benchmark.train.memory import keep_freed_memory
 
 make_torchvision_importable()
 from torchvision import transforms  # noqa: E402
@@ -133,6 +134,7 @@ def photographs(source: Path, folder: Path, batch_size: int, threads: int) -> di
 
 
 def measure(readers: dict[str, Epoch], rounds: int) -> dict[str, list[float]]:
+    keep_freed_memory()  # as a training process does, here for all of them
     rates: dict[str, list[float]] = {name: [] for name in readers}
     for round_number in range(rounds + 1):
         for name, epoch in readers.items():

@@ -101,7 +101,7 @@ def mixed_images(images: Tensor, other: Tensor, mix: Mix) -> Tensor:
         found = images.clone()
         found[:, :, top:bottom, left:right] = images[other][:, :, top:bottom, left:right]
         return found
-    return images * mix.share + images[other].mul_(1 - mix.share)
+    return (images * mix.share).add_(images[other].mul_(1 - mix.share))
 
 
 def mixed_targets(

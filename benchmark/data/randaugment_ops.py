@@ -163,21 +163,31 @@ def _enhance(pixels: Pixels, kind: int, factor: np.float32) -> None:
 def _sharpen(pixels: Pixels, factor: np.float32) -> None:
     """Away from the image smoothed by (1 1 1, 1 5 1, 1 1 1) / 13; the border stays."""
     height, width, _ = pixels.shape
-    old = pixels.copy()
-    side, centre = np.float32(np.float32(1.0) / np.float32(13.0)), np.float32(0.0)
+    old = pixels.copy().reshape(height, width * 3)
+    side = np.float32(np.float32(1.0) / np.float32(13.0))
     centre = np.float32(np.float32(5.0) / np.float32(13.0))
+    line = np.empty(width * 3, np.uint8)
     for y in range(1, height - 1):
-        for x in range(1, width - 1):
-            for c in range(3):
-                total = np.float32(0.5)
-                for row in range(y + 1, y - 2, -1):
-                    middle = centre if row == y else side
-                    total += (
-                        np.float32(old[row, x - 1, c]) * side
-                        + np.float32(old[row, x, c]) * middle
-                        + np.float32(old[row, x + 1, c]) * side
-                    )
-                pixels[y, x, c] = _blended(int(total), int(old[y, x, c]), factor)
+        above, own, below = old[y - 1], old[y], old[y + 1]
+        # The row below first, as Pillow adds them up; neighbours are three bytes away.
+        for k in range(3, width * 3 - 3):
+            total = np.float32(0.5) + (
+                np.float32(below[k - 3]) * side
+                + np.float32(below[k]) * side
+                + np.float32(below[k + 3]) * side
+            )
+            total += (
+                np.float32(own[k - 3]) * side
+                + np.float32(own[k]) * centre
+                + np.float32(own[k + 3]) * side
+            )
+            total += (
+                np.float32(above[k - 3]) * side
+                + np.float32(above[k]) * side
+                + np.float32(above[k + 3]) * side
+            )
+            line[k] = _blended(int(total), int(own[k]), factor)
+        pixels[y, 1 : width - 1] = line[3 : width * 3 - 3].reshape(width - 2, 3)
 
 
 @exact
@@ -189,11 +199,41 @@ def _cubic(a: float, b: float, c: float, d: float, share: float) -> float:
 
 
 @exact
-def _affine(pixels: Pixels, numbers: Numbers) -> None:
-    """Look every pixel up at its image under the map, bicubic; outside is :data:`FILL`."""
+def _across(wide: Numbers, at: int, share: float) -> float:
+    return _cubic(wide[at], wide[at + 3], wide[at + 6], wide[at + 9], share)
+
+
+@exact
+def _widened(pixels: Pixels) -> Numbers:
+    """Return rows of the image with its edges repeated, by two before and by three after."""
     height, width, _ = pixels.shape
-    old = pixels.copy()
-    lines = np.empty(4, np.float64)
+    wide = np.empty((height + 5, (width + 5) * 3))
+    for y in range(height + 5):
+        line = pixels[min(max(y - 2, 0), height - 1)]
+        for x in range(width + 5):
+            for c in range(3):
+                wide[y, 3 * x + c] = line[min(max(x - 2, 0), width - 1), c]
+    return wide
+
+
+@exact
+def _clipped(value: float) -> int:
+    if value <= 0.0:
+        return 0
+    if value >= 255.0:
+        return 255
+    return int(value)
+
+
+@exact
+def _affine(pixels: Pixels, numbers: Numbers) -> None:
+    """Look every pixel up at its image under the map, bicubic; outside is :data:`FILL`.
+
+    A cubic at a share of 0 is its second point to the bit, so that shears and shifts, which move
+    along one axis, cost one cubic a value and not five.
+    """
+    height, width, _ = pixels.shape
+    wide = _widened(pixels)
     for y in range(height):
         for x in range(width):
             from_x = numbers[0] * (x + 0.5) + numbers[1] * (y + 0.5) + numbers[2]
@@ -206,32 +246,22 @@ def _affine(pixels: Pixels, numbers: Numbers) -> None:
             from_y -= 0.5
             left, top = math.floor(from_x), math.floor(from_y)
             across, down = from_x - left, from_y - top
-            x0 = min(max(left - 1, 0), width - 1)
-            x1 = min(max(left, 0), width - 1)
-            x2 = min(max(left + 1, 0), width - 1)
-            x3 = min(max(left + 2, 0), width - 1)
-            for c in range(3):
-                for k in range(4):
-                    row = top - 1 + k
-                    if k == 0:
-                        row = min(max(row, 0), height - 1)
-                    if row < 0 or row >= height:
-                        lines[k] = lines[k - 1]
-                        continue
-                    lines[k] = _cubic(
-                        float(old[row, x0, c]),
-                        float(old[row, x1, c]),
-                        float(old[row, x2, c]),
-                        float(old[row, x3, c]),
-                        across,
-                    )
-                value = _cubic(lines[0], lines[1], lines[2], lines[3], down)
-                if value <= 0.0:
-                    pixels[y, x, c] = 0
-                elif value >= 255.0:
-                    pixels[y, x, c] = 255
+            above, own, below, last = wide[top + 1], wide[top + 2], wide[top + 3], wide[top + 4]
+            at = 3 * (left + 1)  # the first of the four points across
+            for c in range(at, at + 3):
+                if down == 0.0:
+                    value = _across(own, c, across)
+                elif across == 0.0:
+                    value = _cubic(above[c + 3], own[c + 3], below[c + 3], last[c + 3], down)
                 else:
-                    pixels[y, x, c] = int(value)
+                    value = _cubic(
+                        _across(above, c, across),
+                        _across(own, c, across),
+                        _across(below, c, across),
+                        _across(last, c, across),
+                        down,
+                    )
+                pixels[y, x, c - at] = _clipped(value)
 
 
 @exact
