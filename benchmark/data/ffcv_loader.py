@@ -32,6 +32,7 @@ from benchmark.data.ffcv_epoch import Epoch
 from benchmark.data.ffcv_guard import kept_threads
 from benchmark.data.ffcv_ops import Cell, CropFlipOperation, ResampledDecoder, Table
 from benchmark.data.formats import JPEG, Layout
+from benchmark.data.normalise_ops import TableNormalise
 from benchmark.data.order import BatchPlan, Indices, parts, turns
 from benchmark.data.randaugment import LAYERS, WIDTH, random_operations
 from benchmark.data.resized_crop import FILTER_NUMBERS, centre_rows, random_rows
@@ -177,7 +178,12 @@ class FfcvBatches:
         self._test_labels = torch.from_numpy(self._test.layout.labels)
         height, width = self._train.size()
         self.image_shape = (3, height, width)
-        self._normalise = Normalise(normalised_by(info, augmentation), width, device, channels_last)
+        by = normalised_by(info, augmentation)
+        self._normalise: Callable[[Tensor], Tensor] = (
+            TableNormalise(by, channels_last)
+            if device.type == "cpu"
+            else Normalise(by, width, device, channels_last)
+        )
 
     @property
     def num_train(self) -> int:
