@@ -66,9 +66,12 @@ def erase(images: Tensor, boxes: Boxes, seed: int, epoch: int, samples: Indices)
     keys = draws(stream_key(seed, epoch, "erasing_noise"), samples)
     for number in np.flatnonzero(boxes[:, 2]).tolist():
         top, left, height, width = boxes[number].tolist()
-        noise = torch.from_numpy(gaussian_noise(keys[number], 3 * height * width))
-        patch = noise.view(3, height, width).to(images.device)
-        images[number, :, top : top + height, left : left + width] = patch
+        noise = gaussian_noise(keys[number], 3 * height * width).reshape(3, height, width)
+        box = images[number, :, top : top + height, left : left + width]
+        if box.device.type == "cpu":
+            box.numpy()[:] = noise  # torch would wait for its threads, which readers keep busy
+        else:
+            box.copy_(torch.from_numpy(noise))
     return images
 
 

@@ -20,6 +20,7 @@ from benchmark.base.companion import Companion
 from benchmark.base.errors import UserError
 from benchmark.base.share import WHOLE, Shard
 from benchmark.data.batches import Batch, Batches, cut, joined
+from benchmark.data.mixing_ops import blended, in_lines
 from benchmark.data.rng import stream_key
 from benchmark.table.recipe import Mixing
 
@@ -99,8 +100,10 @@ def mixed_images(images: Tensor, other: Tensor, mix: Mix) -> Tensor:
     if mix.box is not None:
         top, bottom, left, right = mix.box
         found = images.clone()
-        found[:, :, top:bottom, left:right] = images[other][:, :, top:bottom, left:right]
+        found[:, :, top:bottom, left:right] = images[:, :, top:bottom, left:right][other]
         return found
+    if in_lines(images):
+        return blended(images, other, mix.share)
     return (images * mix.share).add_(images[other].mul_(1 - mix.share))
 
 

@@ -96,7 +96,12 @@ def resample(
             line = narrow[y_starts[y] - first + tap]
             for k in range(out_width * 3):
                 sums[k] += np.int32(line[k]) * weight
-        for x in range(out_width):
-            to = out_width - 1 - x if flip else x
-            for channel in range(3):
-                target[y, to, channel] = min(max(sums[x * 3 + channel] >> _BITS, 0), 255)
+        line_out = target[y].reshape(out_width * 3)
+        for k in range(out_width * 3):
+            value = min(max(sums[k] >> np.int32(_BITS), np.int32(0)), np.int32(255))
+            line_out[k] = np.uint8(value)
+        if flip:
+            for x in range(out_width // 2):
+                for channel in range(3):
+                    here, there = 3 * x + channel, 3 * (out_width - 1 - x) + channel
+                    line_out[here], line_out[there] = line_out[there], line_out[here]

@@ -124,3 +124,18 @@ def test_a_resumed_epoch_mixes_as_before(digits: Path) -> None:
     tests = next(batches.test(50)), next(plain.test(50))
     assert tests[0].targets is None
     assert torch.equal(tests[0].images, tests[1].images)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("share", [0.3, 0.7182818, 1e-9])
+def test_compiled_mixup_rounds_as_torch_does(layout: str, share: float) -> None:
+    images = torch.randn(6, 3, 9, 10, generator=torch.Generator().manual_seed(0))
+    if layout == "channels_last":
+        images = images.contiguous(memory_format=torch.channels_last)
+    if layout == "strided":
+        images = images[:, :, ::2]
+    other = torch.tensor([5, 0, 1, 2, 3, 3])
+    expected = images * share + images[other] * (1 - share)
+    found = mixed_images(images, other, Mix(share))
+    assert torch.equal(found, expected)
+    assert found.stride() == expected.stride()
