@@ -14,14 +14,16 @@ from benchmark.base.trust import own_name
 from benchmark.base.words import count
 from benchmark.slurm import commands
 from benchmark.slurm.notation import gpu_type, megabytes, minutes
+from benchmark.slurm.partitions import Partition, chosen_partitions
 from benchmark.slurm.profile import Profile, Resources
 
 
 class JobLimit(NamedTuple):
-    """The most that one job may ask for; what is not limited is None or left out.
+    """What one job may ask for; what is not limited is None or left out.
 
     ``tres_minutes``: of its time as well. ``together``: what many jobs may have between them, so
-    that a job of more waits for ever too; ``jobs``: how many may run at once.
+    that a job of more waits for ever too; ``jobs``: how many may run at once; ``node``: on one
+    node; ``least``: what a job has to ask for.
     """
 
     whose: str  # "account lab", "QOS normal"
@@ -30,28 +32,93 @@ class JobLimit(NamedTuple):
     together: Mapping[str, str] = {}
     tres_minutes: Mapping[str, str] = {}
     jobs: int | None = None
+    node: Mapping[str, str] = {}
+    least: Mapping[str, str] = {}
+
+
+class Standing(NamedTuple):
+    """As whom a job of the profile counts: its account and those above, its QOS, their limits."""
+
+    accounts: tuple[str, ...]
+    qos: str
+    limits: tuple[JobLimit, ...]
 
 
 # An account lies in another at most so deep.
 _DEEPEST = 16
 
+_KINDS = {
+    "tres": "a job",
+    "node": "a job on a node",
+    "together": "all its jobs together",
+    "tres_minutes": "a job times its minutes",
+}
+
+# The columns that are asked of sacctmgr.
+_SHOW = ("sacctmgr", "--noheader", "--parsable2", "show")
+_MINUTES = "MaxTRESMins,GrpTRESMins,GrpTRESRunMins"
+_ACCOUNTS = f"MaxWall,MaxTRES,GrpTRES,MaxTRESPerNode,{_MINUTES},MaxJobs,GrpJobs"
+_QOS = (
+    f"MaxWall,MaxTRES,GrpTRES,MaxTRESPU,MaxTRESPA,MaxTRESPerNode,MinTRES,{_MINUTES},"
+    "MaxJobsPU,MaxJobsPA,GrpJobs"
+)
+
 
 def check_limits(profile: Profile, resources: Resources) -> str | None:
-    """Refuse what asks for more than one job of this user's may have.
+    """Refuse what asks for more, or less, than one job of this user's may.
 
-    Asks sacctmgr once for each account above the user's, and a few times besides. Returns a note
-    where few jobs may run at once. Raises UserError that names the limit.
+    Of several partitions one that takes the job is enough. Asks sacctmgr once for each account
+    above the user's, and a few times besides. Returns a note where few jobs may run at once or
+    where the partitions are down. Raises UserError that names the limit.
     """
     try:
-        limits = read_job_limits(profile)
+        standing = read_standing(profile)
+        if standing is None:
+            return None
+        partitions = chosen_partitions(profile.partition)
+        ways = {p: job_limits(p, standing) for p in partitions} or {
+            Partition(""): job_limits(None, standing)
+        }
     except commands.SlurmError:
         return None
-    check_job(profile, resources, limits)
+    taking: list[Partition] = []
+    refusals: list[UserError] = []
+    for partition, limits in ways.items():
+        try:
+            check_doors(profile, partition, standing)
+            check_job(profile, resources, limits)
+        except UserError as error:
+            refusals.append(error)
+        else:
+            taking.append(partition)
+    if not taking:
+        raise refusals[0]
+    return "; ".join(filter(None, (_fewest(ways[taking[0]]), _down(taking)))) or None
+
+
+def _fewest(limits: list[JobLimit]) -> str | None:
     fewest = min((limit.jobs for limit in limits if limit.jobs), default=None)
     if fewest is None:
         return None
     whose = next(limit.whose for limit in limits if limit.jobs == fewest)
     return f"{whose} runs at most {count(fewest, 'job')} at a time; others wait for their turn"
+
+
+def _down(partitions: list[Partition]) -> str | None:
+    if any(partition.state != "DOWN" for partition in partitions):
+        return None
+    names = ",".join(partition.name for partition in partitions)
+    return f"partition {names} is down: what is sent waits until its operators start it again"
+
+
+def check_doors(profile: Profile, partition: Partition, standing: Standing) -> None:
+    """Refuse a partition whose lists exclude the job's account or QOS. Pure."""
+    excluded = partition.excludes(standing.accounts, standing.qos)
+    if excluded is not None:
+        raise UserError(
+            f"profile {profile.name}: partition {partition.name} excludes {excluded}, so a job"
+            " would be refused or wait for ever; take another partition, account or QOS"
+        )
 
 
 def check_job(profile: Profile, resources: Resources, limits: list[JobLimit]) -> None:
@@ -73,12 +140,15 @@ def check_job(profile: Profile, resources: Resources, limits: list[JobLimit]) ->
             f" ({wall.minutes:.0f} minutes), so it would wait for ever; runs cross any number of"
             " time limits, so a shorter one is fine"
         )
-    for name, (key, amount) in _wanted(resources).items():
+    everywhere, node = _wanted(resources), _wanted(resources._replace(nodes=1))
+    for name, (key, amount) in everywhere.items():
         if amount == float("inf"):
             continue
         for kind, whom in _KINDS.items():
             stands = [limit for limit in limits if name in getattr(limit, kind)]
-            asked = amount * minutes(profile.time) if kind == "tres_minutes" else amount
+            asked = node[name][1] if kind == "node" else amount
+            if kind == "tres_minutes":
+                asked *= minutes(profile.time)
             for limit in stands if kind == "together" else stands[:1]:
                 most = getattr(limit, kind)[name]
                 if asked > _number(most):
@@ -86,13 +156,12 @@ def check_job(profile: Profile, resources: Resources, limits: list[JobLimit]) ->
                         f"{where}: {key} asks for more than {limit.whose} allows {whom}"
                         f" ({name}={most}), so it would wait for ever"
                     )
-
-
-_KINDS = {
-    "tres": "a job",
-    "together": "all its jobs together",
-    "tres_minutes": "a job times its minutes",
-}
+        least = next((limit for limit in limits if name in limit.least), None)
+        if least is not None and amount < _number(least.least[name]):
+            raise UserError(
+                f"{where}: {key} asks for less than {least.whose} wants of a job"
+                f" ({name}={least.least[name]}), so it would wait for ever"
+            )
 
 
 def _wanted(resources: Resources) -> dict[str, tuple[str, float]]:
@@ -113,16 +182,16 @@ def _wanted(resources: Resources) -> dict[str, tuple[str, float]]:
     return wanted
 
 
-def read_job_limits(profile: Profile) -> list[JobLimit]:
-    """Return the limits of the partition's QOS, of the QOS that jobs have, then of their account.
+def read_standing(profile: Profile) -> Standing | None:
+    """Return as whom jobs of the profile count, None if slurmdbd knows no such user.
 
     Slurm gives an account's limits of one job to its users; what jobs may have together stands at
-    each account above theirs, so these follow, where no QOS says the same. Raises SlurmError if
-    slurmdbd does not answer.
+    each account above theirs, so these follow. Raises SlurmError if slurmdbd does not answer.
     """
     fields = f"format=Account,Partition,DefaultQOS,ParentName,Cluster,{_ACCOUNTS}"
     text = commands.ask([*_SHOW, "assoc", f"user={own_name()}", fields], patience=0)
-    rows = [line.split("|") for line in text.splitlines() if line.count("|") == 10]
+    columns = fields.count(",")
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") == columns]
     accounts = {row[0] for row in rows}
     account = profile.account or (accounts.pop() if len(accounts) == 1 else None)
     if account is None:
@@ -130,51 +199,42 @@ def read_job_limits(profile: Profile) -> list[JobLimit]:
         account = commands.ask([*_SHOW, *user], patience=0).strip()
     mine = [row for row in rows if row[0] == account and row[1] in ("", profile.partition)]
     if not mine:
-        return []
+        return None
     row = max(mine, key=lambda row: bool(row[1]))
-    found = []
-    for qos in dict.fromkeys(filter(None, (_qos_of(profile.partition), profile.qos or row[2]))):
+    wall, most, together, node, *rest = row[5:]
+    own = _limit(
+        f"account {account}", wall, most, together, node=node, times=rest[:3], jobs=rest[3:]
+    )
+    above = _above(account, row[4])
+    names = tuple(limit.whose.removeprefix("account ") for limit in above)
+    return Standing(names or (account,), profile.qos or row[2], (own, *above))
+
+
+def job_limits(partition: Partition | None, standing: Standing) -> list[JobLimit]:
+    """Return the limits of the partition's QOS, of the QOS that jobs have, then of their accounts.
+
+    Of the accounts only what no QOS says of the same. Raises SlurmError if slurmdbd does not
+    answer.
+    """
+    found: list[JobLimit] = []
+    for qos in dict.fromkeys(filter(None, (partition and partition.qos, standing.qos))):
         found += _of_qos(qos)
-    chain = [_limit(f"account {account}", *row[5:8], times=row[8], jobs=row[9:])]
-    chain += _above(account, row[4])
     stated = {name for limit in found for name in limit.together}
     return found + [
         limit._replace(together={n: m for n, m in limit.together.items() if n not in stated})
-        for limit in chain
+        for limit in standing.limits
     ]
-
-
-_SHOW = ("sacctmgr", "--noheader", "--parsable2", "show")
-_ACCOUNTS = "MaxWall,MaxTRES,GrpTRES,MaxTRESMins,MaxJobs,GrpJobs"
-_QOS = "MaxWall,MaxTRES,GrpTRES,MaxTRESPU,MaxTRESPA,MaxTRESMins,MaxJobsPU,MaxJobsPA,GrpJobs"
-
-
-def _qos_of(partition: str | None) -> str | None:
-    """Return the QOS whose limits all jobs of a partition have, None if there is none.
-
-    None stands for the default partition. Of several, where a job starts in any, it is the one
-    that they share.
-    """
-    # --all: a partition that is hidden can be named nevertheless.
-    text = commands.ask(["scontrol", "--all", "--oneliner", "show", "partition"], patience=0)
-    found = set()
-    for line in text.splitlines():
-        fields = dict(word.partition("=")[::2] for word in line.split())
-        name, default = fields.get("PartitionName"), fields.get("Default") == "YES"
-        if default if partition is None else name in partition.split(","):
-            found.add(fields.get("QoS", "N/A"))
-    (qos,) = found if len(found) == 1 else ("N/A",)
-    return None if qos == "N/A" else qos
 
 
 def _of_qos(qos: str) -> list[JobLimit]:
     found = []
-    words = ["qos", qos, f"format=Name,{_QOS}"]
-    for line in commands.ask([*_SHOW, *words], patience=0).splitlines():
-        if line.count("|") == 9:
-            name, wall, most, together, of_user, of_account, times, *jobs = line.split("|")
-            shared = (together, of_user, of_account)
-            found.append(_limit(f"QOS {name}", wall, most, *shared, times=times, jobs=jobs))
+    fields = f"format=Name,{_QOS}"
+    for line in commands.ask([*_SHOW, "qos", qos, fields], patience=0).splitlines():
+        if line.count("|") == fields.count(","):
+            name, wall, most, *rest = line.split("|")
+            shared, (node, least), times, jobs = rest[:3], rest[3:5], rest[5:8], rest[8:]
+            limit = _limit(f"QOS {name}", wall, most, *shared, times=times, jobs=jobs, node=node)
+            found.append(limit._replace(least=_amounts(least)))
     return found
 
 
@@ -194,19 +254,32 @@ def _above(account: str, cluster: str) -> list[JobLimit]:
 
 
 def _limit(
-    whose: str, wall: str, tres: str, *together: str, times: str = "", jobs: Iterable[str] = ()
+    whose: str,
+    wall: str,
+    tres: str,
+    *together: str,
+    times: Iterable[str] = (),
+    jobs: Iterable[str] = (),
+    node: str = "",
 ) -> JobLimit:
     try:
         longest = minutes(wall) if wall else None
     except ValueError:
         longest = None
-    least: dict[str, str] = {}
-    for text in together:
-        for name, most in _amounts(text).items():
-            least[name] = min(most, least.get(name, most), key=_number)
     numbers = [int(number) for number in jobs if number.isdecimal()]
     fewest = min(numbers, default=None)
-    return JobLimit(whose, longest, _amounts(tres), least, _amounts(times), fewest)
+    return JobLimit(
+        whose, longest, _amounts(tres), _least(together), _least(times), fewest, _amounts(node)
+    )
+
+
+def _least(texts: Iterable[str]) -> dict[str, str]:
+    """Return the smallest of what several lists of limits say of each."""
+    least: dict[str, str] = {}
+    for text in texts:
+        for name, most in _amounts(text).items():
+            least[name] = min(most, least.get(name, most), key=_number)
+    return least
 
 
 def _number(amount: str) -> float:

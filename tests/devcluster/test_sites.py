@@ -67,6 +67,47 @@ def test_limits_of_a_partitions_qos(running: Cluster) -> None:
         running.command(*act, "delete", "qos", "narrow")
 
 
+def test_limits_of_the_default_partitions_qos(running: Cluster) -> None:
+    """Minutes of all its jobs, a node's share, and the least that a job has to ask for."""
+    act = ["sacctmgr", "-iQ"]
+    part = ["scontrol", "update", "partitionname=main"]
+    words = ["grptresmins=cpu=100", "maxtrespernode=cpu=2", "mintres=mem=50"]
+    try:
+        running.command(*act, "add", "qos", "odd", "set", *words)
+        until(lambda: "odd" in running.command("scontrol", "show", "assoc_mgr"), "the QOS")
+        running.command(*part, "qos=odd")
+        check_limits(Profile(time="60"), SMALL)
+        with pytest.raises(UserError, match=r"QOS odd allows a job times its .*\(cpu=100\)"):
+            check_limits(Profile(time="120"), SMALL)
+        with pytest.raises(UserError, match=r"QOS odd allows a job on a node \(cpu=2\)"):
+            check_limits(Profile(time="10"), Resources(3, "0", "100M"))
+        with pytest.raises(UserError, match=r"mem asks for less than QOS odd .*\(mem=50M\)"):
+            check_limits(Profile(time="10"), Resources(1, "0", "40M"))
+        # One of two partitions is enough.
+        check_limits(Profile(partition="main,short", time="120"), SMALL)
+    finally:
+        running.command(*part, "qos=")
+        running.command(*act, "delete", "qos", "odd")
+
+
+def test_a_partition_that_is_down_or_closed_to_an_account(running: Cluster) -> None:
+    part = ["scontrol", "update", "partitionname=short"]
+    profile = Profile(partition="short", time="5")
+    assert check_limits(profile, SMALL) is None
+    try:
+        running.command(*part, "state=down")
+        note = check_limits(profile, SMALL)
+        assert note is not None
+        assert note.startswith("partition short is down: what is sent waits")
+        running.command(*part, "state=up", "allowaccounts=root")
+        assert check_limits(profile, SMALL) is None  # mine lies in it
+        running.command(*part, "allowaccounts=ALL", "denyaccounts=lab")
+        with pytest.raises(UserError, match="partition short excludes account lab"):
+            check_limits(profile, SMALL)
+    finally:
+        running.command(*part, "state=up", "allowaccounts=ALL", "denyaccounts=")
+
+
 def test_limits_of_the_accounts_above(running: Cluster) -> None:
     """An account of mine in `group`, in `faculty`: each limits what jobs have together."""
     act = ["sacctmgr", "-iQ"]

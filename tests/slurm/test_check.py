@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
 
 from benchmark.base.errors import UserError
 from benchmark.base.yamlfile import parse_yaml, validate
-from benchmark.slurm import check, limits
+from benchmark.slurm import check, limits, partitions
 from benchmark.slurm.check import check_nodes, check_profile, parse_node
 from benchmark.slurm.commands import ClusterLimits, Reply
 from benchmark.slurm.init_profile import profile_path, profile_text
@@ -167,7 +168,7 @@ LAB = limits._limit("account lab", "00:30:00", "cpu=1,gres/gpu=2,mem=4G")
         (
             Profile(time="60"),
             Resources(4, "0", "2G"),
-            [limits._limit("account lab", "", "", times="cpu=200")],
+            [limits._limit("account lab", "", "", times=["cpu=200"])],
             r"cpus-per-task .* account lab allows a job times its minutes \(cpu=200\)",
         ),
         (
@@ -175,6 +176,31 @@ LAB = limits._limit("account lab", "00:30:00", "cpu=1,gres/gpu=2,mem=4G")
             SMALL,
             [limits._limit("account faculty", "", "", jobs=["5", "0"])],
             r"account faculty may run no jobs \(its GrpJobs or MaxJobs is 0\)",
+        ),
+        # Whichever of a job's and of all jobs' minutes is less.
+        (
+            Profile(time="60"),
+            Resources(4, "0", "2G"),
+            [limits._limit("QOS day", "", "", times=["cpu=2000", "cpu=600,mem=9G", "cpu=200"])],
+            r"cpus-per-task .* QOS day allows a job times its minutes \(cpu=200\)",
+        ),
+        (
+            Profile(time="9"),
+            Resources(4, "0", "2G", None, 2, 2),
+            [limits._limit("QOS slim", "", "", node="cpu=7")],
+            r"cpus-per-task .* QOS slim allows a job on a node \(cpu=7\)",
+        ),
+        (
+            Profile(time="9"),
+            Resources(3, "0", "2G", None, 4, 2),
+            [limits._limit("QOS slim", "", "", node="cpu=7")],
+            "",
+        ),
+        (
+            Profile(time="9"),
+            SMALL,
+            [limits._limit("QOS gpu", "", "")._replace(least={"gres/gpu": "1"})],
+            r"gpus asks for less than QOS gpu wants of a job \(gres/gpu=1\)",
         ),
         # What a QOS says stands above the account's.
         (Profile(time="31"), SMALL, [limits._limit("QOS long", "1-00:00:00", ""), LAB], ""),
@@ -200,20 +226,96 @@ PartitionName=long AllowGroups=ALL AllowQos=ALL Default=NO QoS=N/A State=UP
 
 
 @pytest.mark.parametrize(
-    ("partition", "qos"),
+    ("partition", "qoses"),
     [
-        (None, "narrow"),
-        ("short", "narrow"),
-        ("short,main", "narrow"),
-        ("short,long", None),  # it starts in the other one
-        ("long", None),
+        (None, ["narrow"]),
+        ("short", ["narrow"]),
+        ("short,main", ["narrow", "narrow"]),
+        ("short,long", ["narrow", None]),
+        ("long", [None]),
+        ("none", []),
     ],
 )
 def test_the_qos_of_partitions(
-    monkeypatch: pytest.MonkeyPatch, partition: str | None, qos: str | None
+    monkeypatch: pytest.MonkeyPatch, partition: str | None, qoses: list[str | None]
 ) -> None:
-    monkeypatch.setattr(limits.commands, "ask", lambda command, patience: PARTITIONS)
-    assert limits._qos_of(partition) == qos
+    monkeypatch.setattr(partitions.commands, "ask", lambda command, patience: PARTITIONS)
+    assert [found.qos for found in partitions.chosen_partitions(partition)] == qoses
+
+
+@pytest.mark.parametrize(
+    ("line", "accounts", "qos", "reason"),
+    [
+        ("AllowAccounts=ALL AllowQos=ALL", ("lab",), "normal", None),
+        ("AllowAccounts=vision,speech", ("lab", "root"), "normal", "account lab .*vision, speech"),
+        ("AllowAccounts=vision,root", ("lab", "root"), "normal", None),  # lies in one that may
+        ("AllowAccounts=vision", (), "", None),  # nobody knows whose it will be
+        ("DenyAccounts=lab,guests", ("lab", "root"), "normal", "account lab .*DenyAccounts"),
+        ("DenyAccounts=root", ("lab", "root"), "normal", None),
+        ("AllowQos=high", ("lab",), "normal", r"QOS normal \(it takes high\)"),
+        ("AllowQos=high", ("lab",), "", None),
+        ("DenyQos=normal", ("lab",), "normal", r"QOS normal \(its DenyQos\)"),
+    ],
+)
+def test_whom_a_partition_excludes(
+    line: str, accounts: tuple[str, ...], qos: str, reason: str | None
+) -> None:
+    partition = partitions.parse_partition(f"PartitionName=gpu {line} State=UP")
+    standing = limits.Standing(accounts, qos, ())
+    if reason is None:
+        limits.check_doors(Profile(), partition, standing)
+        return
+    with pytest.raises(UserError, match=f"partition gpu excludes {reason}.*wait for ever"):
+        limits.check_doors(Profile(), partition, standing)
+
+
+# What sacctmgr says, in the order of the columns that are asked for.
+ASSOC = "lab||normal|root|big|||||||||\n"
+NARROW = "narrow|00:04:00||||||||||2||\n"
+
+
+@pytest.mark.parametrize(
+    ("partition", "time", "said"),
+    [
+        ("short", "5", r"time 5 is more than QOS narrow allows a job \(4 minutes\)"),
+        ("short,main", "5", "time 5 is more than QOS narrow"),
+        ("short,long", "5", None),  # it starts in the other one
+        ("short", "4", "QOS narrow runs at most 2 jobs at a time; others wait for their turn"),
+        ("down", "5", "partition down is down: what is sent waits until .* start it again"),
+        ("down,long", "5", None),
+        ("closed", "5", "partition closed excludes account lab .*vision"),
+        ("closed,long", "5", None),
+    ],
+)
+def test_a_partition_that_takes_the_job_is_enough(
+    monkeypatch: pytest.MonkeyPatch, partition: str, time: str, said: str | None
+) -> None:
+    more = (
+        "PartitionName=down AllowAccounts=ALL QoS=N/A State=DOWN\n"
+        "PartitionName=closed AllowAccounts=vision QoS=N/A State=UP\n"
+    )
+    answers = {
+        "show partition": PARTITIONS + more,
+        "assoc user": ASSOC,
+        "assoc account=lab": "root||\n",
+        "assoc account=root": "||\n",
+        "qos narrow": NARROW,
+        "qos normal": "normal||||||||||||||\n".replace("||\n", "\n"),
+    }
+
+    def ask(command: list[str], patience: float) -> str:
+        return next(text for words, text in answers.items() if words in " ".join(command))
+
+    monkeypatch.setattr(limits.commands, "ask", ask)
+    profile = Profile(partition=partition, time=time)
+    if said is not None and "jobs at a time" not in said and "is down" not in said:
+        with pytest.raises(UserError, match=said):
+            limits.check_limits(profile, SMALL)
+        return
+    note = limits.check_limits(profile, SMALL)
+    assert (note is None) == (said is None)
+    if said is not None and note is not None:
+        assert re.search(said, note)
 
 
 def test_a_cluster_without_a_default_partition_asks_for_one() -> None:
