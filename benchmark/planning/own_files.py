@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError, unknown
+from benchmark.base.files import read_bytes
 from benchmark.methods.catalog import method_info
 from benchmark.table.own_teachers import FileOfTeacher, OwnTeacher, Reads, is_tag
 from benchmark.table.selection import Selection
@@ -52,7 +53,7 @@ def find_file(model: str, given: OwnTeacher, where: str) -> FoundFile:
 
 def _class_names(path: Path, where: str) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(path).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: cannot read the class names in {path}: {error}") from error
     names = tuple(line.strip() for line in lines if line.strip())
