@@ -54,7 +54,7 @@ def find_file(model: str, given: OwnTeacher, where: str) -> FoundFile:
 def _class_names(path: Path, where: str) -> tuple[str, ...]:
     try:
         lines = read_bytes(path).decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, UserError) as error:
         raise UserError(f"{where}: cannot read the class names in {path}: {error}") from error
     names = tuple(line.strip() for line in lines if line.strip())
     repeated = next((name for name in names if names.count(name) > 1), None)

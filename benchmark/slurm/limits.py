@@ -6,7 +6,8 @@ They are known to slurmdbd alone; if it says nothing, nothing is refused. Import
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from benchmark.base.errors import UserError
@@ -76,9 +77,8 @@ def check_limits(profile: Profile, resources: Resources) -> str | None:
         if standing is None:
             return None
         partitions = chosen_partitions(profile.partition)
-        ways = {p: job_limits(p, standing) for p in partitions} or {
-            Partition(""): job_limits(None, standing)
-        }
+        of_qos = cache(_of_qos)  # which partitions share
+        ways = {p: job_limits(p, standing, of_qos) for p in partitions or [Partition("")]}
     except commands.SlurmError:
         return None
     taking: list[Partition] = []
@@ -210,15 +210,16 @@ def read_standing(profile: Profile) -> Standing | None:
     return Standing(names or (account,), profile.qos or row[2], (own, *above))
 
 
-def job_limits(partition: Partition | None, standing: Standing) -> list[JobLimit]:
+def job_limits(
+    partition: Partition, standing: Standing, of_qos: Callable[[str], list[JobLimit]]
+) -> list[JobLimit]:
     """Return the limits of the partition's QOS, of the QOS that jobs have, then of their accounts.
 
-    Of the accounts only what no QOS says of the same. Raises SlurmError if slurmdbd does not
-    answer.
+    Of the accounts only what no QOS says of the same. ``of_qos`` asks for the limits of one.
     """
     found: list[JobLimit] = []
-    for qos in dict.fromkeys(filter(None, (partition and partition.qos, standing.qos))):
-        found += _of_qos(qos)
+    for qos in dict.fromkeys(filter(None, (partition.qos, standing.qos))):
+        found += of_qos(qos)
     stated = {name for limit in found for name in limit.together}
     return found + [
         limit._replace(together={n: m for n, m in limit.together.items() if n not in stated})

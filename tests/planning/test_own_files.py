@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,10 @@ def test_class_names_are_there_once(tmp_path: Path, file: Path) -> None:
     policy = FILES.replace("mine/my.pth", "{path: mine/my.pth, classes: names.txt}")
     with pytest.raises(UserError, match="cannot read the class names in"):
         planned(tmp_path, policy)
+    os.mkfifo(tmp_path / "names.txt")  # nobody writes to it: reading would wait for ever
+    with pytest.raises(UserError, match=r"cannot read the class names in .* not a regular file"):
+        planned(tmp_path, policy)
+    (tmp_path / "names.txt").unlink()
     (tmp_path / "names.txt").write_text("cat\ncat\n")
     with pytest.raises(UserError, match="names 'cat' twice"):
         planned(tmp_path, policy)
