@@ -37,7 +37,7 @@ class JobLimit(NamedTuple):
     least: Mapping[str, str] = {}
 
 
-class Standing(NamedTuple):
+class Affiliation(NamedTuple):
     """As whom a job of the profile counts: its account and those above, its QOS, their limits."""
 
     accounts: tuple[str, ...]
@@ -73,19 +73,19 @@ def check_limits(profile: Profile, resources: Resources) -> str | None:
     where the partitions are down. Raises UserError that names the limit.
     """
     try:
-        standing = read_standing(profile)
-        if standing is None:
+        affiliation = read_affiliation(profile)
+        if affiliation is None:
             return None
         partitions = chosen_partitions(profile.partition)
         of_qos = cache(_of_qos)  # which partitions share
-        ways = {p: job_limits(p, standing, of_qos) for p in partitions or [Partition("")]}
+        ways = {p: job_limits(p, affiliation, of_qos) for p in partitions or [Partition("")]}
     except commands.SlurmError:
         return None
     taking: list[Partition] = []
     refusals: list[UserError] = []
     for partition, limits in ways.items():
         try:
-            check_doors(profile, partition, standing)
+            check_doors(profile, partition, affiliation)
             check_job(profile, resources, limits)
         except UserError as error:
             refusals.append(error)
@@ -111,9 +111,9 @@ def _down(partitions: list[Partition]) -> str | None:
     return f"partition {names} is down: what is sent waits until its operators start it again"
 
 
-def check_doors(profile: Profile, partition: Partition, standing: Standing) -> None:
+def check_doors(profile: Profile, partition: Partition, affiliation: Affiliation) -> None:
     """Refuse a partition whose lists exclude the job's account or QOS. Pure."""
-    excluded = partition.excludes(standing.accounts, standing.qos)
+    excluded = partition.excludes(affiliation.accounts, affiliation.qos)
     if excluded is not None:
         raise UserError(
             f"profile {profile.name}: partition {partition.name} excludes {excluded}, so a job"
@@ -182,7 +182,7 @@ def _wanted(resources: Resources) -> dict[str, tuple[str, float]]:
     return wanted
 
 
-def read_standing(profile: Profile) -> Standing | None:
+def read_affiliation(profile: Profile) -> Affiliation | None:
     """Return as whom jobs of the profile count, None if slurmdbd knows no such user.
 
     Slurm gives an account's limits of one job to its users; what jobs may have together stands at
@@ -207,23 +207,23 @@ def read_standing(profile: Profile) -> Standing | None:
     )
     above = _above(account, row[4])
     names = tuple(limit.whose.removeprefix("account ") for limit in above)
-    return Standing(names or (account,), profile.qos or row[2], (own, *above))
+    return Affiliation(names or (account,), profile.qos or row[2], (own, *above))
 
 
 def job_limits(
-    partition: Partition, standing: Standing, of_qos: Callable[[str], list[JobLimit]]
+    partition: Partition, affiliation: Affiliation, of_qos: Callable[[str], list[JobLimit]]
 ) -> list[JobLimit]:
     """Return the limits of the partition's QOS, of the QOS that jobs have, then of their accounts.
 
     Of the accounts only what no QOS says of the same. ``of_qos`` asks for the limits of one.
     """
     found: list[JobLimit] = []
-    for qos in dict.fromkeys(filter(None, (partition.qos, standing.qos))):
+    for qos in dict.fromkeys(filter(None, (partition.qos, affiliation.qos))):
         found += of_qos(qos)
     stated = {name for limit in found for name in limit.together}
     return found + [
         limit._replace(together={n: m for n, m in limit.together.items() if n not in stated})
-        for limit in standing.limits
+        for limit in affiliation.limits
     ]
 
 

@@ -261,12 +261,12 @@ def test_whom_a_partition_excludes(
     line: str, accounts: tuple[str, ...], qos: str, reason: str | None
 ) -> None:
     partition = partitions.parse_partition(f"PartitionName=gpu {line} State=UP")
-    standing = limits.Standing(accounts, qos, ())
+    affiliation = limits.Affiliation(accounts, qos, ())
     if reason is None:
-        limits.check_doors(Profile(), partition, standing)
+        limits.check_doors(Profile(), partition, affiliation)
         return
     with pytest.raises(UserError, match=f"partition gpu excludes {reason}.*wait for ever"):
-        limits.check_doors(Profile(), partition, standing)
+        limits.check_doors(Profile(), partition, affiliation)
 
 
 # What sacctmgr says, in the order of the columns that are asked for.
