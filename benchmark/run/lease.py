@@ -211,7 +211,7 @@ def check_exclusive(folder: Path) -> str | None:
     then hold one run.
     """
     draft = folder / f".draft.{uuid.uuid4().hex}"
-    link = draft.with_suffix(".link")
+    link = draft.with_name(f"{draft.name}.link")
     try:
         draft.touch()
         os.link(draft, link)

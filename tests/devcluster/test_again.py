@@ -129,9 +129,9 @@ def test_what_is_just_being_ended_is_sent_again_behind_it(
     assert submit_table(plan, runs_dir, digits, partition="main") == 0
     second = look(runs_dir).works[run.key].task
     assert second not in (None, first)
-    assert cluster.command("squeue", "-h", "-o", "%E", "-j", str(second)).startswith(
-        f"afterany:{first}"
-    )
+    behind = cluster.command("squeue", "-h", "-o", "%E", "-j", str(second))
+    # Slurm forgets what a job waited for once that has ended, as it may have by now.
+    assert behind.startswith(f"afterany:{first}") or cluster.state(first) != "COMPLETING"
     starts = lambda: len(json.loads(rundir.provenance.read_text())["starts"])  # noqa: E731
     until(lambda: starts() == 2, "the second to take it over")
     # What is queued once is not sent again.

@@ -137,3 +137,22 @@ def test_the_doctor_says_so(rundir: RunDir, digits: Path, monkeypatch: pytest.Mo
 def test_file_systems_are_named(tmp_path: Path) -> None:
     assert file_system(Path("/proc")) == "proc"
     assert isinstance(file_system(tmp_path), str)
+
+
+def test_two_processes_try_the_folder_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tries while the other's link is there, and takes away its own alone."""
+    link, inner = os.link, []
+
+    def linked(source: Path, target: Path) -> None:
+        link(source, target)
+        if not inner:
+            inner.append(None)
+            inner[0] = lease.check_exclusive(tmp_path)
+            assert target.exists()
+
+    monkeypatch.setattr(lease.os, "link", linked)
+    assert lease.check_exclusive(tmp_path) is None
+    assert inner == [None]
+    assert not list(tmp_path.iterdir())
