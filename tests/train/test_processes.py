@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -93,7 +94,8 @@ def until_saved(run: Run, runs_dir: Path, job: Job, times: int = 3) -> None:
         assert time.monotonic() < deadline, job.log()
         assert not job.process.ended, job.log()
         if path.exists():
-            seen.add(max(job.began, path.stat().st_mtime_ns))
+            with contextlib.suppress(FileNotFoundError):  # between two names, just now
+                seen.add(max(job.began, path.stat().st_mtime_ns))
         time.sleep(0.01)
 
 
