@@ -93,9 +93,8 @@ def until_saved(run: Run, runs_dir: Path, job: Job, times: int = 3) -> None:
     while len(seen) <= times:
         assert time.monotonic() < deadline, job.log()
         assert not job.process.ended, job.log()
-        if path.exists():
-            with contextlib.suppress(FileNotFoundError):  # between two names, just now
-                seen.add(max(job.began, path.stat().st_mtime_ns))
+        with contextlib.suppress(FileNotFoundError):  # not yet, or between two names
+            seen.add(max(job.began, path.stat().st_mtime_ns))
         time.sleep(0.01)
 
 
