@@ -68,7 +68,7 @@ def erase(images: Tensor, boxes: Boxes, seed: int, epoch: int, samples: Indices)
         top, left, height, width = boxes[number].tolist()
         noise = gaussian_noise(keys[number], 3 * height * width).reshape(3, height, width)
         box = images[number, :, top : top + height, left : left + width]
-        if box.device.type == "cpu":
+        if box.device.type == "cpu" and box.dtype == torch.float32:
             box.numpy()[:] = noise  # torch would wait for its threads, which readers keep busy
         else:
             box.copy_(torch.from_numpy(noise))

@@ -17,9 +17,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def in_lines(images: Tensor) -> bool:
-    """Whether images are what :func:`blended` takes: float32 on the CPU, each in one piece."""
+    """Whether :func:`blended` takes these images: some, float32, on the CPU, each in one piece."""
     dense = images.is_contiguous() or images.is_contiguous(memory_format=torch.channels_last)
-    return images.device.type == "cpu" and images.dtype == torch.float32 and dense
+    plain = images.device.type == "cpu" and images.dtype == torch.float32
+    return plain and dense and images.numel() > 0 and not images.requires_grad
 
 
 def blended(images: Tensor, other: Tensor, share: float) -> Tensor:

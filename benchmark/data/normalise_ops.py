@@ -33,10 +33,10 @@ class TableNormalise:
         num_images, height, width, channels = images.shape
         pixels = images.contiguous().numpy()
         if self._channels_last:
-            rows = torch.empty(images.shape)
+            rows = torch.empty(images.shape, dtype=torch.float32)
             _interleaved(pixels, self._table, rows.numpy())
             return rows.permute(0, 3, 1, 2)
-        planes = torch.empty(num_images, channels, height, width)
+        planes = torch.empty((num_images, channels, height, width), dtype=torch.float32)
         _planar(pixels, self._table, planes.numpy())
         return planes
 

@@ -20,21 +20,37 @@ from benchmark.slurm.profile import Profile, Resources
 
 
 class JobLimit(NamedTuple):
-    """What one job may ask for; what is not limited is None or left out.
+    """The most that one job may ask for; what is not limited is None or left out.
 
-    ``tres_minutes``: of its time as well. ``together``: what many jobs may have between them, so
-    that a job of more waits for ever too; ``jobs``: how many may run at once; ``node``: on one
-    node; ``least``: what a job has to ask for.
+    ``tres_minutes``: of its time as well; ``node``: on one node; ``least``: what a job has to ask
+    for. What many jobs may have between them: ``group`` all of them, ``user`` one user's,
+    ``account`` one account's; ``max_jobs`` and ``group_jobs``: how many may run at once. ``over``:
+    a QOS that stands above the partition's.
     """
 
     whose: str  # "account lab", "QOS normal"
     minutes: float | None = None
     tres: Mapping[str, str] = {}  # cpu=8, gres/gpu=2, mem=64G
-    together: Mapping[str, str] = {}
+    group: Mapping[str, str] = {}
+    user: Mapping[str, str] = {}
+    account: Mapping[str, str] = {}
     tres_minutes: Mapping[str, str] = {}
-    jobs: int | None = None
+    max_jobs: int | None = None
+    group_jobs: int | None = None
     node: Mapping[str, str] = {}
     least: Mapping[str, str] = {}
+    over: bool = False
+
+    @property
+    def together(self) -> Mapping[str, str]:
+        """What a job of more would wait for ever for."""
+        return _least(self.group, self.user, self.account)
+
+    @property
+    def jobs(self) -> int | None:
+        """How many jobs may run at once."""
+        known = [number for number in (self.max_jobs, self.group_jobs) if number is not None]
+        return min(known, default=None)
 
 
 class Affiliation(NamedTuple):
@@ -57,23 +73,24 @@ _KINDS = {
 
 # The columns that are asked of sacctmgr.
 _SHOW = ("sacctmgr", "--noheader", "--parsable2", "show")
-_MINUTES = "MaxTRESMins,GrpTRESMins,GrpTRESRunMins"
+# Without GrpTRESMins: jobs start whatever they ask for, unless a site enforces "safe".
+_MINUTES = "MaxTRESMins,GrpTRESRunMins"
 _ACCOUNTS = f"MaxWall,MaxTRES,GrpTRES,MaxTRESPerNode,{_MINUTES},MaxJobs,GrpJobs"
 _QOS = (
     f"MaxWall,MaxTRES,GrpTRES,MaxTRESPU,MaxTRESPA,MaxTRESPerNode,MinTRES,{_MINUTES},"
-    "MaxJobsPU,MaxJobsPA,GrpJobs"
+    "MaxJobsPU,MaxJobsPA,GrpJobs,Flags"
 )
 
 
-def check_limits(profile: Profile, resources: Resources) -> str | None:
-    """Refuse what asks for more, or less, than one job of this user's may.
+def check_limits(profile: Profile, resources: Resources, cluster: str = "") -> str | None:
+    """Refuse what asks for more, or less, than one job of this user's may on ``cluster``.
 
     Of several partitions one that takes the job is enough. Asks sacctmgr once for each account
     above the user's, and a few times besides. Returns a note where few jobs may run at once or
     where the partitions are down. Raises UserError that names the limit.
     """
     try:
-        affiliation = read_affiliation(profile)
+        affiliation = read_affiliation(profile, cluster)
         if affiliation is None:
             return None
         partitions = chosen_partitions(profile.partition)
@@ -156,8 +173,9 @@ def check_job(profile: Profile, resources: Resources, limits: list[JobLimit]) ->
                         f"{where}: {key} asks for more than {limit.whose} allows {whom}"
                         f" ({name}={most}), so it would wait for ever"
                     )
+        # Of CPUs a job may be given more than it asks for: whole cores, or a whole node.
         least = next((limit for limit in limits if name in limit.least), None)
-        if least is not None and amount < _number(least.least[name]):
+        if least is not None and name != "cpu" and amount < _number(least.least[name]):
             raise UserError(
                 f"{where}: {key} asks for less than {least.whose} wants of a job"
                 f" ({name}={least.least[name]}), so it would wait for ever"
@@ -182,9 +200,10 @@ def _wanted(resources: Resources) -> dict[str, tuple[str, float]]:
     return wanted
 
 
-def read_affiliation(profile: Profile) -> Affiliation | None:
+def read_affiliation(profile: Profile, cluster: str = "") -> Affiliation | None:
     """Return as whom jobs of the profile count, None if slurmdbd knows no such user.
 
+    One slurmdbd may serve several clusters; those that are not ``cluster`` are left out.
     Slurm gives an account's limits of one job to its users; what jobs may have together stands at
     each account above theirs, so these follow. Raises SlurmError if slurmdbd does not answer.
     """
@@ -192,6 +211,7 @@ def read_affiliation(profile: Profile) -> Affiliation | None:
     text = commands.ask([*_SHOW, "assoc", f"user={own_name()}", fields], patience=0)
     columns = fields.count(",")
     rows = [line.split("|") for line in text.splitlines() if line.count("|") == columns]
+    rows = [row for row in rows if not cluster or row[4].casefold() == cluster.casefold()]
     accounts = {row[0] for row in rows}
     account = profile.account or (accounts.pop() if len(accounts) == 1 else None)
     if account is None:
@@ -203,7 +223,7 @@ def read_affiliation(profile: Profile) -> Affiliation | None:
     row = max(mine, key=lambda row: bool(row[1]))
     wall, most, together, node, *rest = row[5:]
     own = _limit(
-        f"account {account}", wall, most, together, node=node, times=rest[:3], jobs=rest[3:]
+        f"account {account}", wall, most, together, node=node, times=rest[:2], jobs=rest[2:]
     )
     above = _above(account, row[4])
     names = tuple(limit.whose.removeprefix("account ") for limit in above)
@@ -215,16 +235,37 @@ def job_limits(
 ) -> list[JobLimit]:
     """Return the limits of the partition's QOS, of the QOS that jobs have, then of their accounts.
 
-    Of the accounts only what no QOS says of the same. ``of_qos`` asks for the limits of one.
+    What jobs may have together is limited by the first QOS that says anything of it, and by the
+    accounts only where none does. ``of_qos`` asks for the limits of one.
     """
-    found: list[JobLimit] = []
+    several: list[JobLimit] = []
     for qos in dict.fromkeys(filter(None, (partition.qos, affiliation.qos))):
-        found += of_qos(qos)
-    stated = {name for limit in found for name in limit.together}
-    return found + [
-        limit._replace(together={n: m for n, m in limit.together.items() if n not in stated})
-        for limit in affiliation.limits
-    ]
+        several += of_qos(qos)
+    found: list[JobLimit] = []
+    for limit in sorted(several, key=lambda limit: not limit.over):
+        found.append(_without(limit, found))
+    return found + [_without(limit, found) for limit in affiliation.limits]
+
+
+def _without(limit: JobLimit, stated: list[JobLimit]) -> JobLimit:
+    """Return a limit less what jobs may have together of which others say the same already."""
+
+    def left(kind: str) -> dict[str, str]:
+        known = {name for other in stated for name in getattr(other, kind)}
+        return {name: most for name, most in getattr(limit, kind).items() if name not in known}
+
+    def number(kind: str) -> int | None:
+        hidden = any(getattr(other, kind) is not None for other in stated)
+        found: int | None = None if hidden else getattr(limit, kind)
+        return found
+
+    return limit._replace(
+        group=left("group"),
+        user=left("user"),
+        account=left("account"),
+        max_jobs=number("max_jobs"),
+        group_jobs=number("group_jobs"),
+    )
 
 
 def _of_qos(qos: str) -> list[JobLimit]:
@@ -233,9 +274,13 @@ def _of_qos(qos: str) -> list[JobLimit]:
     for line in commands.ask([*_SHOW, "qos", qos, fields], patience=0).splitlines():
         if line.count("|") == fields.count(","):
             name, wall, most, *rest = line.split("|")
-            shared, (node, least), times, jobs = rest[:3], rest[3:5], rest[5:8], rest[8:]
+            shared, (node, least), times, jobs = rest[:3], rest[3:5], rest[5:7], rest[7:10]
             limit = _limit(f"QOS {name}", wall, most, *shared, times=times, jobs=jobs, node=node)
-            found.append(limit._replace(least=_amounts(least)))
+            flags = rest[10].casefold().split(",")
+            if "relative" in flags:  # its amounts are percentages of the cluster
+                limit = _limit(limit.whose, wall, "", jobs=jobs)
+                least = ""
+            found.append(limit._replace(least=_amounts(least), over="overpartqos" in flags))
     return found
 
 
@@ -248,8 +293,9 @@ def _above(account: str, cluster: str) -> list[JobLimit]:
         # user= without a name: the account itself instead of its users.
         words = ["assoc", f"account={account}", f"cluster={cluster}", "user="]
         lines = commands.ask([*_SHOW, *words, "format=ParentName,GrpTRES,GrpJobs"], patience=0)
-        parent, together, jobs = (lines.splitlines() or ["||"])[0].split("|")
-        found.append(_limit(f"account {account}", "", "", together, jobs=[jobs]))
+        answers = [line for line in lines.splitlines() if line.count("|") == 2]
+        parent, together, jobs = (answers or ["||"])[0].split("|")
+        found.append(_limit(f"account {account}", "", "", together, jobs=["", jobs]))
         account = parent
     return found
 
@@ -258,27 +304,39 @@ def _limit(
     whose: str,
     wall: str,
     tres: str,
-    *together: str,
+    group: str = "",
+    user: str = "",
+    account: str = "",
+    *,
     times: Iterable[str] = (),
     jobs: Iterable[str] = (),
     node: str = "",
 ) -> JobLimit:
+    """Return a limit of sacctmgr's words; ``jobs``: its kinds of MaxJobs, and GrpJobs last."""
     try:
         longest = minutes(wall) if wall else None
     except ValueError:
         longest = None
-    numbers = [int(number) for number in jobs if number.isdecimal()]
-    fewest = min(numbers, default=None)
+    *most, together = [int(n) if n.isdecimal() else None for n in jobs] or [None]
     return JobLimit(
-        whose, longest, _amounts(tres), _least(together), _least(times), fewest, _amounts(node)
+        whose,
+        longest,
+        _amounts(tres),
+        _amounts(group),
+        _amounts(user),
+        _amounts(account),
+        _least(*map(_amounts, times)),
+        min((number for number in most if number is not None), default=None),
+        together,
+        _amounts(node),
     )
 
 
-def _least(texts: Iterable[str]) -> dict[str, str]:
-    """Return the smallest of what several lists of limits say of each."""
+def _least(*several: Mapping[str, str]) -> dict[str, str]:
+    """Return the smallest of what several limits say of each."""
     least: dict[str, str] = {}
-    for text in texts:
-        for name, most in _amounts(text).items():
+    for amounts in several:
+        for name, most in amounts.items():
             least[name] = min(most, least.get(name, most), key=_number)
     return least
 

@@ -36,15 +36,19 @@ class Partition(NamedTuple):
         what lies in an account that may. An empty name is not known and excludes nobody.
         """
         own = next(iter(accounts), "")
-        if own and self.accounts is not None and not set(accounts) & set(self.accounts):
+        if own and self.accounts is not None and not _folded(accounts) & _folded(self.accounts):
             return f"account {own} (it lets in {', '.join(self.accounts)})"
         if own in self.no_accounts:
             return f"account {own} (its DenyAccounts)"
-        if qos and self.qoses is not None and qos not in self.qoses:
+        if qos and self.qoses is not None and not _folded([qos]) & _folded(self.qoses):
             return f"QOS {qos} (it takes {', '.join(self.qoses)})"
-        if qos in self.no_qoses:
+        if _folded([qos]) & _folded(self.no_qoses):
             return f"QOS {qos} (its DenyQos)"
         return None
+
+
+def _folded(names: Collection[str]) -> set[str]:
+    return {name.casefold() for name in names}  # as Slurm compares QOS
 
 
 def parse_partition(line: str) -> Partition:

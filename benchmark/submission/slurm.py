@@ -162,7 +162,7 @@ class SlurmExecutor:
         notes = []
         for need in () if self.offline else needs:
             if arrays.limits.limits:
-                notes.append(check_limits(self.profile, need))
+                notes.append(check_limits(self.profile, need, arrays.limits.cluster))
             notes.append(check_profile(self.profile, need, nodes))
         said = dict.fromkeys(note for note in notes if note is not None)
         return Prepared(

@@ -139,3 +139,9 @@ def test_compiled_mixup_rounds_as_torch_does(layout: str, share: float) -> None:
     found = mixed_images(images, other, Mix(share))
     assert torch.equal(found, expected)
     assert found.stride() == expected.stride()
+
+
+def test_a_replica_without_an_image_mixes_nothing() -> None:
+    """A last batch may have fewer images than there are replicas."""
+    images = torch.empty(0, 3, 4, 4)
+    assert mixed_images(images, torch.empty(0, dtype=torch.int64), Mix(0.3)).shape == images.shape

@@ -71,7 +71,7 @@ def test_limits_of_the_default_partitions_qos(running: Cluster) -> None:
     """Minutes of all its jobs, a node's share, and the least that a job has to ask for."""
     act = ["sacctmgr", "-iQ"]
     part = ["scontrol", "update", "partitionname=main"]
-    words = ["grptresmins=cpu=100", "maxtrespernode=cpu=2", "mintres=mem=50"]
+    words = ["grptresrunmins=cpu=100", "maxtrespernode=cpu=2", "mintres=mem=50"]
     try:
         running.command(*act, "add", "qos", "odd", "set", *words)
         until(lambda: "odd" in running.command("scontrol", "show", "assoc_mgr"), "the QOS")
@@ -88,6 +88,43 @@ def test_limits_of_the_default_partitions_qos(running: Cluster) -> None:
     finally:
         running.command(*part, "qos=")
         running.command(*act, "delete", "qos", "odd")
+
+
+def test_the_first_qos_that_limits_all_jobs_stands(running: Cluster) -> None:
+    """What bench lets pass Slurm runs, and what it refuses waits."""
+    act = ["sacctmgr", "-iQ"]
+    part = ["scontrol", "update", "partitionname=main"]
+    two = Resources(2, "0", "100M")
+    mine = [*act, "modify", "user", own_name(), "set"]
+
+    def sent(qos: str) -> str:
+        words = ["--parsable", f"--qos={qos}", "--partition=main", "-c2", "--mem=100", "-t10"]
+        return running.command("sbatch", *words, "-o/dev/null", "--wrap=sleep 600").strip()
+
+    jobs = []
+    try:
+        running.command(*act, "add", "qos", "wide", "set", "grptres=cpu=100")
+        running.command(*act, "add", "qos", "small", "set", "grptres=cpu=1")
+        running.command(*mine, "qos+=small")
+        until(lambda: "small" in running.command("scontrol", "show", "assoc_mgr"), "the QOS")
+        with pytest.raises(UserError, match="QOS small allows all its jobs together"):
+            check_limits(Profile(partition="main", qos="small", time="10"), two)
+        jobs.append(sent("small"))
+        until(
+            lambda: "QOSGrpCpuLimit" in running.command("squeue", "-h", "-o%r", f"-j{jobs[0]}"),
+            "Slurm to say why it waits",
+        )
+        running.command("scancel", jobs[0])
+        running.command(*part, "qos=wide")
+        check_limits(Profile(partition="main", qos="small", time="10"), two)
+        jobs.append(sent("small"))
+        until(lambda: running.state(jobs[1]) == "RUNNING", "Slurm to run it")
+    finally:
+        for job in jobs:
+            running.command("scancel", job)
+        running.command(*part, "qos=")
+        running.command(*mine, "qos-=small")
+        running.command(*act, "delete", "qos", "wide", "small")
 
 
 def test_a_partition_that_is_down_or_closed_to_an_account(running: Cluster) -> None:

@@ -181,7 +181,7 @@ LAB = limits._limit("account lab", "00:30:00", "cpu=1,gres/gpu=2,mem=4G")
         (
             Profile(time="60"),
             Resources(4, "0", "2G"),
-            [limits._limit("QOS day", "", "", times=["cpu=2000", "cpu=600,mem=9G", "cpu=200"])],
+            [limits._limit("QOS day", "", "", times=["cpu=600,mem=9G", "cpu=200"])],
             r"cpus-per-task .* QOS day allows a job times its minutes \(cpu=200\)",
         ),
         (
@@ -251,6 +251,7 @@ def test_the_qos_of_partitions(
         ("AllowAccounts=vision,root", ("lab", "root"), "normal", None),  # lies in one that may
         ("AllowAccounts=vision", (), "", None),  # nobody knows whose it will be
         ("DenyAccounts=lab,guests", ("lab", "root"), "normal", "account lab .*DenyAccounts"),
+        ("AllowQos=NORMAL", ("lab",), "normal", None),  # Slurm compares them so
         ("DenyAccounts=root", ("lab", "root"), "normal", None),
         ("AllowQos=high", ("lab",), "normal", r"QOS normal \(it takes high\)"),
         ("AllowQos=high", ("lab",), "", None),
@@ -270,8 +271,8 @@ def test_whom_a_partition_excludes(
 
 
 # What sacctmgr says, in the order of the columns that are asked for.
-ASSOC = "lab||normal|root|big|||||||||\n"
-NARROW = "narrow|00:04:00||||||||||2||\n"
+ASSOC = "lab||normal|root|big||||||||\n"
+NARROW = "narrow|00:04:00|||||||||2|||\n"
 
 
 @pytest.mark.parametrize(
@@ -316,6 +317,94 @@ def test_a_partition_that_takes_the_job_is_enough(
     assert (note is None) == (said is None)
     if said is not None and note is not None:
         assert re.search(said, note)
+
+
+def _job_limits(**says: limits.JobLimit) -> list[limits.JobLimit]:
+    """The limits in force: of the partition's QOS, the job's, the account's and one above."""
+    partition = partitions.Partition("main", qos="part" if "part" in says else None)
+    chain = tuple(says[name] for name in ("lab", "root") if name in says)
+    owner = limits.Affiliation(("lab", "root"), "job" if "job" in says else "", chain)
+    return limits.job_limits(partition, owner, lambda qos: [says[qos]])
+
+
+def test_the_first_qos_that_says_anything_stands() -> None:
+    """As seen on Slurm 22.05, which runs each of the jobs that are taken here."""
+    two = Resources(2, "0", "2G")
+    part = limits._limit("QOS part", "", "", "cpu=100")
+    job = limits._limit("QOS job", "", "", "cpu=1")
+    limits.check_job(Profile(time="9"), two, _job_limits(part=part, job=job))
+    with pytest.raises(UserError, match="QOS job allows all its jobs together"):
+        limits.check_job(Profile(time="9"), two, _job_limits(job=job))
+    # Another kind is another matter: what one user may have.
+    mine = limits._limit("QOS job", "", "", "", "cpu=1")
+    with pytest.raises(UserError, match="QOS job allows all its jobs together"):
+        limits.check_job(Profile(time="9"), two, _job_limits(part=part, job=mine))
+
+
+def test_a_qos_above_the_partitions() -> None:
+    part = limits._limit("QOS part", "00:30:00", "")
+    job = limits._limit("QOS job", "7-00:00:00", "")
+    with pytest.raises(UserError, match="QOS part"):
+        limits.check_job(Profile(time="60"), SMALL, _job_limits(part=part, job=job))
+    over = job._replace(over=True)
+    limits.check_job(Profile(time="60"), SMALL, _job_limits(part=part, job=over))
+
+
+def test_a_qos_hides_the_same_number_of_jobs_of_an_account() -> None:
+    most, group = (
+        limits._limit("account lab", "", "", jobs=jobs) for jobs in (["0", ""], ["", "0"])
+    )
+    few = limits._limit("QOS job", "", "", jobs=["5", "", ""])
+    all_of_it = limits._limit("QOS job", "", "", jobs=["", "", "5"])
+    limits.check_job(Profile(time="9"), SMALL, _job_limits(job=few, lab=most))
+    limits.check_job(Profile(time="9"), SMALL, _job_limits(job=all_of_it, lab=group))
+    for found in (_job_limits(job=few, lab=group), _job_limits(job=all_of_it, lab=most)):
+        with pytest.raises(UserError, match="account lab may run no jobs"):
+            limits.check_job(Profile(time="9"), SMALL, found)
+
+
+def test_flags_of_a_qos(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "half|01:00:00|cpu=50|cpu=50||||cpu=2||||||{}\n"
+
+    def asked(flags: str) -> limits.JobLimit:
+        answer = line.format(flags)
+        monkeypatch.setattr(limits.commands, "ask", lambda command, patience: answer)
+        (limit,) = limits._of_qos("half")
+        return limit
+
+    assert asked("").tres == {"cpu": "50"}
+    assert asked("DenyOnLimit,OverPartQOS").over
+    relative = asked("Relative")  # percentages
+    assert (relative.minutes, relative.tres, relative.together) == (60, {}, {})
+    assert relative.least == {}
+
+
+def test_the_associations_of_another_cluster_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (
+        "lab||normal|root|other|00:10:00|||||||\nlab||normal|root|big||||||||\n"
+        "a banner\nlab||normal|root|third|00:01:00|||||||\n"
+    )
+
+    def ask(command: list[str], patience: float) -> str:
+        return rows if any(word.startswith("user=") and word != "user=" for word in command) else ""
+
+    monkeypatch.setattr(limits.commands, "ask", ask)
+    found = limits.read_affiliation(Profile(), "Big")
+    assert found is not None
+    assert [limit.minutes for limit in found.limits] == [None, None]
+    assert limits.read_affiliation(Profile(), "elsewhere") is None
+
+
+def test_a_banner_before_an_accounts_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["Welcome\n\nroot|cpu=4|2\n", "\n"])
+    monkeypatch.setattr(limits.commands, "ask", lambda command, patience: next(answers))
+    lab, root = limits._above("lab", "big")
+    assert (lab.group, lab.group_jobs, root.group) == ({"cpu": "4"}, 2, {})
+
+
+def test_a_job_may_be_given_more_cpus_than_it_asks_for() -> None:
+    whole = limits._limit("QOS whole", "", "")._replace(least={"cpu": "4"})
+    limits.check_job(Profile(time="9", exclusive=True), SMALL, [whole])
 
 
 def test_a_cluster_without_a_default_partition_asks_for_one() -> None:
