@@ -124,5 +124,8 @@ class Epoch(EpochIterator):  # type: ignore[misc]
 
 @atexit.register
 def _close_all() -> None:
-    for passing in list(_open):
+    passes = list(_open)
+    for passing in passes:
+        passing.terminate_event.set()  # all at once: each may be at a batch
+    for passing in passes:
         passing.close()

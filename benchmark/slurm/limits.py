@@ -1,22 +1,19 @@
-"""Limits of accounts and QOS that sbatch accepts a job over, and that then let it wait for ever.
+"""The limits of accounts and QOS, as sacctmgr tells them, and which of them stand.
 
-They are known to slurmdbd alone; if it says nothing, nothing is refused. Imports no torch.
+They are known to slurmdbd alone. Imports no torch.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import NamedTuple
 
-from benchmark.base.errors import UserError
 from benchmark.base.trust import own_name
-from benchmark.base.words import count
 from benchmark.slurm import commands
-from benchmark.slurm.notation import gpu_type, megabytes, minutes
-from benchmark.slurm.partitions import Partition, chosen_partitions
-from benchmark.slurm.profile import Profile, Resources
+from benchmark.slurm.notation import megabytes, minutes
+from benchmark.slurm.partitions import Partition
+from benchmark.slurm.profile import Profile
 
 
 class JobLimit(NamedTuple):
@@ -54,7 +51,10 @@ class JobLimit(NamedTuple):
 
 
 class Affiliation(NamedTuple):
-    """As whom a job of the profile counts: its account and those above, its QOS, their limits."""
+    """As whom a job of the profile counts: its account and those above, its QOS, their limits.
+
+    ``qos``: "" where neither the profile nor the association names one, and Slurm takes its own.
+    """
 
     accounts: tuple[str, ...]
     qos: str
@@ -63,13 +63,6 @@ class Affiliation(NamedTuple):
 
 # An account lies in another at most so deep.
 _DEEPEST = 16
-
-_KINDS = {
-    "tres": "a job",
-    "node": "a job on a node",
-    "together": "all its jobs together",
-    "tres_minutes": "a job times its minutes",
-}
 
 # The columns that are asked of sacctmgr.
 _SHOW = ("sacctmgr", "--noheader", "--parsable2", "show")
@@ -80,124 +73,6 @@ _QOS = (
     f"MaxWall,MaxTRES,GrpTRES,MaxTRESPU,MaxTRESPA,MaxTRESPerNode,MinTRES,{_MINUTES},"
     "MaxJobsPU,MaxJobsPA,GrpJobs,Flags"
 )
-
-
-def check_limits(profile: Profile, resources: Resources, cluster: str = "") -> str | None:
-    """Refuse what asks for more, or less, than one job of this user's may on ``cluster``.
-
-    Of several partitions one that takes the job is enough. Asks sacctmgr once for each account
-    above the user's, and a few times besides. Returns a note where few jobs may run at once or
-    where the partitions are down. Raises UserError that names the limit.
-    """
-    try:
-        affiliation = read_affiliation(profile, cluster)
-        if affiliation is None:
-            return None
-        partitions = chosen_partitions(profile.partition)
-        of_qos = cache(_of_qos)  # which partitions share
-        ways = {p: job_limits(p, affiliation, of_qos) for p in partitions or [Partition("")]}
-    except commands.SlurmError:
-        return None
-    taking: list[Partition] = []
-    refusals: list[UserError] = []
-    for partition, limits in ways.items():
-        try:
-            check_doors(profile, partition, affiliation)
-            check_job(profile, resources, limits)
-        except UserError as error:
-            refusals.append(error)
-        else:
-            taking.append(partition)
-    if not taking:
-        raise refusals[0]
-    return "; ".join(filter(None, (_fewest(ways[taking[0]]), _down(taking)))) or None
-
-
-def _fewest(limits: list[JobLimit]) -> str | None:
-    fewest = min((limit.jobs for limit in limits if limit.jobs), default=None)
-    if fewest is None:
-        return None
-    whose = next(limit.whose for limit in limits if limit.jobs == fewest)
-    return f"{whose} runs at most {count(fewest, 'job')} at a time; others wait for their turn"
-
-
-def _down(partitions: list[Partition]) -> str | None:
-    if any(partition.state != "DOWN" for partition in partitions):
-        return None
-    names = ",".join(partition.name for partition in partitions)
-    return f"partition {names} is down: what is sent waits until its operators start it again"
-
-
-def check_doors(profile: Profile, partition: Partition, affiliation: Affiliation) -> None:
-    """Refuse a partition whose lists exclude the job's account or QOS. Pure."""
-    excluded = partition.excludes(affiliation.accounts, affiliation.qos)
-    if excluded is not None:
-        raise UserError(
-            f"profile {profile.name}: partition {partition.name} excludes {excluded}, so a job"
-            " would be refused or wait for ever; take another partition, account or QOS"
-        )
-
-
-def check_job(profile: Profile, resources: Resources, limits: list[JobLimit]) -> None:
-    """Refuse a job by limits of which an earlier one, where it says something, stands. Pure.
-
-    What jobs may have together is limited by every account of the chain.
-    """
-    where = f"profile {profile.name}"
-    closed = next((limit for limit in limits if limit.jobs == 0), None)
-    if closed is not None:
-        raise UserError(
-            f"{where}: {closed.whose} may run no jobs (its GrpJobs or MaxJobs is 0), so one would"
-            " wait for ever; take another account or QOS, or ask its coordinator"
-        )
-    wall = next((limit for limit in limits if limit.minutes is not None), None)
-    if wall is not None and wall.minutes is not None and minutes(profile.time) > wall.minutes:
-        raise UserError(
-            f"{where}: time {profile.time} is more than {wall.whose} allows a job"
-            f" ({wall.minutes:.0f} minutes), so it would wait for ever; runs cross any number of"
-            " time limits, so a shorter one is fine"
-        )
-    everywhere, node = _wanted(resources), _wanted(resources._replace(nodes=1))
-    for name, (key, amount) in everywhere.items():
-        if amount == float("inf"):
-            continue
-        for kind, whom in _KINDS.items():
-            stands = [limit for limit in limits if name in getattr(limit, kind)]
-            asked = node[name][1] if kind == "node" else amount
-            if kind == "tres_minutes":
-                asked *= minutes(profile.time)
-            for limit in stands if kind == "together" else stands[:1]:
-                most = getattr(limit, kind)[name]
-                if asked > _number(most):
-                    raise UserError(
-                        f"{where}: {key} asks for more than {limit.whose} allows {whom}"
-                        f" ({name}={most}), so it would wait for ever"
-                    )
-        # Of CPUs a job may be given more than it asks for: whole cores, or a whole node.
-        least = next((limit for limit in limits if name in limit.least), None)
-        if least is not None and name != "cpu" and amount < _number(least.least[name]):
-            raise UserError(
-                f"{where}: {key} asks for less than {least.whose} wants of a job"
-                f" ({name}={least.least[name]}), so it would wait for ever"
-            )
-
-
-def _wanted(resources: Resources) -> dict[str, tuple[str, float]]:
-    """Return what a job asks for, by the names of sacctmgr, with the key of the profile."""
-    gpus = resources.all_gpus
-    wanted = {
-        "cpu": ("cpus-per-task", float(resources.cpus * resources.processes)),
-        "gres/gpu": ("gpus", float(gpus)),
-        "mem": (
-            "mem" if resources.mem_per_cpu is None else "mem-per-cpu",
-            resources.megabytes * resources.nodes,
-        ),
-        "node": ("nodes", float(resources.nodes)),
-    }
-    kind = gpu_type(resources.gpus)
-    if kind is not None:
-        wanted[f"gres/gpu:{kind}"] = ("gpus", float(gpus))
-    return wanted
 
 
 def read_affiliation(profile: Profile, cluster: str = "") -> Affiliation | None:
@@ -268,7 +143,8 @@ def _without(limit: JobLimit, stated: list[JobLimit]) -> JobLimit:
     )
 
 
-def _of_qos(qos: str) -> list[JobLimit]:
+def qos_limits(qos: str) -> list[JobLimit]:
+    """Return the limits of a QOS, none if there is no such. Raises SlurmError."""
     found = []
     fields = f"format=Name,{_QOS}"
     for line in commands.ask([*_SHOW, "qos", qos, fields], patience=0).splitlines():
@@ -337,11 +213,11 @@ def _least(*several: Mapping[str, str]) -> dict[str, str]:
     least: dict[str, str] = {}
     for amounts in several:
         for name, most in amounts.items():
-            least[name] = min(most, least.get(name, most), key=_number)
+            least[name] = min(most, least.get(name, most), key=number_of)
     return least
 
 
-def _number(amount: str) -> float:
+def number_of(amount: str) -> float:
     """Return a limit as a number: of megabytes, or of CPUs and GPUs, which have no unit."""
     return megabytes(amount) if amount.strip("0") else 0.0  # a job that asks for 0M asks for all
 

@@ -27,7 +27,7 @@ from benchmark.run.index import RunIndex
 from benchmark.run.state import ENDED
 from benchmark.slurm import commands, queue
 from benchmark.slurm.check import check_profile, read_nodes
-from benchmark.slurm.limits import check_limits
+from benchmark.slurm.check_limits import check_limits
 from benchmark.slurm.notation import Tag, gpu_count
 from benchmark.slurm.probe import check_visible
 from benchmark.slurm.profile import (

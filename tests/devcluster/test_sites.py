@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from benchmark.monitor.status import read_status
 from benchmark.operate.stop import cancel
 from benchmark.slurm import commands, queue
 from benchmark.slurm.check import check_profile, read_nodes
-from benchmark.slurm.limits import check_limits
+from benchmark.slurm.check_limits import check_limits
 from benchmark.slurm.profile import Profile, Resources
 from benchmark.submission.arrays import Arrays
 from tests.devcluster.conftest import PROJECT, Cluster, send_digits, until
@@ -50,32 +51,62 @@ def test_limits_that_sbatch_accepts_a_job_over(running: Cluster) -> None:
         running.command(*mine, "grptres=mem=-1")
 
 
-def test_limits_of_a_partitions_qos(running: Cluster) -> None:
+@contextmanager
+def partition_qos(
+    cluster: Cluster, partition: str, name: str, *limits: str, mine: bool = False
+) -> Iterator[Callable[[], object]]:
+    """A QOS for a while; calling what is given makes its limits those of the partition.
+
+    ``mine``: my own jobs may ask for it, too.
+    """
     act = ["sacctmgr", "-iQ"]
-    part = ["scontrol", "update", "partitionname=short"]
+    me = [*act, "modify", "user", own_name(), "set"]
+    part = ["scontrol", "update", f"partitionname={partition}"]
+    cluster.command(*act, "add", "qos", name, "set", *limits)
     try:
-        running.command(*act, "add", "qos", "narrow", "set", "maxwall=00:04:00", "maxjobspu=1")
-        until(lambda: "narrow" in running.command("scontrol", "show", "assoc_mgr"), "the QOS")
-        running.command(*part, "qos=narrow")
+        if mine:
+            cluster.command(*me, f"qos+={name}")
+        until(lambda: name in cluster.command("scontrol", "show", "assoc_mgr"), "the QOS")
+        yield lambda: cluster.command(*part, f"qos={name}")
+    finally:
+        cluster.command(*part, "qos=")
+        if mine:
+            cluster.command(*me, f"qos-={name}")
+        cluster.command(*act, "delete", "qos", name)
+
+
+@contextmanager
+def sent(cluster: Cluster, *words: str, time: str = "4") -> Iterator[str]:
+    """A job of two CPUs that sleeps, for a while."""
+    asks = ["--parsable", "-c2", "--mem=100", f"-t{time}", "-o/dev/null", "--wrap=sleep 600"]
+    job = cluster.command("sbatch", *words, *asks).strip()
+    try:
+        yield job
+    finally:
+        cluster.command("scancel", job)
+
+
+def waits_with(cluster: Cluster, job: str, reason: str) -> None:
+    """Wait until Slurm gives this reason for a job's waiting."""
+    until(lambda: reason in cluster.command("squeue", "-h", "-o%r", f"-j{job}"), reason)
+
+
+def test_limits_of_a_partitions_qos(running: Cluster) -> None:
+    words = ("maxwall=00:04:00", "maxjobspu=1")
+    with partition_qos(running, "short", "narrow", *words) as hold:
+        hold()
         check_limits(Profile(partition="main", time="5"), SMALL)
         with pytest.raises(UserError, match=r"time 5 is more than QOS narrow allows .*4 minutes"):
             check_limits(Profile(partition="short", time="5"), SMALL)
         note = check_limits(Profile(partition="short", time="4"), SMALL)
         assert note == "QOS narrow runs at most 1 job at a time; others wait for their turn"
-    finally:
-        running.command(*part, "qos=")
-        running.command(*act, "delete", "qos", "narrow")
 
 
 def test_limits_of_the_default_partitions_qos(running: Cluster) -> None:
     """Minutes of all its jobs, a node's share, and the least that a job has to ask for."""
-    act = ["sacctmgr", "-iQ"]
-    part = ["scontrol", "update", "partitionname=main"]
-    words = ["grptresrunmins=cpu=100", "maxtrespernode=cpu=2", "mintres=mem=50"]
-    try:
-        running.command(*act, "add", "qos", "odd", "set", *words)
-        until(lambda: "odd" in running.command("scontrol", "show", "assoc_mgr"), "the QOS")
-        running.command(*part, "qos=odd")
+    words = ("grptresrunmins=cpu=100", "maxtrespernode=cpu=2", "mintres=mem=50")
+    with partition_qos(running, "main", "odd", *words) as hold:
+        hold()
         check_limits(Profile(time="60"), SMALL)
         with pytest.raises(UserError, match=r"QOS odd allows a job times its .*\(cpu=100\)"):
             check_limits(Profile(time="120"), SMALL)
@@ -85,46 +116,49 @@ def test_limits_of_the_default_partitions_qos(running: Cluster) -> None:
             check_limits(Profile(time="10"), Resources(1, "0", "40M"))
         # One of two partitions is enough.
         check_limits(Profile(partition="main,short", time="120"), SMALL)
-    finally:
-        running.command(*part, "qos=")
-        running.command(*act, "delete", "qos", "odd")
 
 
 def test_the_first_qos_that_limits_all_jobs_stands(running: Cluster) -> None:
-    """What bench lets pass Slurm runs, and what it refuses waits."""
-    act = ["sacctmgr", "-iQ"]
-    part = ["scontrol", "update", "partitionname=main"]
-    two = Resources(2, "0", "100M")
-    mine = [*act, "modify", "user", own_name(), "set"]
-
-    def sent(qos: str) -> str:
-        words = ["--parsable", f"--qos={qos}", "--partition=main", "-c2", "--mem=100", "-t10"]
-        return running.command("sbatch", *words, "-o/dev/null", "--wrap=sleep 600").strip()
-
-    jobs = []
-    try:
-        running.command(*act, "add", "qos", "wide", "set", "grptres=cpu=100")
-        running.command(*act, "add", "qos", "small", "set", "grptres=cpu=1")
-        running.command(*mine, "qos+=small")
-        until(lambda: "small" in running.command("scontrol", "show", "assoc_mgr"), "the QOS")
+    """What is let pass Slurm runs, and what is refused waits there."""
+    profile, two = Profile(partition="main", qos="small", time="10"), Resources(2, "0", "100M")
+    words = ("--partition=main", "--qos=small")
+    with (
+        partition_qos(running, "main", "small", "grptres=cpu=1", mine=True),
+        partition_qos(running, "main", "wide", "grptres=cpu=100") as hold,
+    ):
         with pytest.raises(UserError, match="QOS small allows all its jobs together"):
-            check_limits(Profile(partition="main", qos="small", time="10"), two)
-        jobs.append(sent("small"))
-        until(
-            lambda: "QOSGrpCpuLimit" in running.command("squeue", "-h", "-o%r", f"-j{jobs[0]}"),
-            "Slurm to say why it waits",
-        )
-        running.command("scancel", jobs[0])
-        running.command(*part, "qos=wide")
-        check_limits(Profile(partition="main", qos="small", time="10"), two)
-        jobs.append(sent("small"))
-        until(lambda: running.state(jobs[1]) == "RUNNING", "Slurm to run it")
-    finally:
-        for job in jobs:
-            running.command("scancel", job)
-        running.command(*part, "qos=")
-        running.command(*mine, "qos-=small")
-        running.command(*act, "delete", "qos", "wide", "small")
+            check_limits(profile, two)
+        with sent(running, *words) as job:
+            waits_with(running, job, "QOSGrpCpuLimit")
+        hold()
+        check_limits(profile, two)
+        with sent(running, *words) as job:
+            until(lambda: running.state(job) == "RUNNING", "Slurm to run it")
+
+
+def test_a_qos_above_the_partitions_and_one_that_hides_an_accounts_number(
+    running: Cluster,
+) -> None:
+    two = Resources(2, "0", "100M")
+    limit = ["sacctmgr", "-iQ", "modify", "user", own_name(), "set"]
+    long = ("maxwall=7-00:00:00", "maxjobspu=5", "flags=OverPartQOS")
+    with (
+        partition_qos(running, "main", "brief", "maxwall=00:05:00") as hold,
+        partition_qos(running, "main", "long", *long, mine=True),
+    ):
+        hold()
+        try:
+            running.command(*limit, "maxjobs=0")
+            with pytest.raises(UserError, match="account lab may run no jobs"):
+                check_limits(Profile(partition="main", time="4"), two)
+            with sent(running, "--partition=main") as job:
+                waits_with(running, job, "AssocMaxJobsLimit")
+            note = check_limits(Profile(partition="main", qos="long", time="10"), two)
+            assert note == "QOS long runs at most 5 jobs at a time; others wait for their turn"
+            with sent(running, "--partition=main", "--qos=long", time="10") as job:
+                until(lambda: running.state(job) == "RUNNING", "Slurm to run it")
+        finally:
+            running.command(*limit, "maxjobs=-1")
 
 
 def test_a_partition_that_is_down_or_closed_to_an_account(running: Cluster) -> None:
@@ -141,8 +175,20 @@ def test_a_partition_that_is_down_or_closed_to_an_account(running: Cluster) -> N
         running.command(*part, "allowaccounts=ALL", "denyaccounts=lab")
         with pytest.raises(UserError, match="partition short excludes account lab"):
             check_limits(profile, SMALL)
+        with sent(running, "--partition=short") as job:
+            waits_with(running, job, "account not permitted to use this partition")
+        running.command(*part, "denyaccounts=", "allowqos=NORMAL")
+        assert check_limits(Profile(partition="short", qos="normal", time="4"), SMALL) is None
+        with sent(running, "--partition=short") as job:
+            until(lambda: running.state(job) == "RUNNING", "Slurm to run it")
+        running.command(*part, "allowqos=ALL", "denyqos=normal")
+        named = Profile(partition="short", qos="normal", time="4")
+        with pytest.raises(UserError, match="partition short excludes QOS normal"):
+            check_limits(named, SMALL)
+        with sent(running, "--partition=short") as job:
+            waits_with(running, job, "QOS not permitted to use this partition")
     finally:
-        running.command(*part, "state=up", "allowaccounts=ALL", "denyaccounts=")
+        running.command(*part, "state=up", "denyqos=", "allowaccounts=ALL", "allowqos=ALL")
 
 
 def test_limits_of_the_accounts_above(running: Cluster) -> None:
