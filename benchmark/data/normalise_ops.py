@@ -31,31 +31,20 @@ class TableNormalise:
     def __call__(self, images: Tensor) -> Tensor:
         """Return the normalised batch in new memory."""
         num_images, height, width, channels = images.shape
-        pixels = images.contiguous().numpy()
         if self._channels_last:
-            rows = torch.empty(images.shape, dtype=torch.float32)
-            _interleaved(pixels, self._table, rows.numpy())
-            return rows.permute(0, 3, 1, 2)
-        planes = torch.empty((num_images, channels, height, width), dtype=torch.float32)
-        _planar(pixels, self._table, planes.numpy())
-        return planes
+            found = torch.empty(images.shape, dtype=torch.float32).permute(0, 3, 1, 2)
+        else:
+            found = torch.empty((num_images, channels, height, width), dtype=torch.float32)
+        _look_up(images.contiguous().numpy(), self._table, found.numpy())
+        return found
 
 
 @exact
-def _planar(pixels: npt.NDArray[np.uint8], table: Floats, found: Floats) -> None:
+def _look_up(pixels: npt.NDArray[np.uint8], table: Floats, found: Floats) -> None:
+    """Fill ``found`` [B, C, H, W], in either memory format, from ``pixels`` [B, H, W, C]."""
     num_images, height, width, channels = pixels.shape
     for i in range(num_images):
         for y in range(height):
             for c in range(channels):
                 for x in range(width):
                     found[i, c, y, x] = table[c, pixels[i, y, x, c]]
-
-
-@exact
-def _interleaved(pixels: npt.NDArray[np.uint8], table: Floats, found: Floats) -> None:
-    num_images, height, width, channels = pixels.shape
-    for i in range(num_images):
-        for y in range(height):
-            for x in range(width):
-                for c in range(channels):
-                    found[i, y, x, c] = table[c, pixels[i, y, x, c]]
