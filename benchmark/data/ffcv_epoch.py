@@ -59,6 +59,7 @@ class Epoch(EpochIterator):  # type: ignore[misc]
         """Prepare batches ahead until all are made or the pass is closed."""
         try:
             numba.set_num_threads(self.loader.num_workers)
+            numba.set_parallel_chunksize(1)  # images differ in cost: who is done takes the next
             for number, indices in enumerate(self.iter_ixes):
                 slot = number % (self.loader.batches_ahead + 2)
                 with _one_at_a_time:
