@@ -2,7 +2,8 @@
 
 Each line of input is a job as JSON; a process is forked for it (torch is imported once), its
 id is printed, then how it ended. ``die_at``: the number of the file operation before which the
-process kills itself; ``die_asking``: the number of the pass of a teacher that it does not outlive;
+process kills itself; ``stop_asking``: the number of the pass of a teacher before which the process
+stops, with what it holds, until it is killed;
 ``no_locks``: the file system refuses locks.
 """
 
@@ -15,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,14 @@ class Undertaker:
         self._server.stdin.flush()
         return int(self._line())
 
+    @staticmethod
+    def until_stopped(pid: int) -> None:
+        """Return when process ``pid`` has stopped; it fails where it ended instead."""
+        state = ""
+        while state != "T":
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            time.sleep(0.01)
+
     def wait(self) -> dict[str, Any]:
         """Return how the process ended: signal, exit code, number of file operations."""
         found: dict[str, Any] = json.loads(self._line())
@@ -85,7 +95,7 @@ def _count_operations(die_at: int) -> Callable[[], int]:
     return lambda: done["count"]
 
 
-def _count_questions(die_asking: int) -> Callable[[], int]:
+def _count_questions(stop_asking: int) -> Callable[[], int]:
     from benchmark.train.answers import Answers
 
     made: list[Answers] = []
@@ -93,8 +103,8 @@ def _count_questions(die_asking: int) -> Callable[[], int]:
     make, again = Answers.__init__, Answers._again
 
     def mortal(self: Answers, images: Any) -> Any:
-        if passes["count"] == die_asking:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if passes["count"] == stop_asking:
+            os.kill(os.getpid(), signal.SIGSTOP)
         passes["count"] += 1
         return again(self, images)
 
@@ -121,7 +131,7 @@ def _work(job: dict[str, Any]) -> int:
     from benchmark.train.report import Lines
 
     count = _count_operations(job.get("die_at", -1))
-    asked = _count_questions(job.get("die_asking", -1))
+    asked = _count_questions(job.get("stop_asking", -1))
     if job.get("no_locks"):
         _refuse_locks()
     where = Surroundings(checkpoint_seconds=0, reporter=Lines)

@@ -170,8 +170,11 @@ def test_one_of_two_is_killed_while_it_asks(
     passes: int,
 ) -> None:
     """It holds claims, in a proof or after it; the other one goes on, and so does its next try."""
-    undertaker.start(twins[:1], digits, runs_dir, die_asking=passes)
+    first = undertaker.start(twins[:1], digits, runs_dir, stop_asking=passes)
+    undertaker.until_stopped(first)
     other.start(twins[1:], digits, runs_dir)
+    time.sleep(1)  # so that it has asked what is free, and waits for the rest
+    os.kill(first, signal.SIGKILL)
     assert undertaker.wait()["signal"] == signal.SIGKILL
     assert other.wait() == {"signal": None, "code": 0}
     train(twins[:1], digits, runs_dir)
