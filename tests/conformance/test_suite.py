@@ -33,6 +33,7 @@ def test_methods_conform(name: str) -> None:
     assert all(finding.outcome == "ok" for finding in report.findings), report.text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", method_infos())
 def test_packs_keep_the_maps_that_are_read_and_no_more(name: str) -> None:
     lab = lab_for(name)

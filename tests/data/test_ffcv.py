@@ -212,6 +212,7 @@ def test_training_photographs_are_decoded_and_resized_as_by_pillow(
     check_photographs(found, imagenette, lambda path, index: pillow(path, rows[index]))
 
 
+@pytest.mark.slow
 def test_other_photographs_are_those_of_torchvision(photographs: Batches, imagenette: Path) -> None:
     make_torchvision_importable()
     from torchvision.transforms import CenterCrop, Resize

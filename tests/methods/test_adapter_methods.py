@@ -156,6 +156,7 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_compile_without_breaks(name: str) -> None:

@@ -57,6 +57,7 @@ def test_options_and_attributes_are_inherited(tmp_path: Path) -> None:
     assert check_method("scaled_kd", quick=True).passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "predicts", "ruled"), [("simkd.SimKD", True, False), ("DOT", False, True)]
 )

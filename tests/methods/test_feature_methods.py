@@ -175,7 +175,8 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], Any, Any]] = {
 
 # torch itself uses what it deprecates when inductor starts.
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_compile_without_breaks(name: str, backend: str) -> None:

@@ -96,6 +96,7 @@ def test_singular_vectors_are_those_of_the_svd(shape: tuple[int, int, int]) -> N
     torch.testing.assert_close(cosines, torch.ones_like(cosines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matrix", ["rows", "channels"])
 def test_kdsvd_gradient_is_that_of_finite_differences(matrix: kdsvd.Matrix) -> None:
     student = [noise(2, 3, 4, 4, seed=i).requires_grad_() for i in range(2)]

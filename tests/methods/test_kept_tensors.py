@@ -58,7 +58,6 @@ KEPT: dict[str, tuple[set[str], Buffers]] = {
     "uskd": ({"weak"}, {}),
     "zskt": ({"teacher", "generator"}, {}),
 }
-QUICK = ("dlb", "pcl", "zskt", "mhgd")
 SMALL = 64  # bytes: sums of an epoch, numbers of an optimiser
 
 LEAKS = '''"""A loss that remembers what it saw."""
@@ -131,9 +130,8 @@ def test_a_plain_run_keeps_its_network_and_its_optimiser() -> None:
     assert left_over(None)[1] == []
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in KEPT]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KEPT)
 def test_a_method_keeps_what_it_names(name: str) -> None:
     trainee, rest = left_over(name)
     assert rest == []

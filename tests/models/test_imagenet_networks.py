@@ -136,7 +136,8 @@ def test_single_precision(fixtures: Path) -> None:
         close(found.logits, theirs, 1e-5)
 
 
-@pytest.mark.parametrize("ours", _slow(ADVISED, 2))
+@pytest.mark.slow
+@pytest.mark.parametrize("ours", ADVISED)
 def test_students_with_stems(ours: str, fixtures: Path) -> None:
     """Keys, tokens and heads in eval mode, heads in train mode (the stems have batch norms)."""
     name = ADVISED[ours]
@@ -166,6 +167,7 @@ def test_students_with_stems(ours: str, fixtures: Path) -> None:
         _same(logits, fixtures, name, f"train_logits_{head}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
 def test_gradients_of_a_step(name: str, fixtures: Path) -> None:
     network = build_model(f"timm:{name}", 1000)

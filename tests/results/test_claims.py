@@ -266,7 +266,8 @@ def chosen(rng: np.random.Generator, candidates: int, seeds: int, ahead: float) 
     return measured(best, selection=HyperparameterChoice("alpha = 0.3", "test", candidates))
 
 
-@pytest.mark.parametrize("candidates", [9, pytest.param(18, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("candidates", [9, 18])
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("relation", ["better", "worse"])
 @pytest.mark.parametrize(("both", "ahead"), [(False, 0.0), (False, 5.0), (True, 0.0), (True, 5.0)])

@@ -72,6 +72,7 @@ def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return runs_dir, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ticks", [2, 3, 7, 12, 15])
 def test_a_run_goes_on_between_the_parts_of_a_step(
     trained: tuple[Path, Run], digits: Path, tmp_path: Path, ticks: int

@@ -138,6 +138,7 @@ def copies_of_a_step(lab: Lab, *rows: list[MethodRef]) -> Counter[str]:
     return copies.counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, *sorted(method_infos().keys() - NEEDS_VALUES)])
 def test_no_step_needs_the_host(name: str | None, lab: Lab) -> None:
     assert copies_of_a_step(lab, [method_ref(name)] if name else []) == {}

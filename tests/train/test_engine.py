@@ -65,6 +65,7 @@ def test_epochs_are_evaluated_at_the_interval_and_at_the_end(digits: Path, tmp_p
     assert [r["lr"] for r in records[:4]] == pytest.approx([rate, rate, rate / 10, rate / 10])
 
 
+@pytest.mark.slow
 def test_the_interval_does_not_change_what_is_trained(digits: Path, tmp_path: Path) -> None:
     often, seldom = (
         trained(student(digits, "recipe.epochs=7", f"recipe.eval_every={n}"), digits, tmp_path)
@@ -142,6 +143,7 @@ def test_a_plateau_follows_the_held_out_images_and_ends_early(digits: Path, tmp_
     assert records[-1]["lr"] < run.recipe.lr
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_early_leaves_its_neighbours_training(digits: Path, tmp_path: Path) -> None:
     # At this rate it gets no better for two epochs soon enough.
     fast = ["recipe.lr=0.05", "recipe.epochs=12", "recipe.eval_every=1"]
@@ -187,6 +189,7 @@ def test_the_last_batch_may_be_dropped(digits: Path, tmp_path: Path) -> None:
     assert tensors(kept[2]) != tensors(dropped[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sets",
     [

@@ -119,6 +119,7 @@ def test_students_ask_nothing_any_more(
     assert asked[-1].asked == asked[-1].probed == 0
 
 
+@pytest.mark.slow
 def test_packs_and_seeds_ask_each_question_once_among_them(
     trained: tuple[Path, list[Pack]], filling: PackFile, digits: Path, asked: list[Answers]
 ) -> None:
@@ -132,6 +133,7 @@ def test_packs_and_seeds_ask_each_question_once_among_them(
     assert sum(found.asked for found in asked) == questions_of(filling)
 
 
+@pytest.mark.slow
 def test_what_was_kept_before_is_not_asked_again(
     trained: tuple[Path, list[Pack]], filling: PackFile, digits: Path, asked: list[Answers]
 ) -> None:

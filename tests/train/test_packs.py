@@ -57,7 +57,9 @@ def test_a_pack_gives_the_numbers_of_single_runs(
     assert RunDir(alone, untaught.key).read_result()["teacher_seconds"] is None
 
 
-@pytest.mark.parametrize("ticks", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    "ticks", [2, *(pytest.param(ticks, marks=pytest.mark.slow) for ticks in (1, 3, 6))]
+)
 def test_an_interrupted_run_gives_the_same_numbers(
     trained: tuple[Path, list[Run]], digits: Path, tmp_path: Path, ticks: int
 ) -> None:

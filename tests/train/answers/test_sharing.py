@@ -23,6 +23,7 @@ from tests.train.locker import Locker
 from tests.train.mortal import Undertaker
 
 
+@pytest.mark.slow
 def test_locks_that_are_refused_change_nothing(
     alone: tuple[Path, list[Run]],
     runs_dir: Path,
@@ -42,6 +43,7 @@ def test_locks_that_are_refused_change_nothing(
     assert asked.images == distinct(run, digits)
 
 
+@pytest.mark.slow
 def test_a_process_that_died_asking_is_not_waited_for(
     alone: tuple[Path, list[Run]],
     runs_dir: Path,

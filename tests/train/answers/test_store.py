@@ -58,15 +58,8 @@ def test_an_interrupted_run_asks_for_nothing_twice(
     assert asked.images == distinct(run, digits)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "altered",
-        "truncated",
-        pytest.param("empty", marks=pytest.mark.slow),
-        pytest.param("swapped", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["altered", "truncated", "empty", "swapped"])
 def test_damaged_rows_are_asked_for_again(
     alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, damage: str
 ) -> None:
@@ -94,6 +87,7 @@ def test_damaged_rows_are_asked_for_again(
         assert numbers(runs_dir, run) == numbers(reference, run)
 
 
+@pytest.mark.slow
 def test_a_read_only_store_is_read(
     alone: tuple[Path, list[Run]],
     runs_dir: Path,
@@ -174,6 +168,7 @@ def test_bits_that_depend_on_the_batch_are_not_kept(
     assert used(store_root(runs_dir)) == 0
 
 
+@pytest.mark.slow
 def test_it_takes_no_memory_for_the_rows_nor_for_maps(
     alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +195,7 @@ def test_it_takes_no_memory_for_the_rows_nor_for_maps(
     assert mapped == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["teacher", "cpu", "torch"])
 def test_another_teacher_or_machine_has_rows_of_its_own(
     alone: tuple[Path, list[Run]],
@@ -268,6 +264,7 @@ def test_a_size_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         limit()
 
 
+@pytest.mark.slow
 def test_cleaning_and_doctor_know_them(
     alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path
 ) -> None:
