@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 
@@ -15,6 +17,19 @@ def visible_cpus() -> int:
 def memory_mb() -> float:
     """Return how many megabytes of memory this machine has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@cache
+def cpu_facts() -> Mapping[str, str]:
+    """Return what /proc/cpuinfo says of the first processor, nothing where it cannot be read."""
+    found: dict[str, str] = {}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return found
+    for name, _, value in (line.partition(":") for line in lines):
+        found.setdefault(name.strip(), value.strip())
+    return found
 
 
 def visible_gpus() -> list[str]:

@@ -8,14 +8,14 @@ import importlib.metadata
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import make_directory, write_json
-from benchmark.base.machine import own_cache_dir, visible_cpus
+from benchmark.base.machine import cpu_facts, own_cache_dir, visible_cpus
 
 SCHEMA = 1
 # Training steps of this network on so many images of this side are what is measured.
@@ -118,17 +118,5 @@ def _about() -> dict[str, str | int]:
 @cache
 def this_cpu() -> str:
     """Return vendor, family and model of this machine's CPU, empty if they cannot be told."""
-    found: dict[str, str] = {}
-    for name, value in _cpu_lines():
-        found.setdefault(name, value)
-    words = [found.get(name, "") for name in ("vendor_id", "cpu family", "model")]
+    words = [cpu_facts().get(name, "") for name in ("vendor_id", "cpu family", "model")]
     return f"{words[0]} {words[1]}/{words[2]}" if all(words) else ""
-
-
-def _cpu_lines() -> Iterator[tuple[str, str]]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for name, _, value in (line.partition(":") for line in lines):
-        yield name.strip(), value.strip()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from benchmark.base.errors import UserError
 from benchmark.base.files import shared_directory, write_json
+from benchmark.base.machine import cpu_facts
 from benchmark.run.answers import used
 from benchmark.run.identity import digest
 from benchmark.train.answer_file import AnswerFile, Content, Rows
@@ -148,14 +149,7 @@ def machine() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+    if not cpu_facts():
         return platform.processor() or platform.machine()
     wanted = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
-    found = dict(
-        (name.strip(), value.strip())
-        for name, _, value in (line.partition(":") for line in lines)
-        if name.strip() in wanted
-    )
-    return digest(found)
+    return digest({name: value for name, value in cpu_facts().items() if name in wanted})

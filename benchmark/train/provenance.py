@@ -7,11 +7,11 @@ import os
 import platform
 import socket
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmark.base.machine import cpu_facts
 from benchmark.base.origin import code_version
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv", "kd-benchmark")
@@ -49,11 +49,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-@cache
 def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
+    if not cpu_facts():
         return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return cpu_facts().get("model name") or platform.machine()
