@@ -30,3 +30,15 @@ def test_no_file_is_longer_than_its_idea() -> None:
         for path in root.rglob("*.py")
     }
     assert not {name: number for name, number in lines.items() if number > 400}
+
+
+def test_every_test_lies_where_it_is_looked_for() -> None:
+    """Pytest passes over tests in a file of another name without a word."""
+    lost = [
+        f"{path.name}: {node.name}"
+        for path in sorted(Path(__file__).parent.rglob("*.py"))
+        if not path.name.startswith("test_")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert not lost

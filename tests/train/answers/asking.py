@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmark.run.identity import Run
 from benchmark.train.answers import Answers
-from tests.helpers import numbers, train
 
 # Enough epochs for most images to come by in a variant that was seen: 9 shifts, 100 images.
 EPOCHS = ("recipe.epochs=8", "recipe.eval_every=8", "recipe.schedule.milestones=[6]")
@@ -30,8 +29,8 @@ def students(runs: list[Run], seed: int | None = None) -> list[Run]:
     return [run for run in runs if run.teacher and seed in (None, run.seed)]
 
 
-def distinct(run: Run, digits: Path) -> int:
-    """How many different images a run is shown of one teacher."""
+def shown(run: Run, digits: Path) -> list[list[tuple[int, int]]]:
+    """The (image, variant) of every picture that a run is shown of one teacher, a list a batch."""
     from benchmark.data.open import open_batches
 
     recipe = run.recipe
@@ -41,34 +40,16 @@ def distinct(run: Run, digits: Path) -> int:
         seed=run.seed,
         batch_size=recipe.batch_size,
         augmentation=recipe.augmentation,
+        drop_last=recipe.drop_last,
     )
-    seen = set()
+    found = []
     for epoch in range(1, recipe.epochs + 1):
         for batch in batches.epoch(epoch):
             assert batch.variants is not None
-            seen |= set(zip(batch.indices.tolist(), batch.variants.tolist(), strict=True))
-    return len(seen)
+            found.append(list(zip(batch.indices.tolist(), batch.variants.tolist(), strict=True)))
+    return found
 
 
-def test_each_question_is_asked_once(
-    alone: tuple[Path, list[Run]],
-    runs_dir: Path,
-    digits: Path,
-    asked: Asked,
-    locks: list[int],
-) -> None:
-    reference, runs = alone
-    (run,) = students(runs, 0)
-    assert train([run], digits, runs_dir).endings == {run.key: "done"}
-    assert numbers(runs_dir, run) == numbers(reference, run)
-    expected = distinct(run, digits)
-    assert asked.images == expected < run.recipe.epochs * 100
-    # A lock for each question at most, and one call that gives back those of a batch.
-    assert len(locks) <= expected + run.recipe.epochs * BATCHES
-    locks.clear()
-    # Again, all of it from the store.
-    (runs_dir / run.key).rename(runs_dir / ".before")
-    train([run], digits, runs_dir)
-    assert numbers(runs_dir, run) == numbers(reference, run)
-    assert asked.images == expected
-    assert len(locks) <= SIZE + 1  # those of the proof
+def distinct(run: Run, digits: Path) -> int:
+    """How many different pictures a run is shown of one teacher."""
+    return len({row for rows in shown(run, digits) for row in rows})

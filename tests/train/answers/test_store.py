@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,44 @@ from benchmark.run.answers import answers_root as store_root
 from benchmark.run.identity import Run
 from benchmark.train import answers
 from benchmark.train.answer_file import AnswerFile
-from benchmark.train.answers import Answers
+from benchmark.train.answers import SMALLEST, Answers
 from benchmark.train.network import Network
 from tests.helpers import digits_plan, numbers, train, train_plan
-from tests.train.answers.asking import EPOCHS, LOGITS, Asked, distinct, students
+from tests.train.answers.asking import (
+    BATCHES,
+    EPOCHS,
+    KD,
+    LOGITS,
+    SIZE,
+    Asked,
+    distinct,
+    shown,
+    students,
+)
+
+
+def test_each_question_is_asked_once(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    asked: Asked,
+    locks: list[int],
+) -> None:
+    reference, runs = alone
+    (run,) = students(runs, 0)
+    assert train([run], digits, runs_dir).endings == {run.key: "done"}
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    expected = distinct(run, digits)
+    assert asked.images == expected < run.recipe.epochs * 100
+    # A lock for each question at most, and one call that gives back those of a batch.
+    assert len(locks) <= expected + run.recipe.epochs * BATCHES
+    locks.clear()
+    # Again, all of it from the store.
+    (runs_dir / run.key).rename(runs_dir / ".before")
+    train([run], digits, runs_dir)
+    assert numbers(runs_dir, run) == numbers(reference, run)
+    assert asked.images == expected
+    assert len(locks) <= SIZE + 1  # those of the proof
 
 
 @pytest.mark.slow
@@ -166,6 +202,65 @@ def test_bits_that_depend_on_the_batch_are_not_kept(
     train([run], digits, runs_dir)
     assert told.text.count("depend on the batch") == 1
     assert used(store_root(runs_dir)) == 0
+
+
+def test_a_size_that_differs_from_what_all_are_compared_with_is_not_kept(
+    alone: tuple[Path, list[Run]],
+    runs_dir: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: pytest.LogCaptureFixture,
+) -> None:
+    """Alike among themselves is not enough: runs of other sizes would read these rows."""
+    _, runs = alone
+    (run,) = students(runs, 0)
+    altered(monkeypatch, lambda size: size <= SIZE)
+    train([run], digits, runs_dir)
+    assert told.text.count(f"answers to batches of {SIZE} are not kept") == 1
+    assert used(store_root(runs_dir)) == 0
+
+
+def test_only_batches_of_a_size_that_differs_are_asked_every_time(
+    runs_dir: Path,
+    tmp_path: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: pytest.LogCaptureFixture,
+    asked: Asked,
+) -> None:
+    plan = digits_plan(digits, KD, sets=(*EPOCHS, "student.recipe.batch_size=30"))
+    (run,) = students(list(plan.runs), 0)
+    shutil.copytree(runs_dir, tmp_path / "off")
+    altered(monkeypatch, lambda size: size == 10)  # the last of 100 images
+    train([run], digits, runs_dir)
+    sizes = [len(rows) for rows in shown(run, digits)]
+    whole = {row for rows in shown(run, digits) if len(rows) == 30 for row in rows}
+    assert asked.images == len(whole) + sum(size for size in sizes if size == 10)
+    assert told.text.count("answers to batches of 10 are not kept") == 1
+    monkeypatch.setenv("BENCH_TEACHER_ANSWERS", "off")
+    train([run], digits, tmp_path / "off")
+    assert numbers(runs_dir, run) == numbers(tmp_path / "off", run)
+
+
+def test_few_sizes_are_ever_asked_for() -> None:
+    for size in (*range(SMALLEST, 40), 48, 64, 96, 100, 128, 256, 1000):
+        found = [answers._padded(missing, size) for missing in range(1, size + 1)]
+        assert all(missing <= padded <= size for missing, padded in enumerate(found, 1))
+        assert found == sorted(found)
+        assert len(set(found)) <= 6
+        assert found[0] <= size / 8 + 4
+        assert all(padded % 4 == 0 for padded in found if padded < size)
+
+
+def altered(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[int], bool]) -> None:
+    """Let networks answer batches of some sizes otherwise."""
+    features = Network.features
+
+    def other(self: Network, images: torch.Tensor) -> Features:
+        found = features(self, images)
+        return found._replace(logits=found.logits + 1e-6 * wanted(len(images)))
+
+    monkeypatch.setattr(Network, "features", other)
 
 
 @pytest.mark.slow
