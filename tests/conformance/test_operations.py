@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from benchmark.conformance.operations import PairCounter, count
 from benchmark.conformance.pairs import Pair
+from benchmark.methods.catalog import method_info, method_infos
 from benchmark.planning.operations import counted_work
 
 
@@ -59,13 +60,22 @@ def test_the_shipped_counts_of_networks(name: str) -> None:
         assert ours.image.peak == pytest.approx(shipped.image.peak, rel=0.2)
 
 
+def test_every_method_is_counted_in_its_present_version() -> None:
+    pair = Pair("resnet32x4", "resnet8x4")
+    found = {
+        name: counted_work().method(name, info.version, pair.key)
+        for name, info in method_infos().items()
+    }
+    assert not [name for name, counted in found.items() if not counted.exact]
+
+
 @pytest.mark.slow
 def test_the_shipped_counts_of_methods() -> None:
     pair = Pair("vgg13", "mobilenetv2")
     counter = PairCounter(pair, 32)
     for name in ("kd", "dhkd", "crd"):
         ours = counter.method(name)
-        shipped = counted_work().method(name, 1, pair.key).counts
+        shipped = counted_work().method(name, method_info(name).version, pair.key).counts
         assert shipped is not None
         assert ours.image.operations == pytest.approx(shipped.image.operations, rel=0.01, abs=100)
         assert ours.image.moved == pytest.approx(shipped.image.moved, rel=0.2)
