@@ -168,6 +168,46 @@ def test_every_method_that_teaches_itself_or_its_peers_is_killed(
         assert not RunDir(killed, run.key).read_result()["diverged"], run.methods
 
 
+def test_killed_while_first_stages_of_a_method_s_own_train(
+    digits: Path, tmp_path: Path, undertaker: Undertaker
+) -> None:
+    """What MHGD and FSP learn before the student does, of networks with equal channels."""
+    methods = ("mhgd", "fsp")
+    table = tmp_path / "mine.yaml"
+    table.write_text(
+        "schema: 1\nname: mine\nsource: {paper: nothing}\ndataset: digits\nrecipe: digits_60\n"
+        "protocol: {report: last}\nteacher: {from: train, seed: same}\nseeds: [0]\n"
+        "columns:\n  - {teacher: wrn_16_1, student: resnet8}\nrows:\n"
+        + "".join(f"  - {{name: {m}, methods: [{m}]}}\n" for m in methods)
+    )
+    sets = ["recipe.epochs=2", "recipe.eval_every=1", "recipe.schedule.milestones=[1]"]
+    sets += [f"method.{m}.prepare_epochs=3" for m in methods]
+    plan = digits_plan(digits, sets=sets, table=str(table))
+    teacher, *students = plan.runs
+    assert len(students) == len(methods)
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undertaker.start([teacher], digits, undisturbed)
+    assert undertaker.wait()["code"] == 0
+    shutil.copytree(undisturbed / teacher.key, killed / teacher.key)
+    began = time.monotonic()
+    undertaker.start(students, digits, undisturbed)
+    assert undertaker.wait()["code"] == 0
+    duration = time.monotonic() - began
+    chance = random.Random(4)
+    for kills in range(1000):
+        pid = undertaker.start(students, digits, killed)
+        if kills < 12:
+            time.sleep(chance.uniform(0, 0.5 * duration))
+            with contextlib.suppress(ProcessLookupError):  # it was quicker
+                os.kill(pid, signal.SIGKILL)
+        if undertaker.wait()["signal"] is None:
+            break
+    assert kills >= 3
+    for run in students:
+        assert numbers(killed, run) == numbers(undisturbed, run), run.methods
+        assert RunDir(killed, run.key).read_result()["restarts"] > 0
+
+
 def test_killed_before_every_file_operation(
     digits: Path, tmp_path: Path, undertaker: Undertaker
 ) -> None:
