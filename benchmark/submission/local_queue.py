@@ -24,6 +24,7 @@ from benchmark.submission.crews import processes_of
 from benchmark.submission.folder import Folder
 from benchmark.submission.marks import at_work, note_failure, note_stop, paused
 from benchmark.submission.nursery import Nursery, can_fork_warm
+from benchmark.submission.order import by_length
 from benchmark.submission.process import PackProcess
 from benchmark.submission.submission import Submission
 
@@ -87,7 +88,7 @@ class _LocalQueue:
         self.folder = submission.folder
         self.free = FreeDevices()
         self.total_cpus, self.total_gpus = self.free.cpus, len(self.free.gpus)
-        self.waiting = list(enumerate(submission.packs))
+        self.waiting = by_length(submission)
         self.running: list[tuple[Pack, PackProcess, Need, list[str]]] = []
         self.ended: set[str] = set()
         self.code = 0
