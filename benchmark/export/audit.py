@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from benchmark.base.errors import UserError
+from benchmark.base.origin import code_digest
 from benchmark.base.words import count, short
 from benchmark.data.sidecar import split_path
 from benchmark.export import manifest
 from benchmark.export.bundle import about_of
+from benchmark.export.forms import unlike_forms
 from benchmark.methods.catalog import method_infos
 from benchmark.models import model_info
-from benchmark.results.report import make_report
+from benchmark.results.report import Report, make_report
 from benchmark.run.directory import RunDir, all_rundirs
 from benchmark.run.measured import OTHER_FORM
 from benchmark.run.reading import read
@@ -197,6 +199,19 @@ def _table(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
         yield Checked(
             "table", AuditWord.OK, f"{name}: {count(len(fresh), 'cell')} as its runs give"
         )
+        yield from _forms(folder, found, report)
+
+
+def _forms(folder: Path, found: dict[str, Any], report: Report) -> Iterator[Checked]:
+    lines = list(unlike_forms(folder, found, report))
+    theirs = found.get("code")
+    same_code = isinstance(theirs, dict) and theirs.get("code") == code_digest()
+    for line in lines:
+        word = AuditWord.MISMATCH if same_code else AuditWord.OPEN
+        why = "" if same_code else " by this version of the code, which is another"
+        yield Checked("forms", word, line + why)
+    if not lines:
+        yield Checked("forms", AuditWord.OK, "every file of the table as its runs give it")
 
 
 def _can_be_read(rundir: RunDir) -> bool:

@@ -86,9 +86,7 @@ def write_bundle(
             _write(folder / "table" / file, content)
         table = next(iter(tables))
         command = made_by("bundle", name, chosen, None)
-        collected = make_report(name, chosen, runs_dir=folder / "runs")
-        collected.write(FORMATS, folder / "results")
-        collected.write(("csv",), folder / "results", rows=True)
+        write_results(make_report(name, chosen, runs_dir=folder / "runs"), folder / "results")
         moment = max(run.ended for run in runs)
         site = SiteBuilder(
             folder / "report",
@@ -121,6 +119,12 @@ def write_bundle(
         if folder is not out:
             manifest.pack(folder, out, f"{report.grid.name}-bundle")
     return Bundle(out, len(runs), size, digest, (*report.notes, *left_out))
+
+
+def write_results(report: Report, out: Path) -> None:
+    """Write a table in every form, and its runs and epochs as CSV."""
+    report.write(FORMATS, out)
+    report.write(("csv",), out, rows=True)
 
 
 def _ended(report: Report, runs_dir: Path) -> tuple[list[Reading], list[str]]:

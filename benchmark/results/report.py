@@ -14,6 +14,7 @@ from benchmark.base.files import make_directory, write_text
 from benchmark.base.git import git
 from benchmark.base.log import say
 from benchmark.base.shipped import code_root
+from benchmark.methods.catalog import plugin_files
 from benchmark.results.collect import Collected
 from benchmark.results.explain import explain
 from benchmark.results.grid import Grid
@@ -212,7 +213,15 @@ def made_by(
     for network, own in sorted(chosen.teachers.items()):
         file = own.path if is_tag(own.path) else Path(own.path).name
         words += ["--teacher", f"{network}={file}"]
+    words += [word for name in _plugins_beside(table) for word in ("--plugin", name)]
     return f"{shlex.join(words)} (kd-benchmark {__version__}{_commit()})"
+
+
+def _plugins_beside(table: str) -> list[str]:
+    """Return the names of the user's own files of code that the table does not name itself."""
+    files = plugin_files()
+    named = {Path(name).resolve() for name in load_table(table).plugins} if files else set()
+    return sorted(path.name for path in files if path not in named)
 
 
 def _commit() -> str:

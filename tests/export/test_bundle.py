@@ -155,6 +155,18 @@ def another_table(folder: Path) -> str:
     return "KD, wrn_16_2-resnet8: mean is 99.0 in results, its runs give"
 
 
+def another_page(folder: Path) -> str:
+    path = folder / "results" / "tiny.tex"
+    path.write_text(path.read_text().replace("50.0", "99.0"))
+    return "MISMATCH +forms: results/tiny.tex is not what its runs give"
+
+
+def more_epochs(folder: Path) -> str:
+    path = folder / "results" / "tiny.epochs.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
+    return "MISMATCH +forms: results/tiny.epochs.csv is not what its runs give"
+
+
 def another_recipe(folder: Path) -> str:
     path = of(folder, "").cell
     cell = json.loads(path.read_text())
@@ -187,8 +199,8 @@ def another_version(folder: Path) -> str:
 
 
 TAMPERINGS = [
-    better_result, better_records, other_weights, another_table, another_recipe, another_loss,
-    another_version,
+    better_result, better_records, other_weights, another_table, another_page, more_epochs,
+    another_recipe, another_loss, another_version,
 ]  # fmt: skip
 
 

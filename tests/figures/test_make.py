@@ -12,9 +12,11 @@ from PIL import Image
 
 from benchmark.figures.make import figure_kinds, make_figures
 from benchmark.figures.style import VERDICTS
+from benchmark.methods.catalog import add_plugin
 from benchmark.results.grid import Verdict
 from benchmark.results.report import made_by
-from benchmark.table.selection import parse_selection
+from benchmark.table.load import load_table
+from benchmark.table.selection import Selection, parse_selection
 from tests.cli.command import bench
 from tests.figures.conftest import ROWS
 
@@ -141,3 +143,18 @@ def test_all_kinds_of_real_runs(trained: Path, digits: Path, tmp_path: Path) -> 
     assert {f"tiny-{kind}.pdf" for kind in KINDS[1:]} | {
         "tiny-curves-wrn_16_2-resnet8.pdf"
     } <= names
+
+
+def test_the_command_names_plug_ins_that_the_table_does_not(tmp_path: Path) -> None:
+    network = (
+        "from benchmark.models import model\n\n\n@model()\ndef {name}(num_classes):\n    pass\n"
+    )
+    for name in ("mine", "theirs"):
+        (tmp_path / f"{name}.py").write_text(network.format(name=f"{name}_net"))
+    table = tmp_path / "t.yaml"
+    table.write_text("schema: 1\nname: t\nbase: digits\nplugins: [theirs.py]\n")
+    assert "--plugin" not in made_by("figures", str(table), Selection(), None)
+    add_plugin(tmp_path / "mine.py")
+    load_table(str(table))
+    said = made_by("figures", str(table), Selection(), None)
+    assert said.startswith("bench figures --table t.yaml --plugin mine.py (kd-benchmark")
