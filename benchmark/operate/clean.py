@@ -16,7 +16,7 @@ from benchmark.base.errors import UserError
 from benchmark.base.inside import remove
 from benchmark.monitor.look import Seen, look
 from benchmark.monitor.wanted import table_name
-from benchmark.run.answers import answer_files, answers_root
+from benchmark.run.answers import answers_root
 from benchmark.run.directory import RunDir
 from benchmark.run.state import ENDED
 from benchmark.submission.folder import Folder
@@ -110,9 +110,14 @@ def submissions(seen: Seen, older_than: float) -> Iterator[Removable]:
 
 
 def kept_answers(runs_dir: Path) -> Iterator[Removable]:
-    """Yield the files of what teachers answered. A process that reads one meanwhile goes on."""
-    for path in answer_files(answers_root(runs_dir)):
-        yield Removable(path, "file of teachers' answers", path.lstat().st_blocks * 512, 1)
+    """Yield the folders of what teachers answered.
+
+    A process that reads one meanwhile goes on with the files that it has open, or asks itself.
+    """
+    root = answers_root(runs_dir)
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if folder.is_dir() and not folder.is_symlink():
+            yield Removable(folder, "folder of teachers' answers", *_taken(folder))
 
 
 def code_copies(runs_dir: Path, gone: Collection[Path], older_than: float) -> Iterator[Removable]:
@@ -137,6 +142,12 @@ def _note(runs_dir: Path, seen: Seen, gone: Container[Path]) -> None:
             tables.setdefault(work.table, {}).update(cells)
     for table, runs in tables.items():
         note_cleaned(runs_dir, table, runs)
+
+
+def _taken(folder: Path) -> tuple[int, int]:
+    """Return the bytes that the files of a folder take of the disk, holes left out, and inodes."""
+    sizes = [path.lstat().st_blocks * 512 for path in folder.iterdir()]
+    return sum(sizes), 1 + len(sizes)
 
 
 def _occupied(folder: Path) -> tuple[int, int]:
