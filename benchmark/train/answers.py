@@ -107,6 +107,9 @@ class Answers:
 
     def _recall(self, store: AnswerStore, images: Tensor, rows: Rows, names: list[str]) -> Features:
         values, there = self._read(store, rows, names)
+        first = _first(rows)
+        once = first == torch.arange(len(rows))
+        there |= ~once  # repeats may show a picture twice, which is one question
         while not there.all():
             missing = (~there).nonzero()[:, 0]
             with store.claimed(rows[missing.numpy()], wait=True) as ours:
@@ -118,6 +121,7 @@ class Answers:
                 if not known.all():
                     self._ask_for(mine[~known], images, rows, values)
                 there[mine] = True
+        values = {name: value[first] for name, value in values.items()}
         found = Features(values["logits"], values.get("pooled"), (), ())  # type: ignore[arg-type]
         return found.only(KEPT if "pooled" in names else ())
 
@@ -170,7 +174,8 @@ class Answers:
         found = self._ask(images).only(KEPT)
         self._like = {name: getattr(found, name) for name in KEPT}
         read = {name: store.part(name, self._like[name]).read(rows) for name in KEPT}
-        again = int((read["logits"][1] | ~torch.from_numpy(ours)).sum())
+        once = _first(rows) == torch.arange(size)
+        again = int((read["logits"][1] | ~torch.from_numpy(ours) | ~once).sum())
         self.asked, self.probed = self.asked - again, self.probed + again
         if not self._holds(images, found):
             self._refused.add(size)
@@ -208,6 +213,12 @@ def _padded(missing: int, size: int) -> int:
     eighth, quarter = (_STEP * -(-size // (_STEP * parts)) for parts in (8, 4))
     wanted = eighth if missing <= eighth else -(-missing // quarter) * quarter
     return min(size, wanted)
+
+
+def _first(rows: Rows) -> Tensor:
+    """Return for each row [n] the place where it stands first."""
+    _, first, where = np.unique(rows, return_index=True, return_inverse=True)
+    return torch.from_numpy(first[where])
 
 
 def _same(ours: Tensor, theirs: Tensor) -> bool:

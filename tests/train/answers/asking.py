@@ -41,6 +41,7 @@ def shown(run: Run, digits: Path) -> list[list[tuple[int, int]]]:
         batch_size=recipe.batch_size,
         augmentation=recipe.augmentation,
         drop_last=recipe.drop_last,
+        repeats=recipe.repeats,
     )
     found = []
     for epoch in range(1, recipe.epochs + 1):

@@ -242,6 +242,25 @@ def test_only_batches_of_a_size_that_differs_are_asked_every_time(
     assert numbers(runs_dir, run) == numbers(tmp_path / "off", run)
 
 
+def test_a_picture_that_a_batch_holds_twice_is_one_question(
+    runs_dir: Path,
+    tmp_path: Path,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Asked,
+) -> None:
+    plan = digits_plan(digits, KD, sets=(*EPOCHS, "student.recipe.repeats=5"))
+    (run,) = students(list(plan.runs), 0)
+    batches = shown(run, digits)
+    assert any(len(set(rows)) < len(rows) for rows in batches[1:])
+    shutil.copytree(runs_dir, tmp_path / "off")
+    train([run], digits, runs_dir)
+    assert asked.images == distinct(run, digits)
+    monkeypatch.setenv("BENCH_TEACHER_ANSWERS", "off")
+    train([run], digits, tmp_path / "off")
+    assert numbers(runs_dir, run) == numbers(tmp_path / "off", run)
+
+
 def test_few_sizes_are_ever_asked_for() -> None:
     for size in (*range(SMALLEST, 40), 48, 64, 96, 100, 128, 256, 1000):
         found = [answers._padded(missing, size) for missing in range(1, size + 1)]
