@@ -82,7 +82,7 @@ def read_affiliation(profile: Profile, cluster: str = "") -> Affiliation | None:
     Slurm gives an account's limits of one job to its users; what jobs may have together stands at
     each account above theirs, so these follow. Raises SlurmError if slurmdbd does not answer.
     """
-    fields = f"format=Account,Partition,DefaultQOS,ParentName,Cluster,{_ACCOUNTS}"
+    fields = f"format=Account,Partition,DefaultQOS,QOS,Cluster,{_ACCOUNTS}"
     text = commands.ask([*_SHOW, "assoc", f"user={own_name()}", fields], patience=0)
     columns = fields.count(",")
     rows = [line.split("|") for line in text.splitlines() if line.count("|") == columns]
@@ -102,7 +102,18 @@ def read_affiliation(profile: Profile, cluster: str = "") -> Affiliation | None:
     )
     above = _above(account, row[4])
     names = tuple(limit.whose.removeprefix("account ") for limit in above)
-    return Affiliation(names or (account,), profile.qos or row[2], (own, *above))
+    qos = profile.qos or row[2] or _usual(row[3])
+    return Affiliation(names or (account,), qos, (own, *above))
+
+
+def _usual(allowed: str) -> str:
+    """Return the QOS that Slurm gives jobs without one where an association has no default.
+
+    Seen on 22.05: the one allowed, else the one that was made first, which is "normal" wherever
+    that was not deleted. "" where neither says it.
+    """
+    names = [name for name in allowed.split(",") if name and name[0] not in "+-"]
+    return names[0] if len(names) == 1 else "normal" if "normal" in names else ""
 
 
 def job_limits(

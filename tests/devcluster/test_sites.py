@@ -118,6 +118,19 @@ def test_limits_of_the_default_partitions_qos(running: Cluster) -> None:
         check_limits(Profile(partition="main,short", time="120"), SMALL)
 
 
+def test_limits_of_the_qos_that_slurm_takes_where_none_is_named(running: Cluster) -> None:
+    limit = ["sacctmgr", "-iQ", "modify", "qos", "normal", "set"]
+    try:
+        running.command(*limit, "maxwall=00:03:00")
+        with pytest.raises(UserError, match=r"time 4 is more than QOS normal allows .*3 minutes"):
+            check_limits(Profile(time="4"), SMALL)
+        with sent(running) as job:
+            waits_with(running, job, "QOSMaxWallDurationPerJobLimit")
+        check_limits(Profile(time="3"), SMALL)
+    finally:
+        running.command(*limit, "maxwall=-1")
+
+
 def test_the_first_qos_that_limits_all_jobs_stands(running: Cluster) -> None:
     """What is let pass Slurm runs, and what is refused waits there."""
     profile, two = Profile(partition="main", qos="small", time="10"), Resources(2, "0", "100M")

@@ -273,8 +273,8 @@ def test_flags_of_a_qos(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_associations_of_another_cluster_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = (
-        "lab||normal|root|other|00:10:00|||||||\nlab||normal|root|big||||||||\n"
-        "a banner\nlab||normal|root|third|00:01:00|||||||\n"
+        "lab||normal|normal|other|00:10:00|||||||\nlab||normal|normal|big||||||||\n"
+        "a banner\nlab||normal|normal|third|00:01:00|||||||\n"
     )
 
     def ask(command: list[str], patience: float) -> str:
@@ -285,6 +285,33 @@ def test_the_associations_of_another_cluster_say_nothing(monkeypatch: pytest.Mon
     assert found is not None
     assert [limit.minutes for limit in found.limits] == [None, None]
     assert limits.read_affiliation(Profile(), "elsewhere") is None
+
+
+@pytest.mark.parametrize(
+    ("default", "allowed", "qos"),
+    [
+        ("", "normal", "normal"),
+        ("", "long", "long"),
+        ("", "long,normal", "normal"),
+        ("", "brief,long", ""),
+        ("", "", ""),
+        ("", "+long", ""),
+        ("brief", "brief,normal", "brief"),
+    ],
+)
+def test_the_qos_of_jobs_that_name_none(
+    monkeypatch: pytest.MonkeyPatch, default: str, allowed: str, qos: str
+) -> None:
+    row = f"lab||{default}|{allowed}|big||||||||\n"
+
+    def ask(command: list[str], patience: float) -> str:
+        return row if any(word.startswith("user=") and word != "user=" for word in command) else ""
+
+    monkeypatch.setattr(limits.commands, "ask", ask)
+    for profile, wanted in ((Profile(), qos), (Profile(qos="mine"), "mine")):
+        found = limits.read_affiliation(profile, "big")
+        assert found is not None
+        assert found.qos == wanted
 
 
 def test_a_banner_before_an_accounts_limits(monkeypatch: pytest.MonkeyPatch) -> None:
