@@ -17,7 +17,7 @@ demo: install
 	@$(BIN)/bench report --table digits --figures curves --figures forest --open
 
 test: install
-	@$(BIN)/python -m pytest -n $(WORKERS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: install
 	@$(BIN)/ruff check .

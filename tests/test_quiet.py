@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import benchmark
 
 PACKAGE = Path(benchmark.__file__).parent
@@ -42,6 +44,7 @@ def _is_true(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is True
 
 
+@pytest.mark.slow
 def test_nothing_outside_the_command_line_prints() -> None:
     found = [
         f"{path.relative_to(PACKAGE.parent)}:{line}"

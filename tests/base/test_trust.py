@@ -67,6 +67,7 @@ def test_who_this_is_says_the_system_and_no_variable(monkeypatch: pytest.MonkeyP
     assert own_name() == "54321"
 
 
+@pytest.mark.slow
 def test_no_python_is_started_that_takes_modules_from_the_folder_it_stands_in() -> None:
     """Without -P, a module of `-m` or `-c` is looked for there first, whoever may write it."""
     root = Path(__file__).resolve().parents[2] / "benchmark"

@@ -56,6 +56,7 @@ def test_mistakes_are_found(name: str, tmp_path: Path) -> None:
     assert says in finding.detail
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugins")
 def test_a_first_stage_may_see_a_private_teacher(tmp_path: Path) -> None:
     path = tmp_path / "private_first_stage.py"
@@ -90,6 +91,7 @@ def test_pairs_are_those_of_the_table() -> None:
         parse_pair("resnet56,resnt20")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugins")
 def test_the_command_says_what_it_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

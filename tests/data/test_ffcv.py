@@ -89,6 +89,7 @@ def test_both_readers_give_the_same_batches(cifar_dir: Path, one_worker: Batches
     assert all(equal(one, other) for one, other in pairs)
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(cifar_dir: Path, two_workers: Batches) -> None:
     resident = cifar(cifar_dir, channels_last=True)
     for start in (0, 2):
@@ -224,6 +225,7 @@ def test_other_photographs_are_those_of_torchvision(photographs: Batches, imagen
     check_photographs(list(photographs.validation(7)), imagenette, expected)
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_decoded_ends_the_epoch(
     photographs: Batches, imagenette_dir: Path, tmp_path: Path
 ) -> None:
@@ -261,6 +263,7 @@ def test_a_failing_stage_is_raised(one_worker: Batches, monkeypatch: pytest.Monk
         next(one_worker.epoch(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "message"), [(0.0, "died"), (3.0, "no batch of .* in 0 s")])
 def test_a_silent_pipeline_is_not_waited_for(
     one_worker: Batches, monkeypatch: pytest.MonkeyPatch, seconds: float, message: str

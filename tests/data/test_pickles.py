@@ -91,6 +91,7 @@ def test_truncated_anywhere(tmp_path: Path) -> None:
             read_pickle(path)
 
 
+@pytest.mark.slow
 def test_changed_anywhere(tmp_path: Path) -> None:
     """Broken input gives an error or data, never another exception."""
     whole = python2_pickle(PIXELS[:2], [1, 2])

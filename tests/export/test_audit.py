@@ -42,6 +42,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "own.yaml"
 
 
+@pytest.mark.slow
 def test_plug_ins_come_along_and_are_not_run(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = bench("bundle", "--table", table, "--runs", tmp_path / "runs", "--out", out)

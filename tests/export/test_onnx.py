@@ -97,6 +97,7 @@ def test_a_network_that_computes_something_else_is_not_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = bench("export", "no-run", "--runs", tmp_path, "--onnx", tmp_path / "x")
     assert ended.code == 2

@@ -36,6 +36,7 @@ def test_a_kind_is_one_file_and_says_what_it_shows() -> None:
     assert all(re.match(r"[A-Za-z].{20,}[^.]$", shows) for shows in kinds.values()), kinds
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(
     column: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_only_draws_a_part(column: Path, tmp_path: Path) -> None:
     assert "--only row=KD" in json.loads(one.json.read_text())["made_by"]
 
 
+@pytest.mark.slow
 def test_its_command_has_every_option_that_moves_it(column: Path, tmp_path: Path) -> None:
     teachers = [f"resnet56={tmp_path / 'my.pth'}", "resnet110=timm:resnet18.a1_in1k"]
     (tmp_path / "my.pth").write_bytes(b"")

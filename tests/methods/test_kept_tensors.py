@@ -149,6 +149,7 @@ def test_as_many_networks_as_it_says(name: str, copies: int) -> None:
     assert sum(p.numel() for p in trainee.methods.parameters()) == copies * own
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plugins")
 @pytest.mark.parametrize("kept", ["pooled", "logits", "stages[1].detach()"])
 def test_a_tensor_kept_from_a_step_is_found(kept: str, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def check_compiled(name: str, backend: str) -> None:
     assert all(p.grad is not None for p in compiled.head.parameters())
 
 
+@pytest.mark.slow
 def test_compiles_without_a_break() -> None:
     check_compiled("resnet8", "aot_eager")
 

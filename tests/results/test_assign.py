@@ -100,6 +100,7 @@ def test_a_run_of_another_tables_row_is_not_taken_for_this_ones(tmp_path: Path) 
     assert all(cell.n == 0 for cell in collected(tmp_path).grid.cells.values())
 
 
+@pytest.mark.slow
 def test_tables_share_the_runs_of_cells_that_they_share(tmp_path: Path) -> None:
     shared = {v.cell_key for s in plan("cifar100-crd").slots for v in s.variants} & {
         v.cell_key for s in plan().slots for v in s.variants

@@ -209,6 +209,7 @@ def as_text(grid: Grid) -> str:
     return json_renderer.render(judge(grid))
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> None:
     table = plan().table
     runs = write_runs(tmp_path / "one", table, 300)
@@ -224,6 +225,7 @@ def test_the_same_runs_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> 
     assert sum(cell.n for cell in first.grid.cells.values()) > 200
 
 
+@pytest.mark.slow
 def test_runs_beyond_the_table_change_nothing_but_remarks(tmp_path: Path) -> None:
     table = plan("digits", only=()).table
     runs = write_runs(tmp_path / "own", table, 48)

@@ -310,6 +310,7 @@ def test_real_runs_equal_themselves(trained: Path) -> None:
     assert all(cell.identical for cell in found.cells)
 
 
+@pytest.mark.slow
 def test_by_a_tables_places_whatever_the_options(
     sets: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

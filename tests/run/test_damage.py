@@ -314,6 +314,7 @@ def neighbour(world: World, finished: bool, **changes: object) -> None:
         other.result.unlink()
 
 
+@pytest.mark.slow
 def test_neighbours_of_another_version_cost_no_command_its_answer(world: World) -> None:
     recipe = json.loads(RunDir(world.runs_dir, world.runs[1].key).cell.read_text())["recipe"]
     without = {name: value for name, value in recipe.items() if name != "input_size"}
@@ -367,6 +368,7 @@ json.dump([ended, [read(RunDir(Path(root), key)) for root, key in rundirs]], sys
 """
 
 
+@pytest.mark.slow
 def test_what_may_not_be_read_is_damaged(world: World, original: World) -> None:
     place = world.runs_dir.parent
     shutil.copytree(world.data, place / "data")

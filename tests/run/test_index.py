@@ -277,6 +277,7 @@ def test_an_index_that_may_not_be_written_is_read_beside(
     assert {run.val_top1 for run in refreshed(first.root).all_runs()} == {12.5, None}
 
 
+@pytest.mark.slow
 def test_several_collectors_at_once_see_the_same(first: RunDir) -> None:
     write(first.root, plan(seeds="0-19", only=("column=resnet56-resnet20", "row=DKD")).runs)
     found: list[list[str]] = []

@@ -208,6 +208,7 @@ def test_a_lease_that_a_crash_left_empty_does_not_block_for_ever(rundir: RunDir)
     Lease.acquire(rundir).check()
 
 
+@pytest.mark.slow
 def test_a_taker_that_died_in_between_does_not_block_the_next(rundir: RunDir) -> None:
     for depth in range(1, 4):  # each time the one that takes over dies before it has the lease
         with takers(1, rundir.root, "run") as dead:
@@ -222,6 +223,7 @@ def test_a_taker_that_died_in_between_does_not_block_the_next(rundir: RunDir) ->
         lease.release()
 
 
+@pytest.mark.slow
 def test_of_many_that_race_for_a_run_one_wins(tmp_path: Path) -> None:
     states = ("free", "dead", "old", "claimed")
     keys = [f"{state}{number}" for number in range(5) for state in states]

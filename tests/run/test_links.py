@@ -78,6 +78,7 @@ def test_a_lease_is_not_taken_while_it_is_written(
     Lease.acquire(rundir).check()
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_takes_it(rundir: RunDir) -> None:
     started = [
         subprocess.Popen(

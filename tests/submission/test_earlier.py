@@ -45,6 +45,7 @@ def teacher_and_student(digits: Path) -> list[str]:
     return [run.key for run in plan.runs]
 
 
+@pytest.mark.slow
 def test_a_queue_of_this_machine_that_still_works(
     digits: Path, tmp_path: Path, teacher_and_student: list[str]
 ) -> None:

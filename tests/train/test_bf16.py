@@ -53,6 +53,7 @@ def assert_no_loss(fp32: list[float], bf16: list[float]) -> None:
     assert found.pvalue > 0.01, (fp32, bf16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", method_infos())
 @pytest.mark.parametrize("own", [("bf16", "fp32"), ("fp32", "bf16")])
 def test_teacher_and_student_of_different_precision(name: str, own: tuple[str, str]) -> None:

@@ -162,6 +162,7 @@ def test_a_run_that_ends_early_leaves_its_neighbours_training(digits: Path, tmp_
     assert (packed[0], packed[-1]) == (3, 1)
 
 
+@pytest.mark.slow
 def test_an_early_end_survives_an_interruption(digits: Path, tmp_path: Path) -> None:
     sets = [*HOLDOUT, PLATEAU, "recipe.epochs=30", "recipe.eval_every=1"]
     (run,) = digits_plan(digits, STUDENT, sets=sets).runs

@@ -101,6 +101,7 @@ def check(runs: list[Run], runs_dir: Path, digits: Path, place: Path) -> None:
         assert numbers(runs_dir, run) == numbers(place, run)
 
 
+@pytest.mark.slow
 def test_students_ask_nothing_any_more(
     trained: tuple[Path, list[Pack]], filling: PackFile, digits: Path, asked: list[Answers]
 ) -> None:

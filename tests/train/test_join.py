@@ -48,6 +48,7 @@ def test_a_port_in_use() -> None:
             join(Place(0, 2, 0, "127.0.0.1", port))
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_come(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BENCH_JOIN_SECONDS", "0.3")
     with pytest.raises(UserError, match="process 1 of 2 did not come in time"):

@@ -152,6 +152,7 @@ def test_a_diverging_run_leaves_the_others_alone(
     assert numbers(tmp_path, good) == numbers(alone, good)
 
 
+@pytest.mark.slow
 def test_a_packs_teacher_is_folded_once(
     trained: tuple[Path, list[Run]], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -230,6 +230,7 @@ def test_what_the_student_saw_is_recorded(
 # -- while it trains ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_method_that_raises_fails_its_run_alone(
     taught: tuple[Path, Run, Run],
     digits: Path,

@@ -64,6 +64,7 @@ def test_a_teacher_answers_as_its_row_says(trained: tuple[Path, Plan], digits: P
     assert network.features(torch.zeros(2, 3, 8, 8)).stages[0].shape[-1] == 8
 
 
+@pytest.mark.slow
 def test_students_of_one_pack_train_as_alone(
     trained: tuple[Path, Plan], digits: Path, tmp_path: Path
 ) -> None:

@@ -204,6 +204,7 @@ def stop_after(ticks: int) -> Any:
     return lambda: "asked to" if next(calls) == ticks else None
 
 
+@pytest.mark.slow
 def test_training_continues_after_a_full_disk(
     trained: tuple[Path, Run], digits: Path, tmp_path: Path
 ) -> None:

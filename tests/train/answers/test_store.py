@@ -152,6 +152,7 @@ def test_a_read_only_store_is_read(
     assert used(store_root(runs_dir)) == size
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_nothing_more(
     alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +167,7 @@ def _refuse(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.slow
 def test_no_more_is_kept_than_may_be(
     alone: tuple[Path, list[Run]],
     runs_dir: Path,
@@ -204,6 +206,7 @@ def test_bits_that_depend_on_the_batch_are_not_kept(
     assert used(store_root(runs_dir)) == 0
 
 
+@pytest.mark.slow
 def test_a_size_that_differs_from_what_all_are_compared_with_is_not_kept(
     runs_dir: Path,
     digits: Path,
@@ -219,6 +222,7 @@ def test_a_size_that_differs_from_what_all_are_compared_with_is_not_kept(
     assert used(store_root(runs_dir)) == 0
 
 
+@pytest.mark.slow
 def test_only_batches_of_a_size_that_differs_are_asked_every_time(
     runs_dir: Path,
     tmp_path: Path,
@@ -241,6 +245,7 @@ def test_only_batches_of_a_size_that_differs_are_asked_every_time(
     assert numbers(runs_dir, run) == numbers(tmp_path / "off", run)
 
 
+@pytest.mark.slow
 def test_a_picture_that_a_batch_holds_twice_is_one_question(
     runs_dir: Path,
     tmp_path: Path,
@@ -335,6 +340,7 @@ def test_another_teacher_or_machine_has_rows_of_its_own(
     assert len({path.parent for path in answer_files(store_root(runs_dir))}) == 2
 
 
+@pytest.mark.slow
 def test_links_and_others_folders_are_not_followed(
     alone: tuple[Path, list[Run]],
     runs_dir: Path,
@@ -399,6 +405,7 @@ def test_cleaning_and_doctor_know_them(
     assert list(root.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_cleaned_while_a_process_trains(
     alone: tuple[Path, list[Run]], runs_dir: Path, digits: Path
 ) -> None:
