@@ -124,12 +124,15 @@ def _words(collected: Collected, place: tuple[str, str], group: Group) -> str:
 
 
 def _chosen(found: Sequence[Combination], higher: bool) -> list[Combination]:
-    """Mark the best by held-out images and by the test set, if there are several."""
+    """Mark the best by held-out images, of those that have any, and by the test set.
+
+    There is no choice of one alone.
+    """
     if len(found) < 2:
         return list(found)
     best = max(range(len(found)), key=lambda i: found[i].mean if higher else -found[i].mean)
     held = [i for i, one in enumerate(found) if one.held_out is not None]
-    by_held = max(held, key=lambda i: found[i].held_out or 0.0) if len(held) == len(found) else None
+    by_held = max(held, key=lambda i: found[i].held_out or 0.0) if len(held) > 1 else None
     spreads = [one.std for one in found if one.std is not None]
     noise = statistics.fmean(spreads) / found[best].n ** 0.5 if spreads else None
     flatters = None if noise is None else selection_bias(len(found), noise)
@@ -154,11 +157,14 @@ def sentences(found: Sequence[Combination]) -> list[str]:
         test = next((one for one in mine if one.best_test), None)
         if test is None:
             continue
-        by_held = (
-            f"chosen on held-out images: {held.combination} ({held.mean:.2f})"
-            if held is not None
-            else "no held-out images to choose on (recipe.holdout)"
-        )
+        having = sum(one.held_out is not None for one in mine)
+        of = f", of the {having} of {len(mine)} with any" if having < len(mine) else ""
+        if held is not None:
+            by_held = f"chosen on held-out images{of}: {held.combination} ({held.mean:.2f})"
+        elif having:
+            by_held = "one combination alone has held-out images, which is no choice"
+        else:
+            by_held = "no held-out images to choose on (recipe.holdout)"
         flatters = (
             f"which flatters by up to {test.flatters:.2f} points"
             if test.flatters is not None

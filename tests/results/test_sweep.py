@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,29 @@ def test_both_choices_and_what_they_set(found: list[Combination]) -> None:
     assert "(70.05)" in said
     assert "on the test set: " in said
     assert "(73.05), which flatters by up to 0.05 points" in said
+
+
+def test_runs_without_held_out_images_leave_the_choice_among_the_others(
+    swept: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(swept, tmp_path / "runs")
+    write(tmp_path / "runs", runs_of(plan(seeds="0-1"), "KD"), 80.0)
+    mine = sweep("cifar100", tmp_path / "runs", parse_selection(ONLY))
+    assert [one.mean for one in mine if one.best_test] == [80.0]
+    assert [one.held_out for one in mine if one.best_held_out] == [60.0]
+    (said,) = sentences(mine)
+    assert "chosen on held-out images, of the 4 of 5 with any: " in said
+
+
+def test_one_combination_with_held_out_images_is_no_choice(tmp_path: Path) -> None:
+    write(tmp_path, runs_of(plan(seeds="0-1"), "KD"), 80.0)
+    runs = runs_of(plan(sets=("method.kd.temperature=2",), seeds="0"), "KD")
+    write(tmp_path, runs, 70.0)
+    edit(RunDir(tmp_path, runs[0].key).result, val_top1=60.0)
+    mine = sweep("cifar100", tmp_path, parse_selection(ONLY))
+    assert not any(one.best_held_out for one in mine)
+    (said,) = sentences(mine)
+    assert "one combination alone has held-out images" in said
 
 
 def test_every_format_has_the_same_values(found: list[Combination]) -> None:
