@@ -11,9 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.base.errors import UserError
+from benchmark.planning.packs import Pack
 from benchmark.run.identity import Run
 from benchmark.train.place import Place, for_child
 
@@ -46,6 +48,16 @@ def check_replicas(run: Run, processes: int) -> None:
             f"{processes} processes are more than the {replicas} replica{'s' * (replicas > 1)} of"
             f" {run.slug}; set recipe.replicas, or start fewer"
         )
+
+
+def check_devices(packs: Iterable[Pack], gpus: Sequence[str]) -> None:
+    """Raise UserError if a pack needs a GPU and this machine shows none."""
+    for pack in packs:
+        if pack.runs[0].recipe.device == "cuda" and not gpus:
+            raise UserError(
+                f"{pack.label} wants a CUDA device and this machine shows none;"
+                " add --set recipe.device=cpu to train on the CPU"
+            )
 
 
 class Helpers:

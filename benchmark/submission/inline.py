@@ -17,7 +17,7 @@ from benchmark.planning.pack_size import Limits
 from benchmark.planning.precision import precision_note
 from benchmark.run.identity import Run
 from benchmark.slurm.profile import Resources
-from benchmark.submission.crews import check_replicas, processes_of
+from benchmark.submission.crews import check_devices, check_replicas, processes_of
 from benchmark.submission.folder import Folder
 from benchmark.submission.marks import at_work, note_stop, paused
 from benchmark.submission.submission import Prepared, Queue, Submission, summary
@@ -46,8 +46,9 @@ class InlineExecutor:
         return Queue()
 
     def prepare(self, submission: Submission, queue: Queue) -> Prepared:
-        """Say what will be trained."""
-        gpus = len(visible_gpus())
+        """Say what will be trained. Raises UserError if a GPU is needed and missing."""
+        gpus = len(found := visible_gpus())
+        check_devices(submission.packs, found)
         place = told()
         shares = {}
         for pack in submission.packs:

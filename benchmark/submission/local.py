@@ -18,6 +18,7 @@ from benchmark.planning.pack_size import Limits
 from benchmark.planning.precision import precision_note
 from benchmark.run.identity import Run
 from benchmark.slurm.profile import Resources
+from benchmark.submission.crews import check_devices
 from benchmark.submission.folder import Folder
 from benchmark.submission.local_queue import need_of, run_queue
 from benchmark.submission.marks import is_at_work, reasons
@@ -54,12 +55,7 @@ class LocalExecutor:
     def prepare(self, submission: Submission, queue: Queue) -> Prepared:
         """Say how much is trained, and on what. Raises UserError if a GPU is needed and missing."""
         cpus, gpus = visible_cpus(), visible_gpus()
-        for pack in submission.packs:
-            if pack.runs[0].recipe.device == "cuda" and not gpus:
-                raise UserError(
-                    f"{pack.label} wants a CUDA device and this machine shows none;"
-                    " add --set recipe.device=cpu to train on the CPU"
-                )
+        check_devices(submission.packs, gpus)
         where = count(cpus, "CPU") + (f" and {count(len(gpus), 'GPU')}" if gpus else "")
         needs = {pack.id: need_of(pack.runs[0], cpus, len(gpus)) for pack in submission.packs}
         shares = {name: Resources(need.cpus, str(need.gpus), "0") for name, need in needs.items()}

@@ -81,12 +81,13 @@ def test_a_pack_never_waits_for_more_cpus_than_there_are(run: Run) -> None:
     assert need_of(gpu, 2, 1).gpus == 1
 
 
+@pytest.mark.parametrize("cluster", ["local", "inline"])
 def test_a_gpu_that_is_not_there_is_missed_before_anything_starts(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     where = ("--data", digits, "--runs", tmp_path / "runs")
-    arguments = ("submit", "--table", "digits", "--cluster", "local", "--wait", *where)
+    arguments = ("submit", "--table", "digits", "--cluster", cluster, "--wait", *where)
     ended = bench(*arguments, "--only", "row=KD", "--set", "recipe.device=cuda")
     assert ended.code == 2
     assert "this machine shows none; add --set recipe.device=cpu" in ended.err
