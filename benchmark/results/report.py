@@ -37,9 +37,11 @@ _NAMED = 5  # problems that are named; the others are counted
 class Report:
     """A table filled and judged. ``notes``: what was not counted, in lines for a person.
 
-    ``statistics``: the protocols whose values are shown, the table's own or chosen one first.
+    ``asked``: the table as it was asked for, by name or path. ``statistics``: the protocols whose
+    values are shown, the table's own or chosen one first.
     """
 
+    asked: str
     grid: Grid
     collected: Collected
     runs_dir: Path
@@ -119,7 +121,7 @@ def make_report(
     grid = replace(collected.grid, made_by=made_by("collect", name, chosen, protocol, also))
     statistics = dict.fromkeys(s for s in (grid.protocol, also) if s is not None)
     notes = tuple(_notes(collected, runs_dir, table.name))
-    return Report(grid, collected, runs_dir, tuple(statistics), notes, siunitx, standalone)
+    return Report(name, grid, collected, runs_dir, tuple(statistics), notes, siunitx, standalone)
 
 
 def explain_cell(

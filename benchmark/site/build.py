@@ -106,7 +106,8 @@ class SiteBuilder:
             return known[1]
         saved = []
         for kind in self.figures:
-            command = made_by("figures", name, Selection(), None, extra=("--kind", kind))
+            extra = ("--kind", kind)
+            command = made_by("figures", report.asked, Selection(), None, extra=extra)
             with house_style():
                 for drawing in drawings(kind, source):
                     saved.append(save(drawing, source, command, self.out / "figures"))

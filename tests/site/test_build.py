@@ -135,6 +135,22 @@ def test_bad_input_is_one_line(tmp_path: Path, hostile: Path) -> None:
 
 
 @pytest.mark.slow
+def test_figures_of_a_table_with_a_network_of_its_own_say_how_they_were_made(
+    hostile: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from benchmark.models import model\n\n\n@model()\ndef my_net(num_classes):\n    pass\n"
+    )
+    table = tmp_path / "hostile.yaml"
+    table.write_text((hostile / "hostile.yaml").read_text() + "plugins: [mine.py]\n")
+    where = ("--runs", hostile / "runs", "--out", tmp_path / "out")
+    said = bench("report", "-t", table, "--figures", "forest", *where)
+    assert said.code == 0, said.err
+    told = json.loads((tmp_path / "out" / "figures" / "hostile-forest.json").read_text())
+    assert told["made_by"].startswith("bench figures --table hostile.yaml --kind forest (kd-")
+
+
+@pytest.mark.slow
 def test_figures_stand_in_the_tables_page(hostile: Path, tmp_path: Path) -> None:
     table = hostile / "hostile.yaml"
     said = bench(
