@@ -20,7 +20,7 @@ from benchmark.data.sidecar import split_path
 from benchmark.export import manifest
 from benchmark.export.bundle import about_of
 from benchmark.export.forms import unlike_forms
-from benchmark.methods.catalog import method_infos
+from benchmark.methods.catalog import method_infos, plugin_files
 from benchmark.models import model_info
 from benchmark.results.report import Report, make_report
 from benchmark.run.directory import RunDir, all_rundirs
@@ -170,6 +170,13 @@ def _table(folder: Path, found: dict[str, Any]) -> Iterator[Checked]:
             # Its rows are only known by running files of the bundle.
             yield Checked("table", AuditWord.OPEN, f"{name} names plug-ins, which are not run")
             return
+        reading = manifest.NAME
+        known = {path.name for path in plugin_files()}
+        if missing := [str(file) for file in found.get("plugins", ()) if file not in known]:
+            told = f"{name} needs {', '.join(missing)}; --plugin FILE gives it"
+            yield Checked("table", AuditWord.OPEN, told)
+            return
+        reading = str(found["file"])
         report = make_report(str(table), chosen, runs_dir=folder / "runs")
         fresh = json.loads(report.text("json"))["cells"]
         reading = f"results/{name}.json"

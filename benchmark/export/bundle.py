@@ -27,7 +27,7 @@ from benchmark.base.words import count
 from benchmark.base.yamlfile import load_yaml
 from benchmark.export import manifest
 from benchmark.methods.catalog import method_infos
-from benchmark.results.report import Report, made_by, make_report
+from benchmark.results.report import Report, made_by, make_report, plugins_beside
 from benchmark.run.directory import RunDir
 from benchmark.run.index import RunIndex
 from benchmark.run.reading import Reading
@@ -82,7 +82,8 @@ def write_bundle(
             folder = Path(stack.enter_context(place))
         _runs(runs, _keeping(report, runs, runs_dir, checkpoints), runs_dir, folder)
         tables = _tables(find_table(name))
-        for file, content in tables.items():
+        given = {path.name: path.read_text(encoding="utf-8") for path in plugins_beside(name)}
+        for file, content in (tables | given).items():
             _write(folder / "table" / file, content)
         table = next(iter(tables))
         command = made_by("bundle", name, chosen, None)
@@ -102,10 +103,11 @@ def write_bundle(
         constraints = code_root() / "constraints.txt"
         if constraints.is_file():
             _write(folder / "environment" / "constraints.txt", constraints.read_text())
-        _write(folder / "README.md", _readme(report, table, runs, chosen))
+        _write(folder / "README.md", _readme(report, table, runs, chosen, list(given)))
         about = {
             "table": report.grid.name,
             "file": f"table/{table}",
+            "plugins": list(given),
             "made_by": command,
             "selection": {
                 "only": [[o.key, o.value, o.excludes] for o in chosen.only],
@@ -197,11 +199,16 @@ def _packages() -> str:
     return "".join(f"{name}=={found[name]}\n" for name in sorted(found, key=str.lower) if name)
 
 
-def _readme(report: Report, table: str, runs: Sequence[Reading], chosen: Selection) -> str:
+def _readme(
+    report: Report, table: str, runs: Sequence[Reading], chosen: Selection, given: Sequence[str]
+) -> str:
     seeds = sorted({run.seed for run in runs})
     dataset = report.grid.dataset
-    wanted = [f"--only {o.key}{'!=' if o.excludes else '='}{o.value}" for o in chosen.only]
+    items = [f"{o.key}{'!=' if o.excludes else '='}{o.value}" for o in chosen.only]
+    wanted = [f"--only {shlex.quote(item)}" for item in items]
+    plugins = "".join(f" --plugin table/{shlex.quote(name)}" for name in given)
     words = " ".join([f"--table table/{table}", *wanted, f"--seeds {','.join(map(str, seeds))}"])
+    words += plugins
     sets = "".join(f" --set {shlex.quote(each)}" for each in _sets(report))
     return f"""# {report.grid.title}
 
@@ -212,14 +219,14 @@ def _readme(report: Report, table: str, runs: Sequence[Reading], chosen: Selecti
 | `runs/` | {count(len(runs), "run")}: each with its epochs, result, origin and network |
 | `results/` | the table as Markdown, LaTeX, CSV and JSON, and its runs and epochs as CSV |
 | `report/` | the same as pages: open `index.html` |
-| `table/` | the table file: rows, recipes, published values with their sources |
+| `table/` | the table file: rows, recipes, published values with their sources; plug-ins |
 | `environment/` | the packages that this bundle was written with |
 | `{manifest.NAME}` | the digest of every file |
 
 Check it, from the folder that it lies in, with kd-benchmark {__version__}:
 
     bench data write {dataset}
-    bench audit .
+    bench audit .{plugins}
 
 Train it again:
 

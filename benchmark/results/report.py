@@ -215,15 +215,15 @@ def made_by(
     for network, own in sorted(chosen.teachers.items()):
         file = own.path if is_tag(own.path) else Path(own.path).name
         words += ["--teacher", f"{network}={file}"]
-    words += [word for name in _plugins_beside(table) for word in ("--plugin", name)]
+    words += [word for path in plugins_beside(table) for word in ("--plugin", path.name)]
     return f"{shlex.join(words)} (kd-benchmark {__version__}{_commit()})"
 
 
-def _plugins_beside(table: str) -> list[str]:
-    """Return the names of the user's own files of code that the table does not name itself."""
+def plugins_beside(table: str) -> list[Path]:
+    """Return the user's own files of code that the table does not name itself, by name."""
     files = plugin_files()
     named = {Path(name).resolve() for name in load_table(table).plugins} if files else set()
-    return sorted(path.name for path in files if path not in named)
+    return sorted((path for path in files if path not in named), key=lambda path: path.name)
 
 
 def _commit() -> str:

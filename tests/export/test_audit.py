@@ -59,6 +59,28 @@ def test_plug_ins_come_along_and_are_not_run(table: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "witness").exists()
 
 
+def test_a_plug_in_that_was_given_comes_along_and_is_asked_for(table: Path, tmp_path: Path) -> None:
+    table.write_text(
+        TABLE.replace("plugins: [tied.py]\n", "").replace("name: Own", "name: Own | 1")
+    )
+    out, given = tmp_path / "out", ("--plugin", tmp_path / "tied.py", "--only", "row=Own | 1")
+    ended = bench("bundle", "--table", table, "--runs", tmp_path / "runs", "--out", out, *given)
+    assert ended.code == 0, ended.err
+    assert (out / "table" / "tied.py").read_bytes() == PLUGIN.read_bytes()
+    commands = (out / "README.md").read_text()
+    assert "bench audit . --plugin table/tied.py\n" in commands
+    assert "--only 'row=Own | 1' --seeds 0 --plugin table/tied.py\n" in commands
+    for registered in (catalog._plugins, catalog._files):
+        registered.clear()  # as a process of its own begins
+    words = ("audit", out, "--data", tmp_path / "no-data", "--replay", "none")
+    ended = bench(*words)
+    assert "not checked  table: own needs tied.py; --plugin FILE gives it" in ended.out
+    assert "MISMATCH     table" not in ended.out
+    ended = bench(*words, "--plugin", out / "table" / "tied.py")
+    assert "ok           table: own: 1 cell as its runs give" in ended.out
+    assert "ok           forms" in ended.out
+
+
 def test_a_plug_in_that_lies_elsewhere_is_named(table: Path, tmp_path: Path) -> None:
     table.write_text(TABLE.replace("tied.py", str(tmp_path / "tied.py")))
     ended = bench("bundle", "--table", table, "--runs", tmp_path / "runs", "--out", tmp_path / "o")
